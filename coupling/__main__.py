@@ -1,0 +1,6 @@
+"""``python -m coupling``."""
+
+from coupling.cli import cli
+
+if __name__ == "__main__":
+    cli()

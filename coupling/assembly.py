@@ -1,0 +1,133 @@
+"""From a configuration to networks and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from coupling.config import Config, OptimizerConfig
+from coupling.domain import Domain
+from coupling.errors import ConfigError
+from coupling.loss import Loss
+from coupling.networks import (
+    Architecture,
+    CoupledDiscriminator,
+    CoupledGenerator,
+    layer_lists,
+    team_graph,
+)
+from coupling.registry import Registry
+from coupling.sharing import Rule, SharingGraph, Team
+
+
+@dataclass
+class Networks:
+    """Both teams and the losses between them, built but not trained."""
+
+    domains: dict[str, Domain]
+    generator: CoupledGenerator
+    discriminator: CoupledDiscriminator
+    losses: dict[str, Loss]
+    unshared: dict[Team, int]
+    """Parameters that a team would have without sharing: what N separate GANs cost."""
+
+    @property
+    def graphs(self) -> dict[Team, SharingGraph]:
+        """The sharing graph of each team."""
+        return {"generator": self.generator.graph, "discriminator": self.discriminator.graph}
+
+
+def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) -> Networks:
+    """Build both teams for ``domains``; raises :class:`ConfigError` where something does not fit.
+
+    Initial weights are a function of the configuration's seed.
+    """
+    losses = build_losses(config, registry)
+    outputs = max(loss.outputs(len(domains)) for loss in losses.values())
+    condition = config.latent.condition == "domain"
+    latent = config.latent.size + (len(domains) if condition else 0)
+    joint = config.batch_statistics == "joint"
+    order = list(domains.values())
+    networks: dict[str, Any] = {}
+    unshared: dict[Team, int] = {}
+    sizes: tuple[tuple[Team, int], ...] = (("generator", latent), ("discriminator", outputs))
+    for team, size in sizes:
+        chosen = getattr(config, team).architecture
+        architecture: Architecture = registry.build("architecture", chosen.name, chosen.options, f"{team}.architecture")
+        lists = layer_lists(team, architecture, order, size, config.seed)
+        unshared[team] = sum(p.numel() for layers in lists.values() for m in layers for p in m.parameters())
+        rules = [_rule(rule) for rule in getattr(config.sharing, team)]
+        if team == "generator":
+            graph = team_graph(team, lists, rules, same_input=not condition)
+            networks[team] = CoupledGenerator(graph, lists, joint_statistics=joint, condition=condition)
+        else:
+            graph = team_graph(team, lists, rules, same_input=False)
+            networks[team] = CoupledDiscriminator(graph, lists, joint_statistics=joint)
+    built = Networks(dict(domains), networks["generator"], networks["discriminator"], losses, unshared)
+    try_out(built, latent=config.latent.size, outputs=outputs)
+    return built
+
+
+def _rule(rule: Any) -> Rule:
+    layers = None if rule.layers is None else tuple(rule.layers)
+    domains = None if rule.domains is None else tuple(rule.domains)
+    return Rule(rule.first, rule.last, layers, domains)
+
+
+def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
+    """The losses by name; one named twice gets a number, as its terms need names of their own."""
+    losses: dict[str, Loss] = {}
+    for number, entry in enumerate(config.losses):
+        loss = registry.build("loss", entry.name, entry.options, f"losses[{number}]")
+        name, again = entry.name, 2
+        while name in losses:
+            name, again = f"{entry.name}-{again}", again + 1
+        losses[name] = loss
+    return losses
+
+
+@torch.no_grad()
+def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
+    """Carry two samples through both teams: what does not fit is said before anything is trained."""
+    was = networks.generator.training, networks.discriminator.training
+    networks.generator.eval()
+    networks.discriminator.eval()
+    try:
+        samples = networks.generator(torch.zeros(2, latent))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"generator: the layers do not fit each other: {error}") from None
+    for name, domain in networks.domains.items():
+        if tuple(samples[name].shape[1:]) != domain.shape:
+            raise ConfigError(
+                f"generator: gives samples of shape {tuple(samples[name].shape[1:])} for domain '{name}', "
+                f"whose shape is {domain.shape}; choose another architecture or size"
+            )
+    try:
+        logits, _, _ = networks.discriminator({n: torch.zeros(2, *d.shape) for n, d in networks.domains.items()})
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"discriminator: the layers do not fit each other: {error}") from None
+    for name, given in logits.items():
+        if tuple(given.shape[1:]) != (outputs,):
+            raise ConfigError(
+                f"discriminator: gives {tuple(given.shape[1:])} logits a sample for domain '{name}', wanted ({outputs},)"
+            )
+    networks.generator.train(was[0])
+    networks.discriminator.train(was[1])
+
+
+def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer, fused where torch has a fused one for the device."""
+    if config.name in ("adam", "adamw"):
+        kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+        return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+        )
+    return torch.optim.RMSprop(
+        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
+    )

@@ -1,0 +1,1 @@
+"""Placeholder until the owner of this file writes it (overwrite me)."""

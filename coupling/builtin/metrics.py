@@ -1,0 +1,98 @@
+"""Measures that need nothing but the model and the domains' own data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from coupling.domain import Domain
+from coupling.errors import ConfigError, nearest
+from coupling.hookspecs import Register, hookimpl
+from coupling.metric import Evaluation, Metric
+from coupling.parts import DomainData
+from coupling.randomness import derive
+
+
+class PixelAgreement(Metric):
+    """Share of pixels on which T(g_from(z)) and g_to(z) agree after rounding to binary (section 4).
+
+    T is the operator that made the images of ``to``: its data set's ``transform``. Two floors stand
+    beside every value, since neither is near 0: ``unrelated``, T of real images of ``from`` against
+    real images of ``to``; ``constant``, the best single image against real images of ``to``.
+    """
+
+    def __init__(
+        self,
+        *,
+        from_: Annotated[str, Field(description="domain whose samples are transformed")],
+        to: Annotated[str, Field(description="domain whose transform is applied, and whose samples are compared")],
+        count: Annotated[int, Field(ge=1, description="number of pairs")] = 10_000,
+    ) -> None:
+        self.source = from_
+        self.target = to
+        self.count = count
+        self._floors: dict[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        """Flat name of the value."""
+        return f"pixel-agreement/{self.source}/{self.target}"
+
+    def check(self, data: Mapping[str, DomainData]) -> None:
+        """Both domains must exist, of one shape; ``from`` must hold untransformed samples."""
+        for key, domain in (("from", self.source), ("to", self.target)):
+            if domain not in data:
+                raise ConfigError(f"{key}: no domain is called '{domain}'; {nearest(domain, data)}")
+        if data[self.source].transforms:
+            raise ConfigError(f"from: '{self.source}' is transformed itself; name the domain of the originals")
+        shapes = data[self.source].dataset.shape, data[self.target].dataset.shape
+        if shapes[0] != shapes[1]:
+            raise ConfigError(
+                f"to: samples of '{self.target}' are made from {shapes[1]}, of '{self.source}' {shapes[0]}"
+            )
+
+    def measure(self, evaluation: Evaluation) -> dict[str, float]:
+        """Agreement of ``count`` pairs drawn by the evaluation's seed, and the two floors."""
+        source, target = evaluation.data[self.source], evaluation.data[self.target]
+        if not self._floors:
+            self._floors = self._measure_floors(source, target, evaluation.seed)
+        z = evaluation.model.latent(self.count, derive(evaluation.seed, "pixel-agreement"))
+        agree = 0.0
+        for part in z.split(1000):
+            drawn = evaluation.model.generate(part, [self.source, self.target])
+            expected = _binary(self._carry(drawn[self.source], source, target), target.domain)
+            agree += (expected == _binary(drawn[self.target], target.domain)).float().mean().item() * len(part)
+        return {self.name: agree / self.count, **self._floors}
+
+    def _carry(self, samples: Tensor, source: DomainData, target: DomainData) -> Tensor:
+        """T: from the range of ``from`` to that of ``to``, then the operator."""
+        (a, b), (low, high) = source.domain.range, target.domain.range
+        return target.transform((samples - a) / (b - a) * (high - low) + low)
+
+    def _measure_floors(self, source: DomainData, target: DomainData, seed: int) -> dict[str, float]:
+        count = min(self.count, len(source), len(target))
+        order = np.random.default_rng(derive(seed, "pixel-agreement floors"))
+        real = _binary(target.read(order.permutation(len(target))[:count]), target.domain)
+        raw = source.dataset.batch(source.indices[order.permutation(len(source))[:count]].tolist())
+        other = _binary(self._carry(source.transform(raw), source, target), target.domain)
+        constant = real.float().mean(0) > 0.5
+        return {
+            f"{self.name}/unrelated": (other == real).float().mean().item(),
+            f"{self.name}/constant": (constant == real).float().mean().item(),
+        }
+
+
+def _binary(samples: Tensor, domain: Domain) -> Tensor:
+    """Samples rounded to black and white at the middle of the domain's range."""
+    low, high = domain.range
+    return samples > (low + high) / 2
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """The metrics of this module."""
+    register("pixel-agreement", PixelAgreement)

@@ -1,0 +1,143 @@
+"""The command line: thin commands, and the only place that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from coupling import __version__
+from coupling.errors import CouplingError, nearest
+from coupling.plugins import Plugins, installed
+from coupling.terminal import remark
+
+
+class CouplingGroup(click.Group):
+    """The command group; errors of ours are one message and an exit code, never a traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and exit with the code that the design fixes."""
+        try:
+            return super().main(*args, **kwargs)
+        except CouplingError as error:
+            remark(f"error: {error}")
+            sys.exit(error.exit_code)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Own commands first; plugins are asked only for a name that is none of ours."""
+        return super().get_command(ctx, cmd_name) or _plugin_commands().get(cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Own commands and the plugins'."""
+        return [*super().list_commands(ctx), *_plugin_commands()]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """An unknown command gets the nearest name."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def _plugin_commands() -> Mapping[str, click.Command]:
+    group = click.Group()
+    installed().manager.hook.register_commands(cli=group)
+    return group.commands
+
+
+@click.group(cls=CouplingGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="coupling")
+def cli() -> None:
+    """Coupled GANs: learn the joint distribution of unpaired image domains."""
+
+
+plugin_option = click.option(
+    "--plugin", "modules", multiple=True, metavar="MODULE", help="A plugin module or .py file to load besides."
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="K=V", help="Override a key: training.steps=10. May be repeated."
+)
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+config_argument = click.argument("config", type=click.Path(path_type=Path))
+
+
+def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments that every command on a configuration takes."""
+    return config_argument(set_option(plugin_option(command)))
+
+
+def _load_plugins(modules: Iterable[str]) -> Plugins:
+    plugins = installed(tuple(modules))
+    for name, reason in plugins.registry.broken.items():
+        remark(f"plugin '{name}' is left out: {reason}")
+    return plugins
+
+
+@cli.command()
+@with_config
+@click.option("--output", type=click.Path(path_type=Path), help="Directory of the run (default: runs/<name>-<NNN>).")
+@click.option("--resume", is_flag=True, help="Go on with the run in --output, or the newest of this name.")
+def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], output: Path | None, resume: bool) -> None:
+    """Train CONFIG. Also: accelerate launch -m coupling run CONFIG."""
+    from coupling.config import load_config
+    from coupling.trainer import train
+
+    plugins = _load_plugins(modules)
+    directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
+    click.echo(str(directory.path))
+
+
+@cli.command()
+@with_config
+def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...]) -> None:
+    """Validate and build CONFIG; print domains, sharing and parameters. Trains nothing."""
+    from coupling.config import load_config
+    from coupling.inspection import print_check
+
+    plugins = _load_plugins(modules)
+    print_check(load_config(config, overrides, plugins=plugins), plugins, Console())
+
+
+@cli.command()
+@run_argument
+@click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Samples a domain.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: RUN/sampled).")
+@plugin_option
+def sample(run: Path, count: int, seed: int, output: Path | None, modules: tuple[str, ...]) -> None:
+    """Draw corresponding images of RUN: OUTPUT/<domain>/000000.png, and one grid."""
+    from coupling.model import load_model
+    from coupling.sampling import write_samples
+
+    model = load_model(run, plugins=_load_plugins(modules))
+    folder = output or (run if run.is_dir() else run.parent) / "sampled"
+    click.echo(str(write_samples(model, folder, count, seed)))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@plugin_option
+def plugins(name: str | None, modules: tuple[str, ...]) -> None:
+    """List what is registered and by whom; with NAME, one component's options."""
+    from coupling.inspection import print_component, print_plugins
+
+    loaded = _load_plugins(modules)
+    if name is None:
+        print_plugins(loaded, Console())
+    else:
+        print_component(name, loaded, Console())
+
+
+@cli.command()
+@plugin_option
+def schema(modules: tuple[str, ...]) -> None:
+    """Print the JSON schema of the configuration, with all plugins' options."""
+    from coupling.schema import config_schema
+
+    click.echo(json.dumps(config_schema(_load_plugins(modules).registry), indent=2))

@@ -1,0 +1,50 @@
+"""What a data set offers: unpaired samples of one domain."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Dataset(ABC):
+    """Samples of one domain, addressed by number.
+
+    A subclass is registered under a name (``register_datasets``) and constructed from its
+    options. Construction is cheap: it validates options and may look at files, but heavy work
+    (a download, a rendering) belongs in :meth:`prepare`.
+    """
+
+    shape: tuple[int, ...]
+    """Shape of one sample, (channels, height, width) for images."""
+
+    range: tuple[float, float]
+    """Lowest and highest value a sample may hold; checked on the first batch."""
+
+    source: str
+    """Names the pool the samples come from. Domains whose sources are equal get disjoint parts of
+    it, unless the user says otherwise."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples; needs no :meth:`prepare`."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Tensor:
+        """Sample ``index``: a float32 tensor of :attr:`shape` in :attr:`range`."""
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """Samples ``indices``, stacked: (len(indices), *shape). Override where it can be faster."""
+        return torch.stack([self[index] for index in indices])
+
+    def prepare(self) -> None:  # noqa: B027  (optional by design)
+        """Make the data ready for reading, once; called on one process before all others read.
+
+        Must be safe to repeat, and to start again after it was interrupted.
+        """
+
+    def fingerprint(self) -> str:
+        """Identifies the data for the run's record: same data, same string."""
+        return f"{self.source}:{len(self)}"

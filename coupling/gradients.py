@@ -1,0 +1,93 @@
+"""The average over sharing domains, fused (Algorithm 1; docs/averaging.md).
+
+Let each domain d own a copy theta_d of a shared parameter theta. The step that Algorithm 1 takes
+is along the mean of the copies' gradients over the sharing set S,
+
+    grad(theta) = 1/|S| * sum over d in S of dL/d(theta_d),
+
+and back-propagation through the one module that the domains share gives the sum. With the batch
+split over P processes, each of which takes the mean over its own part, the mean over all samples
+is 1/P times the sum over processes. So: one scale a sharing set, one all-reduce a team.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from coupling.errors import CouplingError
+
+SharingSets = Iterable[tuple[nn.Parameter, Sequence[str]]]
+
+
+class GradientBuffer:
+    """A team's gradients in ONE flat buffer, ordered by sharing set; each ``.grad`` is a view of it.
+
+    ``parameters``: each parameter once, with the domains that share it. All must have one dtype
+    and device. Between steps the buffer is cleared with :meth:`clear`; ``zero_grad(set_to_none)``
+    would cut the views loose, which :meth:`average` detects.
+    """
+
+    def __init__(self, parameters: SharingSets, processes: int = 1) -> None:
+        self.processes = processes
+        by_set: dict[tuple[str, ...], list[nn.Parameter]] = {}
+        for parameter, domains in parameters:
+            by_set.setdefault(tuple(domains), []).append(parameter)
+        # Larger sets first: what most domains share lies together.
+        ordered = sorted(by_set.items(), key=lambda item: -len(item[0]))
+        self.parameters = [parameter for _, members in ordered for parameter in members]
+        kinds = {(p.dtype, p.device) for p in self.parameters}
+        if len(kinds) != 1:
+            raise CouplingError(f"a team's parameters must have one dtype and device, not {sorted(map(str, kinds))}")
+        ((dtype, device),) = kinds
+        self.flat = torch.zeros(sum(p.numel() for p in self.parameters), dtype=dtype, device=device)
+        self.slices: list[tuple[tuple[str, ...], Tensor]] = []
+        offset = 0
+        for domains, members in ordered:
+            start = offset
+            for parameter in members:
+                # The view has the parameter's own strides, also where those are channels_last.
+                parameter.grad = self.flat[offset : offset + parameter.numel()].as_strided(
+                    parameter.shape, _dense_strides(parameter)
+                )
+                offset += parameter.numel()
+            self.slices.append((domains, self.flat[start:offset]))
+
+    @property
+    def bytes(self) -> int:
+        """What one all-reduce sends: the team's unique parameters."""
+        return self.flat.numel() * self.flat.element_size()
+
+    def clear(self) -> None:
+        """Set every gradient to zero, in place."""
+        self.flat.zero_()
+
+    def average(self) -> None:
+        """Turn the sums that back-propagation left into means over domains and processes."""
+        self._check_views()
+        for domains, part in self.slices:
+            scale = len(domains) * self.processes
+            if scale > 1:
+                part.mul_(1.0 / scale)
+        if self.processes > 1:
+            dist.all_reduce(self.flat)
+
+    def _check_views(self) -> None:
+        first = self.parameters[0]
+        if first.grad is None or first.grad.untyped_storage().data_ptr() != self.flat.untyped_storage().data_ptr():
+            raise CouplingError(
+                "a gradient is no longer a view of the team's buffer; clear gradients with GradientBuffer.clear(), "
+                "never with zero_grad(set_to_none=True)"
+            )
+
+
+def _dense_strides(parameter: Tensor) -> tuple[int, ...]:
+    """The parameter's strides, which must fill its storage without gaps."""
+    strides = parameter.stride()
+    span = 1 + sum((n - 1) * s for n, s in zip(parameter.shape, strides, strict=True))
+    if parameter.numel() and span != parameter.numel():
+        raise CouplingError(f"a parameter of shape {tuple(parameter.shape)} is not dense; call .contiguous() on it")
+    return strides

@@ -1,0 +1,82 @@
+"""The plugin contract, on one page.
+
+A plugin is a module with some of these functions, each marked with ``@coupling.hookimpl``. It
+comes in by the entry-point group ``coupling`` of its distribution, or by ``--plugin MODULE``. The
+components that `coupling` brings itself come through the same door (:mod:`coupling.builtin`).
+
+``register(name, component)`` takes a class or a function whose keyword parameters are the
+component's options: typed, with bounds and descriptions by ``Annotated[..., pydantic.Field(...)]``.
+A name that is taken is an error naming both owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from coupling.model import CoupledModel
+    from coupling.run_directory import RunDirectory
+
+PROJECT = "coupling"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Register = Callable[[str, Callable[..., Any]], None]
+
+
+@hookspec
+def register_architectures(register: Register) -> None:
+    """Architectures: the layers of one domain's generator or discriminator.
+
+    A component answers ``generator(domain, latent)`` and ``discriminator(domain, outputs)``, each
+    an ordered list of ``nn.Module``, one a layer (:class:`coupling.networks.Architecture`).
+    """
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Data sets: unpaired samples of one domain (:class:`coupling.Dataset`)."""
+
+
+@hookspec
+def register_transforms(register: Register) -> None:
+    """Image operators that carry one domain into another.
+
+    A component answers ``transform(images, range)``: (B, C, H, W) in ``range`` to the same.
+    """
+
+
+@hookspec
+def register_losses(register: Register) -> None:
+    """Terms of the two teams' objectives (:class:`coupling.Loss`)."""
+
+
+@hookspec
+def register_metrics(register: Register) -> None:
+    """Measures of a trained model (:class:`coupling.Metric`)."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """More commands under ``coupling``."""
+
+
+@hookspec
+def after_step(run: RunDirectory, step: int, losses: Mapping[str, float]) -> None:
+    """Called on the main process after each step that is logged (1-based)."""
+
+
+@hookspec
+def after_training(run: RunDirectory, model: CoupledModel) -> None:
+    """Called once on the main process, after the last checkpoint."""
+
+
+@hookspec
+def report_sections(run: RunDirectory) -> list[tuple[str, str]]:  # type: ignore[empty-body]
+    """More sections for the report: (title, HTML) pairs."""

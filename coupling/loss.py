@@ -1,0 +1,102 @@
+"""What a loss is given and what it answers.
+
+A loss is a term of the two teams' objectives. It answers one scalar a domain, so that "the
+gradient of domain d" is well defined and shared layers get the mean of them. A loss never steps an
+optimizer and never scales by the number of domains: that is the framework's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from coupling.domain import Domain
+
+PerDomain = dict[str, Tensor]
+"""{domain: tensor}."""
+
+
+@dataclass(frozen=True)
+class DiscriminatorHalf:
+    """The discriminators' half of a step. Tensors are {domain: (B, ...)}; ``fake`` carries no gradient."""
+
+    step: int
+    domains: Sequence[Domain]
+    real: Mapping[str, Tensor]
+    fake: Mapping[str, Tensor]
+    real_logits: Mapping[str, Tensor]
+    fake_logits: Mapping[str, Tensor]
+    features: Mapping[tuple[str, int], Tensor]
+    """Outputs of the layers that some loss taps, real samples first: {(domain, layer): (2B, ...)}."""
+    score: Callable[[Mapping[str, Tensor]], PerDomain]
+    """Another pass through the discriminators: {domain: samples} to logits; twice differentiable."""
+    uniform: Callable[[str, int], Tensor]
+    """``uniform(purpose, numbers)``: (B, numbers) in [0, 1), a function of seed, step and purpose."""
+
+
+@dataclass(frozen=True)
+class GeneratorHalf:
+    """The generators' half of a step, through the updated discriminators, which are frozen."""
+
+    step: int
+    domains: Sequence[Domain]
+    z: Tensor
+    fake: Mapping[str, Tensor]
+    fake_logits: Mapping[str, Tensor]
+    features: Mapping[tuple[str, int], Tensor]
+
+
+class Loss(nn.Module):
+    """A term of the objectives. Override one half or both.
+
+    A loss may own parameters; they belong to the team named by :attr:`team` and join its gradient
+    buffer, optimizer and checkpoint, shared by the domains that :meth:`users` names.
+    """
+
+    team = "discriminator"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def outputs(self, domains: int) -> int:
+        """Logits a sample that this loss reads, for a number of domains."""
+        return 1
+
+    def taps(self) -> Sequence[int]:
+        """Discriminator layers whose outputs this loss reads (``half.features``)."""
+        return ()
+
+    def users(self, domains: Sequence[str]) -> Sequence[str]:
+        """Domains that share the parameters this loss owns."""
+        return domains
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """This term of each discriminator's objective: {domain: scalar}; empty for none."""
+        return {}
+
+    def generator(self, half: GeneratorHalf) -> PerDomain:
+        """This term of each generator's objective: {domain: scalar}; empty for none."""
+        return {}
+
+
+class AdversarialLoss(Loss, ABC):
+    """A loss that reads one domain's logits at a time: say how to criticise and how to fool."""
+
+    @abstractmethod
+    def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's scalar, from logits (B, 1) of real and of generated samples."""
+
+    @abstractmethod
+    def fool(self, fake: Tensor) -> Tensor:
+        """The generator's scalar, from logits (B, 1) of its samples."""
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """``criticise``, each domain for itself."""
+        return {d: self.criticise(half.real_logits[d], half.fake_logits[d]) for d in half.real_logits}
+
+    def generator(self, half: GeneratorHalf) -> PerDomain:
+        """``fool``, each domain for itself."""
+        return {d: self.fool(logits) for d, logits in half.fake_logits.items()}

@@ -1,0 +1,35 @@
+"""What a metric is given and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from coupling.model import CoupledModel
+from coupling.parts import DomainData
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model to be measured, with the domains' data for reference."""
+
+    model: CoupledModel
+    data: Mapping[str, DomainData]
+    seed: int
+
+
+class Metric(ABC):
+    """A measure of a trained model."""
+
+    better: Literal["higher", "lower"] = "higher"
+
+    def check(self, data: Mapping[str, DomainData]) -> None:  # noqa: B027  (optional by design)
+        """Raise :class:`coupling.errors.ConfigError` where this metric does not suit the domains."""
+
+    @abstractmethod
+    def measure(self, evaluation: Evaluation) -> dict[str, float]:
+        """Values by flat name: ``<metric>/<domain>...``. The first is the metric itself; what
+        follows it (baselines, details) has names that extend it by ``/``.
+        """

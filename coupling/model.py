@@ -1,0 +1,159 @@
+"""A trained model: what users import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coupling import checkpoint
+from coupling.assembly import Networks, assemble
+from coupling.config import Config, parse_config
+from coupling.domain import Domain
+from coupling.errors import InputError, nearest
+from coupling.networks import CoupledDiscriminator, CoupledGenerator
+from coupling.plugins import Plugins, installed
+from coupling.randomness import generator as random_source
+from coupling.streams import draw
+
+
+class CoupledModel:
+    """Generators of all domains (averaged weights where kept), in evaluation mode."""
+
+    def __init__(
+        self,
+        config: Config,
+        domains: Mapping[str, Domain],
+        generator: CoupledGenerator,
+        discriminator: CoupledDiscriminator | None = None,
+        step: int = 0,
+    ) -> None:
+        self.config = config
+        self.domains = dict(domains)
+        self.generator = generator
+        self.discriminator = discriminator
+        self.step = step
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.generator.parameters()).device
+
+    def to(self, device: str | torch.device) -> CoupledModel:
+        """Move the model; returns itself."""
+        self.generator.to(device)
+        if self.discriminator is not None:
+            self.discriminator.to(device)
+        return self
+
+    def latent(self, count: int, seed: int = 0) -> Tensor:
+        """``count`` codes z from the prior, (count, latent size), the same for the same seed."""
+        return draw(self.config.latent, count, random_source(seed, "sample"))
+
+    def sample(
+        self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256
+    ) -> dict[str, Tensor]:
+        """Corresponding samples: {domain: float tensor (count, *shape) in the domain's own range}."""
+        return self.generate(self.latent(count, seed), domains, batch_size)
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, domains: Sequence[str] | None = None, batch_size: int = 256) -> dict[str, Tensor]:
+        """g_i(z) of every domain, or of ``domains``: (B, latent size) to {domain: (B, *shape)}.
+
+        The result is on the CPU. Raises :class:`InputError` for a z of another size or a domain
+        that the model lacks.
+        """
+        size = self.config.latent.size
+        if z.dim() != 2 or z.shape[1] != size:
+            raise InputError(f"z has shape {tuple(z.shape)}; this model takes (B, {size})")
+        for domain in domains or ():
+            if domain not in self.domains:
+                raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")
+        was_training = self.generator.training
+        self.generator.eval()
+        parts = [self.generator(part.to(self.device), domains) for part in z.split(batch_size)]
+        self.generator.train(was_training)
+        return {d: torch.cat([part[d] for part in parts]).float().cpu() for d in domains or self.domains}
+
+
+def model_tensors(networks: Networks, averaged: CoupledGenerator | None) -> dict[str, Tensor]:
+    """Everything a model file holds, by name: generator.*, ema.*, discriminator.*, loss.<name>.*."""
+    rooms: dict[str, torch.nn.Module] = {"generator": networks.generator, "discriminator": networks.discriminator}
+    if averaged is not None:
+        rooms["ema"] = averaged
+    rooms |= {f"loss.{name}": loss for name, loss in networks.losses.items()}
+    return {f"{room}.{name}": t for room, module in rooms.items() for name, t in module.state_dict().items()}
+
+
+def metadata(config: Config, networks: Networks, step: int) -> dict[str, Any]:
+    """What rebuilds the networks without the data: configuration, domains, sharing graphs, step."""
+    return {
+        "config": config.plain(),
+        "domains": {name: {"shape": d.shape, "range": d.range} for name, d in networks.domains.items()},
+        "sharing": {team: graph.plain() for team, graph in networks.graphs.items()},
+        "step": step,
+    }
+
+
+def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], room: str, path: Path) -> None:
+    """Put a room's tensors into ``module``; raises :class:`InputError` naming what differs."""
+    own = {k.removeprefix(f"{room}."): v for k, v in tensors.items() if k.startswith(f"{room}.")}
+    expected = module.state_dict()
+    for name in dict.fromkeys([*expected, *own]):
+        here, there = expected.get(name), own.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            shapes = [None if t is None else tuple(t.shape) for t in (there, here)]
+            raise InputError(
+                f"{path}: does not fit its configuration: '{room}.{name}' has shape {shapes[0]} in the file, "
+                f"{shapes[1]} in the network"
+            )
+    module.load_state_dict(own)
+
+
+def locate(path: str | Path) -> Path:
+    """The checkpoint that RUN means: a run's newest whole one, a checkpoint, or a model file's folder."""
+    path = Path(path)
+    if (path / "manifest.json").is_file():
+        return checkpoint.verified(path).path / "model.safetensors"
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    if (path / "checkpoints").is_dir():
+        found, complaints = checkpoint.newest(path / "checkpoints")
+        if found is not None:
+            return found.path / "model.safetensors"
+        detail = "; ".join(complaints) or "train it longer, or wait for the first"
+        raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
+    if not path.exists():
+        siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"{path}: no such run; {nearest(str(path), siblings)}")
+    raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model")
+
+
+def load_model(
+    path: str | Path, *, device: str | torch.device = "cpu", plugins: Plugins | None = None, live: bool = False
+) -> CoupledModel:
+    """The model of a run directory, a checkpoint in it, or a model file.
+
+    Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugin of the
+    architecture, not that of the data. Raises :class:`InputError` saying what is wrong.
+    """
+    file = locate(path)
+    described = checkpoint.read_metadata(file)
+    plugins = plugins or installed()
+    config = parse_config(described["config"], plugins, data=False)
+    domains = {
+        name: Domain(name, tuple(d["shape"]), (d["range"][0], d["range"][1]))
+        for name, d in described["domains"].items()
+    }
+    networks = assemble(config, domains, plugins.registry)
+    tensors = checkpoint.read_tensors(file)
+    averaged = not live and any(name.startswith("ema.") for name in tensors)
+    load_tensors(networks.generator, tensors, "ema" if averaged else "generator", file)
+    load_tensors(networks.discriminator, tensors, "discriminator", file)
+    networks.generator.eval().requires_grad_(False)
+    networks.discriminator.eval().requires_grad_(False)
+    model = CoupledModel(config, domains, networks.generator, networks.discriminator, int(described["step"]))
+    return model.to(device)

@@ -1,0 +1,227 @@
+"""The two teams' networks: each shared layer owned once, each shared result computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from coupling.domain import Domain
+from coupling.errors import ConfigError
+from coupling.normalisation import DomainBatchNorm, Section, by_domain
+from coupling.randomness import derive
+from coupling.sharing import Group, Rule, Schedule, SharingGraph, Team
+
+
+class Architecture(Protocol):
+    """What a registered architecture answers: one domain's layers, in order.
+
+    An entry is one of the paper's layers: convolution, normalisation and activation are ONE.
+    A module that mixes the samples of a batch (other than by batch normalisation, which is taken
+    care of) says so by an attribute ``mixes_samples = True`` and is called a domain at a time.
+    """
+
+    def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
+        """Layers from (B, latent) to (B, *domain.shape) within domain.range."""
+
+    def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
+        """Layers from (B, *domain.shape) to logits (B, outputs)."""
+
+
+def layer_lists(
+    team: Team, architecture: Architecture, domains: Sequence[Domain], size: int, seed: int
+) -> dict[str, list[nn.Module]]:
+    """Every domain's own layers, before sharing; ``size`` is the latent size or the outputs.
+
+    Each domain's initial weights depend on (seed, team, its position) alone.
+    """
+    lists = {}
+    for position, domain in enumerate(domains):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "weights", team, position))
+            layers = getattr(architecture, team)(domain, size)
+        if not layers:
+            raise ConfigError(f"{team}: the architecture gives no layers for domain '{domain.name}'")
+        lists[domain.name] = list(layers)
+    return lists
+
+
+class CoupledNetwork(nn.Module):
+    """One team: all domains' networks as one module, executed along the sharing graph.
+
+    ``layers`` holds one module a group, under the group's key. The weights of a shared layer are
+    those that its first domain brought.
+    """
+
+    def __init__(
+        self, graph: SharingGraph, lists: Mapping[str, Sequence[nn.Module]], *, joint_statistics: bool = False
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.layers = nn.ModuleDict()
+        self.tied: dict[str, Group] = {}
+        for group in graph.groups:
+            modules = [lists[domain][number - 1] for domain, number in group.members]
+            for (domain, number), module in zip(group.members[1:], modules[1:], strict=True):
+                difference = structural_difference(modules[0], module)
+                if difference:
+                    first = group.members[0]
+                    raise ConfigError(
+                        f"{graph.team}: layer {first[1]} of domain '{first[0]}' and layer {number} of domain "
+                        f"'{domain}' are tied, but differ: {difference}; share fewer layers, or make them alike"
+                    )
+            slots = 1 + max(graph.slots[node] for node in group.members)
+            self.layers[group.key] = by_domain(modules[0], slots, joint=joint_statistics)
+            self.tied[group.key] = group
+        self._norms = {
+            key: [m for m in layer.modules() if isinstance(m, DomainBatchNorm)] for key, layer in self.layers.items()
+        }
+        self._apart = {
+            key: any(getattr(m, "mixes_samples", False) for m in layer.modules()) for key, layer in self.layers.items()
+        }
+        self._schedules: dict[frozenset[str], Schedule] = {}
+
+    def schedule(self, domains: Iterable[str]) -> Schedule:
+        """The graph's schedule for ``domains``, made once."""
+        chosen = frozenset(domains)
+        if chosen not in self._schedules:
+            self._schedules[chosen] = self.graph.schedule(chosen)
+        return self._schedules[chosen]
+
+    def sharing_sets(self) -> list[tuple[nn.Parameter, tuple[str, ...]]]:
+        """Each parameter once, with the domains that share it."""
+        owned: dict[int, tuple[nn.Parameter, tuple[str, ...]]] = {}
+        for key, layer in self.layers.items():
+            for parameter in layer.parameters():
+                owned.setdefault(id(parameter), (parameter, self.tied[key].domains))
+        return list(owned.values())
+
+    def run(
+        self,
+        inputs: Mapping[str, Tensor],
+        chunks: Sequence[tuple[int, bool]],
+        taps: Iterable[int] = (),
+    ) -> tuple[dict[str, Tensor], dict[tuple[str, int], Tensor]]:
+        """Carry each domain's input to its output.
+
+        ``chunks`` splits every input into parts that are normalised apart: (size, whether it moves
+        the running statistics). ``taps``: layer numbers whose outputs are wanted too, returned as
+        {(domain, layer): output}.
+        """
+        schedule = self.schedule(inputs)
+        values: dict[int, Tensor] = {schedule.start[domain]: tensor for domain, tensor in inputs.items()}
+        wanted = set(taps)
+        tapped: dict[tuple[str, int], Tensor] = {}
+        for call in schedule.calls:
+            key = call.group.key
+            outputs = self._call(key, [values[i] for i in call.inputs], call.slots, chunks)
+            for number, output, readers in zip(call.outputs, outputs, call.readers, strict=True):
+                values[number] = output
+                for domain in readers:
+                    if wanted and call.group.layer_of(domain) in wanted:
+                        tapped[domain, call.group.layer_of(domain)] = output
+        return {domain: values[schedule.end[domain]] for domain in inputs}, tapped
+
+    def _call(
+        self, key: str, inputs: list[Tensor], slots: Sequence[int], chunks: Sequence[tuple[int, bool]]
+    ) -> Sequence[Tensor]:
+        """One layer on several inputs: side by side in one call, where that gives the same result."""
+        if len(inputs) > 1 and (self._apart[key] or len({i.shape[1:] for i in inputs}) > 1):
+            return [self._call(key, [x], [slot], chunks)[0] for x, slot in zip(inputs, slots, strict=True)]
+        sections = tuple(Section(size, slot, track) for slot in slots for size, track in chunks)
+        for norm in self._norms[key]:
+            norm.sections = sections
+        layer = self.layers[key]
+        if len(inputs) == 1:
+            return [layer(inputs[0])]
+        output: Tensor = layer(torch.cat(inputs))
+        return torch.split(output, [x.shape[0] for x in inputs])
+
+
+class CoupledGenerator(CoupledNetwork):
+    """g_1 ... g_N. One z for all domains; the shared prefix costs one domain's work, whatever N."""
+
+    def __init__(
+        self,
+        graph: SharingGraph,
+        lists: Mapping[str, Sequence[nn.Module]],
+        *,
+        joint_statistics: bool = False,
+        condition: bool = False,
+    ) -> None:
+        """``condition``: append the domain to z, one-hot (then the domains' inputs differ)."""
+        super().__init__(graph, lists, joint_statistics=joint_statistics)
+        self.condition = condition
+
+    def forward(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Corresponding samples: (B, latent size) to {domain: (B, *shape)}."""
+        chosen = self.graph.domains if domains is None else domains
+        inputs = {domain: self._latent(z, domain) for domain in chosen}
+        return self.run(inputs, [(z.shape[0], True)])[0]
+
+    def _latent(self, z: Tensor, domain: str) -> Tensor:
+        if not self.condition:
+            return z
+        code = z.new_zeros(z.shape[0], len(self.graph.domains))
+        code[:, self.graph.domains.index(domain)] = 1
+        return torch.cat([z, code], dim=1)
+
+
+class CoupledDiscriminator(CoupledNetwork):
+    """f_1 ... f_N. Real and generated samples go through together, but are normalised apart."""
+
+    def forward(
+        self,
+        real: Mapping[str, Tensor] | None = None,
+        fake: Mapping[str, Tensor] | None = None,
+        taps: Sequence[int] = (),
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[tuple[str, int], Tensor]]:
+        """Logits of real and of generated samples, each {domain: (B, outputs)}, and the taps.
+
+        Either may be left out. The running statistics follow the real samples alone. A tap is
+        the output of a layer for the real samples followed by the generated ones.
+        """
+        given = [part for part in (real, fake) if part]
+        sizes = [next(iter(part.values())).shape[0] for part in given]
+        inputs = {
+            domain: given[0][domain] if len(given) == 1 else torch.cat([part[domain] for part in given])
+            for domain in given[0]
+        }
+        chunks = [(size, part is real) for size, part in zip(sizes, given, strict=True)]
+        logits, tapped = self.run(inputs, chunks, taps)
+        if len(given) == 1:
+            return (logits, {}, tapped) if real else ({}, logits, tapped)
+        halves = {domain: both.split(sizes) for domain, both in logits.items()}
+        return {d: h[0] for d, h in halves.items()}, {d: h[1] for d, h in halves.items()}, tapped
+
+
+def structural_difference(first: nn.Module, second: nn.Module) -> str:
+    """What keeps two layers from being one module: the first difference, or an empty string."""
+    kinds = [type(m).__name__ for m in first.modules()], [type(m).__name__ for m in second.modules()]
+    for one, other in zip(*kinds, strict=False):
+        if one != other:
+            return f"a {one} against a {other}"
+    if len(kinds[0]) != len(kinds[1]):
+        return f"{len(kinds[0])} modules against {len(kinds[1])}"
+    shapes = [{n: tuple(p.shape) for n, p in m.state_dict().items()} for m in (first, second)]
+    for name in dict.fromkeys([*shapes[0], *shapes[1]]):
+        one_shape, other_shape = shapes[0].get(name), shapes[1].get(name)
+        if one_shape != other_shape:
+            return f"'{name}' has shape {one_shape} against {other_shape}"
+    for (name, one_module), (_, other_module) in zip(first.named_modules(), second.named_modules(), strict=True):
+        if one_module.extra_repr() != other_module.extra_repr():
+            return f"{name or type(one_module).__name__}: {one_module.extra_repr()} against {other_module.extra_repr()}"
+    return ""
+
+
+def team_graph(
+    team: Team,
+    lists: Mapping[str, Sequence[nn.Module]],
+    rules: Iterable[Rule],
+    *,
+    same_input: bool,
+) -> SharingGraph:
+    """The sharing graph over the layers that an architecture gave."""
+    return SharingGraph(team, {d: len(layers) for d, layers in lists.items()}, rules, same_input=same_input)

@@ -1,0 +1,134 @@
+"""A domain's share of its data set: which samples, and through which transforms.
+
+Domains that draw from one source get disjoint parts of it, unless the user says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coupling.config import Config, PartOptions, split_options
+from coupling.dataset import Dataset
+from coupling.domain import Domain
+from coupling.errors import ConfigError, DataError
+from coupling.plugins import Plugins
+from coupling.randomness import derive
+
+Transform = Callable[[Tensor, tuple[float, float]], Tensor]
+
+
+@dataclass
+class DomainData:
+    """One domain's samples: a part of a data set, seen through transforms."""
+
+    domain: Domain
+    dataset: Dataset
+    part: tuple[int, int]
+    transforms: Sequence[Transform]
+    seed: int
+    _indices: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    @property
+    def indices(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Numbers, in the data set, of this domain's samples: a random cut that depends on the seed."""
+        if self._indices is None:
+            k, n = self.part
+            order = np.random.default_rng(derive(self.seed, "parts", self.dataset.source))
+            permutation = order.permutation(len(self.dataset))
+            bounds = [len(permutation) * i // n for i in (k - 1, k)]
+            self._indices = np.sort(permutation[bounds[0] : bounds[1]])
+        return self._indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, numbers: Sequence[int] | np.ndarray[Any, Any]) -> Tensor:
+        """Samples by their number in this part: (len(numbers), *shape), transformed."""
+        return self.transform(self.dataset.batch(self.indices[np.asarray(numbers)].tolist()))
+
+    def transform(self, samples: Tensor) -> Tensor:
+        """Apply the domain's transforms to raw samples of its data set."""
+        for transform in self.transforms:
+            samples = transform(samples, self.dataset.range)
+        return samples
+
+    def check(self, samples: Tensor) -> None:
+        """Raise :class:`DataError` where samples are not what the domain declares."""
+        name, (low, high) = self.domain.name, self.domain.range
+        place = f"domain '{name}' (dataset from {self.dataset.source})"
+        if tuple(samples.shape[1:]) != self.domain.shape:
+            raise DataError(f"{place}: samples have shape {tuple(samples.shape[1:])}, declared is {self.domain.shape}")
+        if not samples.is_floating_point():
+            raise DataError(f"{place}: samples are {samples.dtype}; a data set gives floats in its declared range")
+        least, most = samples.min().item(), samples.max().item()
+        slack = 1e-4 * (high - low)
+        if not (low - slack <= least and most <= high + slack):  # also where there are NaNs
+            mend = f"scale them into [{low:g}, {high:g}], or declare their own range in the data set"
+            raise DataError(f"{place}: values lie in [{least:g}, {most:g}], declared is [{low:g}, {high:g}]; {mend}")
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies data and part for the run's record."""
+        return f"{self.dataset.fingerprint()}:part{self.part[0]}of{self.part[1]}"
+
+
+def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
+    """Construct every domain's data set and cut it; nothing heavy is read yet."""
+    registry = plugins.registry
+    made: dict[str, tuple[Dataset, PartOptions, list[Transform]]] = {}
+    for name, entry in config.domains.items():
+        path = f"domains.{name}.dataset"
+        common, own = split_options(entry.dataset.options, path)
+        try:
+            dataset = registry.build("dataset", entry.dataset.name, own, path)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        transforms = [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
+        made[name] = dataset, common, transforms
+    parts = _disjoint(made)
+    domains = {}
+    for name, (dataset, _, transforms) in made.items():
+        if len(dataset) == 0:
+            raise DataError(f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has no samples")
+        shape = _transformed_shape(name, dataset, transforms)
+        domain = Domain(name, shape, (float(dataset.range[0]), float(dataset.range[1])))
+        domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed)
+    return domains
+
+
+def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:
+    samples = torch.full((1, *dataset.shape), float(dataset.range[0]))
+    for transform in transforms:
+        try:
+            samples = transform(samples, dataset.range)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"domains.{name}.dataset.transform: {type(transform).__name__} does not take samples of shape "
+                f"{dataset.shape}: {error}"
+            ) from None
+    return tuple(samples.shape[1:])
+
+
+def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[str, tuple[int, int]]:
+    """A part for each domain: as the user says, else equal disjoint parts of each source."""
+    by_source: dict[str, list[str]] = {}
+    for name, (dataset, _, _) in made.items():
+        by_source.setdefault(dataset.source, []).append(name)
+    parts: dict[str, tuple[int, int]] = {}
+    for source, names in by_source.items():
+        said = {name: made[name][1].chosen() for name in names}
+        silent = [name for name in names if said[name] is None]
+        if silent and len(silent) < len(names):
+            raise ConfigError(
+                f"domains.{silent[0]}.dataset: shares the source '{source}' with "
+                f"{', '.join(repr(n) for n in names if n != silent[0])}; where one of them says half or part, all must"
+            )
+        for position, name in enumerate(names):
+            parts[name] = said[name] or (position + 1, len(names))
+    return parts

@@ -1,0 +1,329 @@
+"""Images made once, by all cores, and from then on read from one memory-mapped file.
+
+Rendering and decoding are too slow to repeat each epoch. :func:`prepared_images` writes their result
+as ``<hash of key>.npy`` with a record ``<hash of key>.json`` beside it. The array is streamed into a
+temporary file that takes its name only when it is complete and on disk, so an interruption at any
+moment leaves nothing that a later call would take for data. (It is streamed, not mapped for writing,
+since a full disk is an exception for a write and a fatal signal for a store into a mapping.)
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import types
+import uuid
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+
+from .errors import CouplingError, DataError, RunError
+from .terminal import progress, remark
+
+Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+"""uint8, (count, height, width, channels); one image without the count."""
+
+Make: TypeAlias = Callable[[int], Images]
+
+_FORMAT = 1  # part of every key: raise it when the files' layout changes
+_FEW = 64  # with fewer images than this, starting processes takes longer than it saves
+_CHUNK = 16  # most images in one task of a worker; it is also what an interruption waits for
+_NAMED = 5  # samples that a message names before it only counts
+_STALE = 24 * 3600  # seconds after which a temporary file's writer is taken to have been killed
+
+
+class Unreadable(DataError):
+    """Raised by ``make`` for one sample that cannot be had; names it. ``on_error`` says what follows."""
+
+
+@dataclass(frozen=True)
+class PreparedRecord:
+    """What the ``.json`` beside prepared images says of them."""
+
+    key: dict[str, object]
+    shape: tuple[int, int, int, int]
+    """(count, height, width, channels) of the array, without the samples left out."""
+    sha256: str
+    """Of the array's bytes in C order."""
+    left_out: tuple[str, ...]
+    """One message for each sample that was left out (``on_error="skip"``)."""
+
+
+def prepared_images(
+    directory: Path,
+    key: Mapping[str, object],
+    count: int,
+    shape: tuple[int, int, int],
+    make: Make,
+    *,
+    title: str,
+    processes: int | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Images:
+    """Images ``make(0) ... make(count - 1)`` as a read-only memory-mapped array.
+
+    Args:
+        directory: where the files lie or will lie; made at need.
+        key: all that the images depend on, as JSON values. The same key opens the same files.
+        count: number of samples, at least 1.
+        shape: (height, width, channels) of each image.
+        make: gives sample ``i`` as uint8 of ``shape``, the same each time it is called. Picklable
+            where processes are used. Raises :class:`Unreadable` for a sample that cannot be had.
+        title: what the progress bar and the messages say is being done, e.g. ``"Drawing avatars"``.
+        processes: worker processes; by default one a core, and none for few images. 1: this process.
+        on_error: "stop" raises one error over all unreadable samples; "skip" leaves them out, says so
+            (each time the images are opened), and the array has fewer rows.
+
+    Returns:
+        uint8, (count less what was left out, height, width, channels), C order.
+
+    Raises:
+        DataError: a sample is unreadable, not as declared, or could not be made; none is left; or
+            ``directory`` cannot be written.
+        RunError: a worker process died.
+    """
+    record = prepared_record(directory, key, count, shape)
+    images = None if record is None else _open(directory, record)
+    if record is not None and images is None:
+        remark(f"{title}: {_path(directory, record.key)} is damaged or incomplete; making it again")
+    if record is None or images is None or (record.left_out and on_error == "stop"):
+        record = _prepare(directory, key, count, shape, make, title, processes, on_error)
+        images = _open(directory, record)
+        if images is None:
+            raise RunError(f"{title}: {_path(directory, record.key)} was changed while it was being written")
+    if record.left_out:
+        remark(f"{title}: left out {_listed(record.left_out, count)}")
+    return images
+
+
+def prepared_record(
+    directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
+) -> PreparedRecord | None:
+    """The record of images prepared with these arguments of :func:`prepared_images`; None: not yet."""
+    full_key = _full_key(key, count, shape)
+    try:
+        record = json.loads(_path(directory, full_key).with_suffix(".json").read_text("utf-8"))
+        if record["key"] != full_key:
+            return None
+        return PreparedRecord(full_key, tuple(record["shape"]), record["sha256"], tuple(record["left_out"]))
+    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: as good as not there
+        return None
+
+
+def _full_key(key: Mapping[str, object], count: int, shape: tuple[int, int, int]) -> dict[str, object]:
+    full_key = {**key, "count": count, "shape": list(shape), "format": _FORMAT}
+    return dict(json.loads(json.dumps(full_key)))  # as it will be read back: tuples become lists
+
+
+def _path(directory: Path, full_key: Mapping[str, object]) -> Path:
+    digest = hashlib.sha256(json.dumps(full_key, sort_keys=True).encode()).hexdigest()
+    return directory / f"{digest[:32]}.npy"
+
+
+def _open(directory: Path, record: PreparedRecord) -> Images | None:
+    """The array, or None where the file is not there or not what ``record`` says."""
+    path = _path(directory, record.key)
+    try:
+        images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
+        complete = path.stat().st_size == images.offset + images.nbytes
+    except (OSError, ValueError):
+        return None
+    return images if complete and images.shape == record.shape and images.dtype == np.uint8 else None
+
+
+def _prepare(
+    directory: Path,
+    key: Mapping[str, object],
+    count: int,
+    shape: tuple[int, int, int],
+    make: Make,
+    title: str,
+    processes: int | None,
+    on_error: Literal["stop", "skip"],
+) -> PreparedRecord:
+    if count < 1:
+        raise DataError(f"{title}: there are no samples")
+    full_key = _full_key(key, count, shape)
+    path = _path(directory, full_key)
+    digest, kept, left_out = hashlib.sha256(), 0, list[str]()
+    with _replacing(path) as file:
+        _write_header(file, (0, *shape))
+        made = _chunks(make, count, shape, title, processes)
+        with progress(title, count) as advance, closing(made):
+            for chunk, images, unreadable in made:
+                file.write(images.data)
+                digest.update(images.data)
+                kept += len(images)
+                left_out += unreadable
+                advance(len(chunk))
+        if left_out and on_error == "stop":
+            raise DataError(
+                f"{title}: cannot read {_listed(left_out, count)}\nMend or remove them, "
+                "or leave them out with `on_error: skip`."
+            )
+        if not kept:
+            raise DataError(f"{title}: nothing is left without {_listed(left_out, count)}")
+        file.seek(0)
+        _write_header(file, (kept, *shape))
+    record = PreparedRecord(full_key, (kept, *shape), digest.hexdigest(), tuple(left_out))
+    with _replacing(path.with_suffix(".json")) as file:
+        file.write(json.dumps(asdict(record), indent=1).encode())
+    return record
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the ``.npy`` header; its length is the same whatever the count (NumPy leaves room to grow)."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _listed(messages: list[str] | tuple[str, ...], count: int) -> str:
+    lines = [f"{len(messages)} of {count} samples:", *messages[:_NAMED]]
+    if len(messages) > _NAMED:
+        lines.append(f"and {len(messages) - _NAMED} more")
+    return "\n  ".join(lines)
+
+
+# ---------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    What the operating system refuses (no space, no permission) is a DataError.
+    """
+    # A name of its own: two processes may prepare the same images at once.
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write prepared images to {path.parent}: {error.strerror or error}. "
+            "Make room or grant access, or set COUPLING_DATA to a directory elsewhere."
+        ) from error
+    finally:
+        with suppress(OSError):  # gone already if all went well
+            temporary.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed processes left of ``path``; a living one writes to its file all the time."""
+    for temporary in path.parent.glob(f"{path.name}.*.tmp"):
+        with suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - temporary.stat().st_mtime > _STALE:
+                temporary.unlink()
+
+
+# ---------------------------------------------------------------------------- making
+
+_Chunk: TypeAlias = tuple[range, Images, list[str]]
+"""Samples, the images of those that were readable, a message for each of the others."""
+
+
+def _chunks(
+    make: Make, count: int, shape: tuple[int, int, int], title: str, processes: int | None
+) -> Generator[_Chunk, None, None]:
+    """All samples in order, chunk by chunk."""
+    if processes is None:
+        processes = 1 if count < _FEW else min(os.cpu_count() or 1, 61)  # Windows waits for no more
+    size = max(1, min(_CHUNK, count // (16 * processes)))
+    chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    processes = min(processes, len(chunks))
+    if processes == 1:
+        yield from (_make_chunk(make, chunk, shape, title) for chunk in chunks)
+        return
+    pickled = pickle.dumps(make)
+    executor = ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(pickled,)
+    )
+    task = functools.partial(_make_chunk_in_worker, shape=shape, title=title)
+    try:
+        with _main_hidden(hide=b"__main__" not in pickled):
+            made = executor.map(task, chunks)  # starts the processes
+        yield from made
+    except (BrokenProcessPool, OSError) as error:
+        raise RunError(
+            f"{title}: a worker process died or could not start ({error}). Memory may have run out; or the "
+            "images are defined in the script itself, whose code must then be under "
+            "`if __name__ == '__main__':`."
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _main_hidden(hide: bool) -> Iterator[None]:
+    """Keep worker processes from importing the main module, which ``make`` has no need of.
+
+    So a plain script that trains needs no ``if __name__ == "__main__":``.
+    """
+    main = sys.modules["__main__"]
+    if hide:
+        sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
+    images, unreadable = np.empty((len(chunk), *shape), np.uint8), list[str]()
+    kept = 0
+    for index in chunk:
+        try:
+            image = make(index)
+        except Unreadable as error:
+            unreadable.append(str(error))
+            continue
+        except Exception as error:
+            reason = str(error) if isinstance(error, CouplingError) else f"{type(error).__name__}: {error}"
+            raise DataError(f"{title}: sample {index}: {reason}") from error
+        if not isinstance(image, np.ndarray) or image.shape != shape or image.dtype != np.uint8:
+            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise DataError(f"{title}: sample {index} is {got}, expected uint8 {shape}")
+        images[kept] = image
+        kept += 1
+    return chunk, images[:kept], unreadable
+
+
+_make: Make | None = None  # in a worker process: sent once, not with every chunk
+
+
+def _start_worker(pickled: bytes) -> None:
+    global _make
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers it
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:  # a parent that was killed tells no one
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes already fill the cores
+    _make = pickle.loads(pickled)
+
+
+def _make_chunk_in_worker(chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
+    assert _make is not None
+    return _make_chunk(_make, chunk, shape, title)

@@ -1,0 +1,18 @@
+"""Seeds for everything that is drawn: each a pure function of the run's seed and what it is for."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derive(seed: int, *purpose: str | int) -> int:
+    """A seed in [0, 2^63) for ``purpose``: the same for the same words, unrelated for others."""
+    text = repr((seed, *purpose)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *purpose: str | int) -> torch.Generator:
+    """A CPU generator seeded for ``purpose``. On the CPU, so that every device draws the same."""
+    return torch.Generator().manual_seed(derive(seed, *purpose))

@@ -1,0 +1,163 @@
+"""The layout of a run on disk, and the only code that writes it.
+
+config.yaml environment.json metrics.jsonl summary.json report.html
+samples/step-0000500.png
+checkpoints/step-0001000/{model.safetensors,state.safetensors,manifest.json}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coupling.config import Config
+from coupling.errors import InputError, RunError
+
+MARKER = "config.yaml"
+
+
+class RunDirectory:
+    """One run's directory."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def create(cls, config: Config, output: Path | None) -> RunDirectory:
+        """A new directory: ``output``, or the next free ``runs/<name>-<NNN>``.
+
+        Raises :class:`InputError` where ``output`` holds anything, or cannot be written.
+        """
+        try:
+            path = cls._claim(config, output)
+            run = cls(path, config)
+            for folder in (run.samples, run.checkpoints):
+                folder.mkdir()
+            write_text(path / MARKER, config.yaml())
+        except OSError as error:
+            where = output or Path("runs")
+            raise InputError(f"{where}: cannot be written: {error.strerror}; give another --output") from None
+        return run
+
+    @staticmethod
+    def _claim(config: Config, output: Path | None) -> Path:
+        if output is not None:
+            if output.exists() and (not output.is_dir() or any(output.iterdir())):
+                hint = "add --resume to go on with it, or " if (output / MARKER).exists() else ""
+                raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
+            output.mkdir(parents=True, exist_ok=True)
+            return output
+        runs = Path("runs")
+        runs.mkdir(exist_ok=True)
+        number = 1 + max(latest_numbers(runs, config.name), default=0)
+        while True:
+            path = runs / f"{config.name}-{number:03d}"
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:  # another run was quicker
+                number += 1
+
+    @property
+    def samples(self) -> Path:
+        """Pictures, by step."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, by step."""
+        return self.path / "checkpoints"
+
+    def picture(self, step: int) -> Path:
+        """Where the picture of ``step`` goes."""
+        return self.samples / f"step-{step:07d}.png"
+
+    def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Append one line to metrics.jsonl; a number that is not finite is written as null."""
+        line: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
+        line |= {name: _number(value) for name, value in values.items()}
+        with self.writing(self.path / "metrics.jsonl") as path, path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def rewind(self, step: int) -> float:
+        """Drop lines of metrics.jsonl after ``step`` (a resumed run writes them again), and a torn last one.
+
+        Returns the seconds trained up to there.
+        """
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return 0.0
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
+        write_text(path, "".join(line + "\n" for line in kept))
+        return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Replace a JSON file as a whole."""
+        with self.writing(self.path / name) as path:
+            write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of this run, or an empty dict where there is none."""
+        path = self.path / name
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return values
+
+    def writing(self, path: Path) -> _Writing:
+        """A context in which an operating-system error becomes a message that says how to go on."""
+        return _Writing(path)
+
+
+class _Writing:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise RunError(
+                f"{self.path}: cannot be written: {reason}; make room or mend the permissions, then go on with --resume"
+            ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole: a reader finds the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def latest_numbers(runs: Path, name: str) -> list[int]:
+    """Numbers NNN of the existing ``<name>-<NNN>`` under ``runs``."""
+    pattern = re.compile(re.escape(name) + r"-(\d+)$")
+    return [int(match[1]) for path in runs.iterdir() if (match := pattern.match(path.name))]
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -1,0 +1,83 @@
+"""Endless unpaired batches: step s of domain d is a pure function of (seed, d, s).
+
+There is no state to save: a resumed run, and a run on another number of processes, reads exactly
+the same samples. Position p of a stream is sample permutation(seed, d, p // n)[p % n] of the
+domain's n samples, so each domain has epochs of its own length.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coupling.config import LatentConfig
+from coupling.errors import DataError
+from coupling.parts import DomainData
+from coupling.randomness import derive, generator
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Stream:
+    """One domain's batches; of ``batch_size`` samples a step this process reads its own slice."""
+
+    def __init__(self, data: DomainData, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+        if batch_size > len(data):
+            raise DataError(
+                f"training.batch_size: {batch_size} is larger than the {len(data)} samples of domain "
+                f"'{data.domain.name}'; lower it to {len(data)} or less, or bring more samples"
+            )
+        self.data = data
+        self.seed = seed
+        self.batch_size = batch_size
+        self.slice = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+        self._checked = False
+        self._epoch: tuple[int, Indices] = (-1, np.empty(0, np.int64))
+
+    def numbers(self, step: int) -> Indices:
+        """Which of the domain's samples step ``step`` (from 0) reads on this process."""
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.slice]
+        epochs, places = np.divmod(positions, len(self.data))
+        chosen = np.empty(len(positions), np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            chosen[here] = self._permutation(int(epoch))[places[here]]
+        return chosen
+
+    def _permutation(self, epoch: int) -> Indices:
+        if self._epoch[0] != epoch:
+            drawn = np.random.default_rng(derive(self.seed, "order", self.data.domain.name, epoch))
+            self._epoch = epoch, drawn.permutation(len(self.data))
+        return self._epoch[1]
+
+    def batch(self, step: int) -> Tensor:
+        """The samples of step ``step``: (this process's share of the batch, *shape), on the CPU."""
+        samples = self.data.read(self.numbers(step))
+        if not self._checked:
+            self.data.check(samples)
+            self._checked = True
+        return samples
+
+
+class LatentStream:
+    """Latent codes z, (B, size), drawn for the whole batch and sliced, so that processes agree."""
+
+    def __init__(self, latent: LatentConfig, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+        self.latent = latent
+        self.seed = seed
+        self.batch_size = batch_size
+        self.slice = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+
+    def batch(self, step: int, purpose: str = "z") -> Tensor:
+        """z of step ``step`` (from 0) on this process."""
+        return draw(self.latent, self.batch_size, generator(self.seed, purpose, step))[self.slice]
+
+
+def draw(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:
+    """``count`` codes from the prior: U[-1, 1] or N(0, 1)."""
+    if latent.prior == "uniform":
+        return torch.rand(count, latent.size, generator=source) * 2 - 1
+    return torch.randn(count, latent.size, generator=source)

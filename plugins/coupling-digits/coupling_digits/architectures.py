@@ -1,0 +1,117 @@
+"""The paper's digit networks: convolutional (Table 11) and, for rotation, fully connected (Table 2).
+
+One entry of a returned list is one of the paper's layers, so rules such as ``first: 4`` mean what
+they mean in its tables.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from coupling.domain import Domain
+from coupling.errors import ConfigError
+from coupling.layers import Deconvolution, output_activation, scaled
+
+SIDE = 28
+"""Height and width of the images, in pixels: the kernels are chosen for it."""
+
+
+class Digits:
+    """Networks for 28x28 digits (Table 11): five deconvolutions; two convolutions, two dense layers."""
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[
+            float,
+            Field(gt=0, le=8, description="factor on the channels of every hidden layer; 1 is the paper's"),
+        ] = 1.0,
+        dropout: Annotated[
+            float,
+            Field(ge=0, lt=1, description="probability of dropout before the discriminator's last layer"),
+        ] = 0.0,
+    ) -> None:
+        self.width = width
+        self.dropout = dropout
+
+    def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
+        """Five layers: (B, latent) -> 4, 7, 13, 25 pixels a side -> (B, channels, 28, 28) in the range.
+
+        Raises ConfigError where the domain is not (channels, 28, 28).
+        """
+        channels = _channels(domain)
+        wide = [scaled(count, self.width) for count in (1024, 512, 256, 128)]
+        return [
+            nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), _upsampling(latent, wide[0], kernel=4)),
+            _upsampling(wide[0], wide[1], kernel=3, stride=2, padding=1),
+            _upsampling(wide[1], wide[2], kernel=3, stride=2, padding=1),
+            _upsampling(wide[2], wide[3], kernel=3, stride=2, padding=1),
+            nn.Sequential(Deconvolution(wide[3], channels, 6, padding=1), output_activation(domain)),
+        ]
+
+    def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
+        """Four layers: (B, channels, 28, 28) -> 12, then 4 pixels a side -> features -> logits (B, outputs).
+
+        Raises ConfigError where the domain is not (channels, 28, 28).
+        """
+        channels = _channels(domain)
+        # A few channels at the least: one or two cannot tell digits apart at any depth.
+        first, second, hidden = (max(4, scaled(count, self.width)) for count in (20, 50, 500))
+        last = nn.Linear(hidden, outputs)
+        return [
+            nn.Sequential(nn.Conv2d(channels, first, 5), nn.MaxPool2d(2)),
+            nn.Sequential(nn.Conv2d(first, second, 5), nn.MaxPool2d(2)),
+            nn.Sequential(nn.Flatten(), nn.Linear(second * 4 * 4, hidden), nn.PReLU()),
+            nn.Sequential(nn.Dropout(self.dropout), last) if self.dropout else last,
+        ]
+
+
+class FullyConnectedDigits(Digits):
+    """Networks for 28x28 digits in any orientation (Table 2): dense generator, Table 11's discriminator.
+
+    A convolution's weights mean something else in a turned image, so no deconvolution could be shared.
+    """
+
+    def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
+        """Five layers: (B, latent) -> four times 1024 features -> (B, channels, 28, 28) in the range.
+
+        Raises ConfigError where the domain is not (channels, 28, 28).
+        """
+        _channels(domain)
+        hidden = scaled(1024, self.width)
+        return [
+            *(_dense(inputs, hidden) for inputs in (latent, hidden, hidden, hidden)),
+            nn.Sequential(
+                nn.Linear(hidden, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain)
+            ),
+        ]
+
+
+def _channels(domain: Domain) -> int:
+    """The domain's number of channels; ConfigError where its samples are not 28x28 images."""
+    if len(domain.shape) != 3 or domain.shape[1:] != (SIDE, SIDE):
+        raise ConfigError(
+            f"domain '{domain.name}': the digit networks draw images of shape (channels, {SIDE}, {SIDE}), "
+            f"but its samples have shape {domain.shape}; resize them or take another architecture"
+        )
+    return domain.shape[0]
+
+
+# The hidden layers have no bias: the batch normalisation that follows would subtract it again.
+
+
+def _upsampling(
+    inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0
+) -> nn.Sequential:
+    return nn.Sequential(
+        Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.PReLU(),
+    )
+
+
+def _dense(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.PReLU())

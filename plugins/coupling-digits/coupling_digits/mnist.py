@@ -1,0 +1,194 @@
+"""MNIST, read from its official files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import pooch  # type: ignore[import-untyped]
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from coupling.data_directory import data_directory
+from coupling.dataset import Dataset
+from coupling.errors import DataError
+from coupling_digits.idx import elements, unpacked
+
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+"""Where the files are published, in the order in which they are asked."""
+
+
+class Source(NamedTuple):
+    """One of the official files: its name and its checksums."""
+
+    name: str
+    dimensions: int
+    md5: str  # as published, packed
+    sha256: str  # unpacked: files are often packed anew
+
+    @property
+    def names(self) -> list[str]:
+        """The names under which it is found, packed or not: `train-images-idx3-ubyte.gz` and the like."""
+        stems = (self.name, self.name.replace("-idx", ".idx"))
+        return [stem + suffix for stem in stems for suffix in (".gz", "")]
+
+
+class Split(NamedTuple):
+    """One of MNIST's two parts."""
+
+    size: int
+    images: Source
+    labels: Source
+
+
+SPLITS = {
+    "train": Split(
+        60_000,
+        Source(
+            "train-images-idx3-ubyte",
+            3,
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        Source(
+            "train-labels-idx1-ubyte",
+            1,
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+    ),
+    "test": Split(
+        10_000,
+        Source(
+            "t10k-images-idx3-ubyte",
+            3,
+            "9fb629c4189551a2d022fa330f9573f3",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        Source(
+            "t10k-labels-idx1-ubyte",
+            1,
+            "ec29112dd5afa0611ce80d1b7f02629c",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+}
+
+
+class Content(NamedTuple):
+    """What one file holds."""
+
+    path: Path
+    elements: NDArray[np.uint8]
+    sha256: str  # unpacked
+
+
+class Mnist(Dataset):
+    """MNIST: handwritten digits, 28x28 grey, 60,000 to train and 10,000 to test.
+
+    Samples are (1, 28, 28) in [0, 1], ink is 1. Reads the four official files, packed or not, from
+    `mnist/` in the data directory; what is missing is downloaded there when first read. Raises
+    DataError where it cannot be, or where a file is damaged or not the official one.
+    """
+
+    shape = (1, 28, 28)
+    range = (0.0, 1.0)
+
+    def __init__(
+        self,
+        *,
+        split: Annotated[Literal["train", "test"], Field(description="which of MNIST's two parts")] = "train",
+        verify: Annotated[
+            bool,
+            Field(
+                description="insist on the official files; false reads your own in the same format, "
+                "any number of 28x28 images, labels optional, nothing downloaded"
+            ),
+        ] = True,
+    ) -> None:
+        self.source = f"mnist/{split}"
+        self.directory = data_directory("mnist")
+        self.verify = verify
+        self._split = SPLITS[split]
+
+    def __len__(self) -> int:
+        return self._split.size if self.verify else len(self._images.elements)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.batch([index])[0]
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """Samples ``indices``: (len(indices), 1, 28, 28), float32 in [0, 1]."""
+        chosen = torch.from_numpy(self._images.elements[np.asarray(indices, dtype=np.int64)])
+        return chosen.unsqueeze(1).to(torch.float32).div_(255)
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
+        return None if self._labels is None else torch.from_numpy(self._labels.elements.astype(np.int64))
+
+    def prepare(self) -> None:
+        """Download what is missing and check all of it, so that nothing is left to fail in training."""
+        _ = self._images, self._labels
+
+    def fingerprint(self) -> str:
+        """The source, the number of samples, the SHA-256 of the images and of the labels."""
+        contents = (self._images, self._labels)
+        return ":".join([self.source, str(len(self)), *(content.sha256 for content in contents if content)])
+
+    @cached_property
+    def _images(self) -> Content:
+        """All images, (count, 28, 28), kept as bytes: as floats they would take 188 MB."""
+        images = self._read(self._split.images)
+        shape = images.elements.shape
+        if shape[1:] != self.shape[1:] or not shape[0]:
+            raise DataError(
+                f"{images.path}: {' x '.join(map(str, shape))} pixels, expected images of 28 x 28"
+            )
+        return images
+
+    @cached_property
+    def _labels(self) -> Content | None:
+        if not self.verify and self._find(self._split.labels) is None:
+            return None
+        labels = self._read(self._split.labels)
+        if len(labels.elements) != len(self):
+            raise DataError(f"{labels.path}: {len(labels.elements)} labels for {len(self)} images")
+        return labels
+
+    def _find(self, source: Source) -> Path | None:
+        return next((path for name in source.names if (path := self.directory / name).is_file()), None)
+
+    def _read(self, source: Source) -> Content:
+        path = self._find(source) or self._download(source)
+        content = unpacked(path)
+        found = Content(path, elements(content, source.dimensions, path), hashlib.sha256(content).hexdigest())
+        if self.verify and found.sha256 != source.sha256:
+            raise DataError(
+                f"{path}: not MNIST's official file: its unpacked content has SHA-256 {found.sha256}, "
+                f"expected {source.sha256}; delete it to have it downloaded afresh, "
+                f"or set 'verify: false' to read your own files in this format"
+            )
+        return found
+
+    def _download(self, source: Source) -> Path:
+        """Fetch one file from the first mirror that has it; pooch moves it in place once it is whole."""
+        name = source.name + ".gz"
+        missing = f"{self.directory}: {name} is not there, packed or not,"
+        if not self.verify:
+            raise DataError(f"{missing} and 'verify: false' downloads nothing")
+        reasons = []
+        for mirror in MIRRORS:
+            try:
+                return Path(pooch.retrieve(mirror + name, f"md5:{source.md5}", name, self.directory))
+            except (OSError, ValueError) as error:  # ValueError: its checksum is wrong
+                reasons.append(f"  {mirror}{name}: {error}")
+        wanted = " and ".join(f"{part.name}.gz" for part in (self._split.images, self._split.labels))
+        advice = f"Put {wanted} there, from one of these addresses or elsewhere."
+        raise DataError("\n".join([f"{missing} and could not be downloaded:", *reasons, advice]))

@@ -1,0 +1,18 @@
+"""What this distribution registers with `coupling`."""
+
+from __future__ import annotations
+
+from coupling.hookspecs import Register, hookimpl
+from coupling_digits.architectures import Digits, FullyConnectedDigits
+from coupling_digits.mnist import Mnist
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    register("mnist", Mnist)
+
+
+@hookimpl
+def register_architectures(register: Register) -> None:
+    register("digits", Digits)
+    register("digits-fc", FullyConnectedDigits)

@@ -1,0 +1,18 @@
+"""What this distribution registers with `coupling`."""
+
+from __future__ import annotations
+
+from coupling.hookspecs import Register, hookimpl
+
+from coupling_faces.architecture import Faces
+from coupling_faces.avatars import Avatars
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    register("avatars", Avatars)
+
+
+@hookimpl
+def register_architectures(register: Register) -> None:
+    register("faces", Faces)

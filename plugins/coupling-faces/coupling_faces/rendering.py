@@ -1,0 +1,186 @@
+"""Draws cartoon faces: a number in, a picture out.
+
+Worker processes import this module, so it imports neither torch nor `coupling`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import resvg_py
+from dicebear import Avatar, Style
+from PIL import Image
+
+Attribute = Literal["eyeglasses", "smile", "blond-hair"]
+Size = Literal[64, 128]
+Picture: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+
+MOST_FACES = 1_000_000
+"""Upper bound of :attr:`FacePool.count`; the base of the face numbers."""
+
+_SMILING = ("smile", "default")
+_NOT_SMILING = ("serious", "sad", "disbelief")
+_BLOND = ("#e8c04f", "#f2dc8c")
+_NOT_BLOND = ("#2c1b18", "#563426", "#9b3d14")
+
+# What a face is drawn from, unless its attribute says otherwise. Left out are headgear (it hides the
+# hair), sunglasses (they hide the eyes) and jokes (hearts for eyes); the colours of skin and of hair are
+# apart, so that each can be told.
+_VARIANTS: Mapping[str, Sequence[str]] = {
+    "top": (
+        *("bigHair", "bob", "curly", "curvy", "dreads", "fro", "longButNotTooLong", "miaWallace", "shaggy"),
+        *("shaggyMullet", "shortCurly", "shortFlat", "shortRound", "shortWaved", "straight01", "straight02"),
+        "straightAndStrand",
+    ),
+    "eyes": ("closed", "default", "happy", "side", "squint", "surprised"),
+    "eyebrows": ("angry", "default", "flatNatural", "raisedExcited", "sadConcerned"),
+    "mouth": (*_SMILING, *_NOT_SMILING),
+    "clothes": ("blazerAndShirt", "collarAndSweater", "hoodie", "overall", "shirtCrewNeck", "shirtVNeck"),
+    "accessories": ("prescription01", "prescription02"),
+    "facialHair": ("beardLight", "beardMedium"),
+}
+_PERCENT: Mapping[str, int] = {"accessories": 20, "facialHair": 15}
+_COLOURS: Mapping[str, Sequence[str]] = {
+    "background": ("#b6e3f4", "#c9b8e8", "#ffd5dc", "#d5f0c4", "#ffffff", "#9fb4c7"),
+    "skin": ("#7d4b30", "#b97447", "#edb98a", "#ffdbb4"),
+    "hair": (*_NOT_BLOND, *_BLOND, "#c93305", "#e8e1e1"),
+    "clothes": ("#262e33", "#25557c", "#5199e4", "#a7ffc4", "#e6e6e6", "#ff5c5c", "#ff488e", "#ffffb1"),
+    "accessories": ("#15191c",),
+}
+
+_MOUTH_SCALE = 1.3  # at 64 pixels a mouth of the style's own size is too small to tell a smile
+
+# The style leaves wide margins. Units: times the canvas, per cent of the canvas, degrees.
+_STILL: Mapping[str, object] = {"scale": 1.35, "translateY": 7}
+_JITTERED: Mapping[str, object] = {
+    "scale": [1.28, 1.42],
+    "translateX": [-3, 3],
+    "translateY": [4, 10],
+    "rotate": [-5, 5],
+}
+
+
+@dataclass(frozen=True)
+class FacePool:
+    """All faces of one domain; calling it with an index draws one.
+
+    Everything but ``attribute`` is drawn from the same distribution, whatever ``present`` is.
+    """
+
+    attribute: Attribute
+    present: bool
+    count: int
+    """Number of faces, from 1 to :data:`MOST_FACES`."""
+    size: Size
+    """Height and width in pixels."""
+    jitter: bool
+    """Whether faces are turned, moved and scaled a little."""
+
+    def number(self, index: int) -> int:
+        """What face ``index`` is drawn from: no two faces of any two different pools share a number.
+
+        Mixed radix, so that every field and the index can be read back from it. Two faces can still
+        look alike, by the chance that two independent draws agree.
+        """
+        if not 0 <= index < self.count <= MOST_FACES:
+            raise IndexError(f"face {index} of {self.count} (at most {MOST_FACES})")
+        number = get_args(Attribute).index(self.attribute)
+        number = number * 2 + self.present
+        number = number * 2 + self.jitter
+        number = number * len(get_args(Size)) + get_args(Size).index(self.size)
+        number = number * MOST_FACES + self.count - 1
+        return number * MOST_FACES + index
+
+    def attributes(self, index: int) -> dict[str, str]:
+        """What was drawn for face ``index``: ``{"mouth": "smile", "hairColor": "#2c1b18", ...}``.
+
+        ``accessories`` and ``facialHair`` are there only where the face wears them.
+        """
+        options = self._avatar(index).to_json()["options"]
+        drawn = {name: options.get(f"{name}Variant") for name in _VARIANTS}
+        drawn |= {f"{name}Color": options.get(f"{name}Color", [None])[0] for name in _COLOURS}
+        return {name: value for name, value in drawn.items() if value is not None}
+
+    def __call__(self, index: int) -> Picture:
+        """Face ``index``: uint8, (size, size, 3)."""
+        png = resvg_py.svg_to_bytes(
+            svg_string=self._avatar(index).to_string(),
+            width=self.size,
+            height=self.size,
+            skip_system_fonts=True,  # there is no text, and looking for fonts takes long
+        )
+        return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+
+    def recipe(self) -> dict[str, object]:
+        """All that the pictures depend on, as JSON values: the same recipe, the same pictures."""
+        definition = json.dumps(_definition(self.attribute, self.present), sort_keys=True)
+        return {
+            "size": self.size,
+            "first number": self.number(0),
+            "frame": dict(self._frame),
+            "style": hashlib.sha256(definition.encode()).hexdigest(),
+            **{name: version(name) for name in ("dicebear-core", "dicebear-styles", "resvg-py")},
+        }
+
+    @property
+    def _frame(self) -> Mapping[str, object]:
+        return _JITTERED if self.jitter else _STILL
+
+    def _avatar(self, index: int) -> Avatar:
+        return Avatar(_style(self.attribute, self.present), {"seed": str(self.number(index)), **self._frame})
+
+
+@lru_cache
+def _style(attribute: Attribute, present: bool) -> Style:
+    """The style of one domain's faces.
+
+    The choice of :func:`_definition` is written into the style and not given as options with each
+    face: a style is checked against its schema once, options each time, which would take longer
+    than all the rest of the SVG.
+    """
+    return Style(_definition(attribute, present))
+
+
+def _definition(attribute: Attribute, present: bool) -> dict[str, Any]:
+    """The avataaars style, narrowed to the faces of one domain."""
+    variants, percent, colours = dict(_VARIANTS), dict(_PERCENT), dict(_COLOURS)
+    match attribute:
+        case "eyeglasses":
+            percent["accessories"] = 100 if present else 0
+        case "smile":
+            variants["mouth"] = _SMILING if present else _NOT_SMILING
+        case "blond-hair":
+            colours["hair"] = _BLOND if present else _NOT_BLOND
+
+    source = files("dicebear_styles").joinpath("avataaars.json").read_text("utf-8")
+    definition: dict[str, Any] = json.loads(source)
+    components = definition["components"]
+    for name, chosen in variants.items():
+        components[name]["variants"] = {variant: components[name]["variants"][variant] for variant in chosen}
+    for name, share in percent.items():
+        components[name]["probability"] = share
+    for name, values in colours.items():
+        definition["colors"].setdefault(name, {})["values"] = list(values)
+    components["mouth"]["scale"] = {"min": _MOUTH_SCALE, "max": _MOUTH_SCALE}
+    components["facialHair"] = _recoloured(components["facialHair"], "facialHair", "hair")
+    return definition
+
+
+def _recoloured(node: Any, old: str, new: str) -> Any:
+    """``node`` of a style definition with references to the colour ``old`` replaced by ``new``."""
+    if isinstance(node, list):
+        return [_recoloured(item, old, new) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") == "color" and node.get("name") == old:
+        return node | {"name": new}
+    return {key: _recoloured(value, old, new) for key, value in node.items()}

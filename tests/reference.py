@@ -1,0 +1,87 @@
+"""The slow, obvious coupled GAN: N separate networks, tied by copying, one backward pass a domain.
+
+Nothing of the package's execution is used here: layers are called one after the other, a domain at
+a time, real and generated samples apart, and the average over sharing domains is an explicit mean.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from coupling.loss import DiscriminatorHalf, GeneratorHalf, Loss
+from coupling.sharing import SharingGraph
+
+
+class Reference:
+    """Both teams as separate networks; shared layers are copies with equal weights."""
+
+    def __init__(
+        self,
+        graphs: Mapping[str, SharingGraph],
+        lists: Mapping[str, Mapping[str, Sequence[nn.Module]]],
+        losses: Sequence[Loss],
+        uniform: Callable[[str, int], Tensor],
+    ) -> None:
+        self.graphs = graphs
+        self.losses = losses
+        self.uniform = uniform
+        self.layers: dict[str, dict[tuple[str, int], nn.Module]] = {}
+        for team, graph in graphs.items():
+            self.layers[team] = {}
+            for group in graph.groups:
+                first_domain, first_number = group.members[0]
+                for node in group.members:
+                    self.layers[team][node] = copy.deepcopy(lists[team][first_domain][first_number - 1])
+
+    def forward(self, team: str, domain: str, x: Tensor) -> Tensor:
+        for number in range(1, self.graphs[team].depths[domain] + 1):
+            x = self.layers[team][domain, number](x)
+        return x
+
+    def mean_gradients(self, team: str) -> dict[str, list[Tensor]]:
+        """For each group's key, its parameters' gradients: the mean over the copies."""
+        result = {}
+        for group in self.graphs[team].groups:
+            copies = [[p.grad for p in self.layers[team][node].parameters()] for node in group.members]
+            result[group.key] = [torch.stack(same).mean(0) for same in zip(*copies, strict=True)]
+        return result
+
+    def discriminators(self, step: int, z: Tensor, real: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+        for domain in self.graphs["discriminator"].domains:
+            fake = self.forward("generator", domain, z).detach()
+            half = DiscriminatorHalf(
+                step=step,
+                domains=(),
+                real={domain: real[domain]},
+                fake={domain: fake},
+                real_logits={domain: self.forward("discriminator", domain, real[domain])},
+                fake_logits={domain: self.forward("discriminator", domain, fake)},
+                features={},
+                score=lambda samples: {d: self.forward("discriminator", d, x) for d, x in samples.items()},
+                uniform=self.uniform,
+            )
+            values = [v for loss in self.losses for v in loss.discriminator(half).values()]
+            torch.stack(values).sum().backward()
+        return self.mean_gradients("discriminator")
+
+    def generators(self, step: int, z: Tensor) -> dict[str, list[Tensor]]:
+        for domain in self.graphs["generator"].domains:
+            fake = {domain: self.forward("generator", domain, z)}
+            logits = {domain: self.forward("discriminator", domain, fake[domain])}
+            half = GeneratorHalf(step, (), z, fake, logits, {})
+            values = [v for loss in self.losses for v in loss.generator(half).values()]
+            torch.stack(values).sum().backward()
+        return self.mean_gradients("generator")
+
+    def adopt(self, team: str, network: nn.Module) -> None:
+        """Take over the weights of a coupled network, group by group."""
+        for group in self.graphs[team].groups:
+            for node in group.members:
+                for own, other in zip(
+                    self.layers[team][node].parameters(), network.layers[group.key].parameters(), strict=True
+                ):
+                    own.data.copy_(other.data)
