@@ -11,7 +11,7 @@ from torch import nn
 
 from coupling.config import Config, OptimizerConfig
 from coupling.domain import Domain
-from coupling.errors import ConfigError
+from coupling.errors import ConfigError, CouplingError, PluginError, cause
 from coupling.loss import Loss
 from coupling.networks import (
     Architecture,
@@ -58,7 +58,13 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
     for team, size in sizes:
         chosen = getattr(config, team).architecture
         architecture: Architecture = registry.build("architecture", chosen.name, chosen.options, f"{team}.architecture")
-        lists = layer_lists(team, architecture, order, size, config.seed)
+        try:
+            lists = layer_lists(team, architecture, order, size, config.seed)
+        except CouplingError as error:
+            raise type(error)(f"{team}.architecture: {error}") from None
+        except Exception as error:
+            component = registry.get("architecture", chosen.name, f"{team}.architecture")
+            raise PluginError(f"{team}.architecture: {component} failed: {cause(error)}") from error
         unshared[team] = sum(p.numel() for layers in lists.values() for m in layers for p in m.parameters())
         rules = [_rule(rule) for rule in getattr(config.sharing, team)]
         if team == "generator":
@@ -87,6 +93,12 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
         while name in losses:
             name, again = f"{entry.name}-{again}", again + 1
         losses[name] = loss
+    for half in ("discriminator", "generator"):
+        if all(getattr(type(loss), half) is getattr(Loss, half) for loss in losses.values()):
+            raise ConfigError(
+                f"losses: {', '.join(losses)}: nothing here trains the {half}s; add an adversarial loss, such as "
+                "non-saturating"
+            )
     return losses
 
 
@@ -113,7 +125,8 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
     for name, given in logits.items():
         if tuple(given.shape[1:]) != (outputs,):
             raise ConfigError(
-                f"discriminator: gives {tuple(given.shape[1:])} logits a sample for domain '{name}', wanted ({outputs},)"
+                f"discriminator: gives {tuple(given.shape[1:])} logits a sample for domain '{name}', "
+                f"wanted ({outputs},)"
             )
     networks.generator.train(was[0])
     networks.discriminator.train(was[1])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,12 +69,16 @@ def save(
             path.chmod(0o644)
             _sync(path)
             described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+        values = _signed({"version": VERSION, "step": step, "files": described})
         manifest = temporary / "manifest.json"
-        manifest.write_text(json.dumps({"version": VERSION, "step": step, "files": described}, indent=2) + "\n")
+        manifest.write_text(json.dumps(values, indent=2) + "\n")
         _sync(manifest)
         _sync(temporary)
-        if final.exists():  # left by a run that was resumed from before it
-            shutil.rmtree(final)
+        # A run goes on from its newest whole checkpoint, so those from here on are damaged. They must
+        # not count as the newest when older ones are pruned.
+        for damaged in _newest_first(folder):
+            if _step(damaged) >= step:
+                shutil.rmtree(damaged)
         temporary.rename(final)
         _sync(folder)
     except (OSError, safetensors.SafetensorError) as error:
@@ -106,25 +111,42 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def verified(path: Path) -> Checkpoint:
     """The checkpoint at ``path``; raises :class:`InputError` saying what is missing or altered."""
+    manifest = _manifest(path)
+    for name in _FILES:
+        file, written = path / name, manifest["files"][name]
+        try:
+            size = file.stat().st_size
+            if size != written["bytes"]:
+                raise InputError(f"{path}: {name} has {size} bytes, written were {written['bytes']}")
+            if digest(file) != written["sha256"]:
+                raise InputError(f"{path}: {name} was altered: its SHA-256 is not the one that was written")
+        except FileNotFoundError:
+            raise InputError(f"{path}: {name} is missing") from None
+        except OSError as error:
+            raise InputError(f"{path}: {name} cannot be read: {error.strerror}") from None
+    return Checkpoint(path, manifest["step"])
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint at ``path``, whole and of this version."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        version, step, files = manifest["version"], int(manifest["step"]), dict(manifest["files"])
     except FileNotFoundError:
         raise InputError(f"{path}: no checkpoint: manifest.json is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: manifest.json is damaged: {error}") from None
-    if version != VERSION:
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if isinstance(version, int) and version != VERSION:
         raise InputError(f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}")
-    for name in _FILES:
-        file = path / name
-        if name not in files or not file.is_file():
-            raise InputError(f"{path}: {name} is missing")
-        size = file.stat().st_size
-        if size != files[name]["bytes"]:
-            raise InputError(f"{path}: {name} has {size} bytes, written were {files[name]['bytes']}")
-        if digest(file) != files[name]["sha256"]:
-            raise InputError(f"{path}: {name} was altered: its SHA-256 is not the one that was written")
-    return Checkpoint(path, step)
+    if not isinstance(manifest, dict) or manifest != _signed(manifest):
+        raise InputError(f"{path}: manifest.json was altered: its SHA-256 is not the one that was written")
+    return manifest
+
+
+def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """``manifest`` with the SHA-256 of its own values, so that a step or size that was altered is noticed."""
+    values = {key: value for key, value in manifest.items() if key != "sha256"}
+    return values | {"sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -156,12 +178,21 @@ def digest(path: Path) -> str:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU: safetensors keeps no strides."""
-    return {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    """Contiguous copies on the CPU: safetensors keeps no strides, and refuses names for one memory."""
+    return {
+        name: tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+        for name, tensor in tensors.items()
+    }
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
+    return sorted((p for p in folder.iterdir() if p.is_dir() and _step(p) >= 0), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    """The step in a checkpoint's name; -1 where it is no checkpoint's."""
+    match = re.fullmatch(r"step-(\d+)", path.name)
+    return int(match[1]) if match else -1
 
 
 def _sync(path: Path) -> None:

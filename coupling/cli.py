@@ -28,6 +28,14 @@ class CouplingGroup(click.Group):
             remark(f"error: {error}")
             sys.exit(error.exit_code)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """An interruption before or after training, which saves for itself, has the shell's own exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            remark("interrupted")
+            ctx.exit(130)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Own commands first; plugins are asked only for a name that is none of ours."""
         return super().get_command(ctx, cmd_name) or _plugin_commands().get(cmd_name)
@@ -41,14 +49,13 @@ class CouplingGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """An unknown command gets the nearest name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            _remark_broken(installed())
             ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
 
 def _plugin_commands() -> Mapping[str, click.Command]:
-    group = click.Group()
-    installed().manager.hook.register_commands(cli=group)
-    return group.commands
+    return installed().commands()
 
 
 @click.group(cls=CouplingGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,9 +81,18 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _load_plugins(modules: Iterable[str]) -> Plugins:
     plugins = installed(tuple(modules))
+    _remark_broken(plugins)
+    return plugins
+
+
+def _console() -> Console:
+    """Prints results as they are: descriptions hold brackets and colons that are no markup."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def _remark_broken(plugins: Plugins) -> None:
     for name, reason in plugins.registry.broken.items():
         remark(f"plugin '{name}' is left out: {reason}")
-    return plugins
 
 
 @cli.command()
@@ -101,7 +117,7 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...]) ->
     from coupling.inspection import print_check
 
     plugins = _load_plugins(modules)
-    print_check(load_config(config, overrides, plugins=plugins), plugins, Console())
+    print_check(load_config(config, overrides, plugins=plugins), plugins, _console())
 
 
 @cli.command()
@@ -127,11 +143,10 @@ def plugins(name: str | None, modules: tuple[str, ...]) -> None:
     """List what is registered and by whom; with NAME, one component's options."""
     from coupling.inspection import print_component, print_plugins
 
-    loaded = _load_plugins(modules)
     if name is None:
-        print_plugins(loaded, Console())
+        print_plugins(installed(modules), _console())
     else:
-        print_component(name, loaded, Console())
+        print_component(name, _load_plugins(modules), _console())
 
 
 @cli.command()

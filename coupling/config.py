@@ -9,32 +9,45 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from coupling.errors import ConfigError, nearest
 from coupling.plugins import Plugins, installed
-from coupling.registry import describe, join
+from coupling.registry import describe
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+
+
+def _name(value: str) -> str:
+    """A name that can be part of a path, a key and a command."""
+    if not re.fullmatch(_NAME, value):
+        raise ValueError("a name consists of letters, digits, - and _, and begins with a letter or digit")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
 
 
 class Model(BaseModel):
     """Frozen, and strict about keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _component(value: Any) -> Any:
     """``name`` alone, or ``{name: ..., its options}``, as name and options."""
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, Mapping) and not isinstance(value.get("options"), Mapping):
-        return {"name": value.get("name"), "options": {k: v for k, v in value.items() if k != "name"}}
-    return value
+    if isinstance(value, Mapping):
+        name = {"name": value["name"]} if "name" in value else {}
+        return {**name, "options": {k: v for k, v in value.items() if k != "name"}}
+    if isinstance(value, ComponentConfig | MetricConfig):
+        return value
+    raise ValueError("write a component as its name, or as {name: ..., and its options}")
 
 
 class ComponentConfig(Model):
@@ -49,6 +62,11 @@ class ComponentConfig(Model):
 
 
 ComponentReference = Annotated[ComponentConfig, BeforeValidator(_component)]
+
+
+def _listed(value: Any) -> Any:
+    """One, or a list of them, as a list."""
+    return value if isinstance(value, list) else [value]
 
 
 class LatentConfig(Model):
@@ -68,7 +86,7 @@ class PartOptions(Model):
     part: tuple[int, int] | Literal["all"] | None = Field(
         None, description="[k, n]: the k-th of n disjoint random parts; all: every sample"
     )
-    transform: ComponentReference | list[ComponentReference] = Field(
+    transform: Annotated[list[ComponentReference], BeforeValidator(_listed)] = Field(
         [], description="image operator, or a list of them, applied to every sample"
     )
 
@@ -88,9 +106,9 @@ class PartOptions(Model):
 
     def transforms(self, path: str) -> list[tuple[str, ComponentConfig]]:
         """The transforms in order, each with its path in the configuration."""
-        if isinstance(self.transform, list):
-            return [(f"{path}.transform[{i}]", t) for i, t in enumerate(self.transform)]
-        return [(f"{path}.transform", self.transform)]
+        if len(self.transform) == 1:
+            return [(f"{path}.transform", self.transform[0])]
+        return [(f"{path}.transform[{i}]", transform) for i, transform in enumerate(self.transform)]
 
 
 def split_options(options: Mapping[str, Any], path: str) -> tuple[PartOptions, dict[str, Any]]:
@@ -100,14 +118,16 @@ def split_options(options: Mapping[str, Any], path: str) -> tuple[PartOptions, d
     try:
         return PartOptions.model_validate(common), own
     except pydantic.ValidationError as error:
-        known = list(PartOptions.model_fields)
-        raise ConfigError(describe(error, path, known=known, of="every data set")) from None
+        raise ConfigError(describe(error, PartOptions, common, path, "every data set")) from None
 
 
 class DomainConfig(Model):
     """One domain: where its samples come from."""
 
-    dataset: ComponentReference
+    dataset: ComponentReference = Field(description="the data set, and which part of it")
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Model):
@@ -115,33 +135,28 @@ class OptimizerConfig(Model):
 
     name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     lr: float = Field(2.0e-4, gt=0, description="learning rate")
-    betas: tuple[float, float] = Field((0.5, 0.999), description="adam, adamw: decay of the moments")
-    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="adam, adamw: decay of the moments")
+    weight_decay: float = Field(0.0, ge=0, description="factor of the L2 penalty; adamw: decoupled")
     momentum: float = Field(0.0, ge=0, lt=1, description="sgd, rmsprop")
-
-    @pydantic.field_validator("betas")
-    @classmethod
-    def _betas(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError("both betas must lie in [0, 1)")
-        return betas
 
 
 class TeamOptimizerConfig(Model):
-    """What a team's optimizer has different from ``optimizer``."""
+    """What a team's optimizer has different from ``optimizer``; null: the same."""
 
     name: Literal["adam", "adamw", "sgd", "rmsprop"] | None = None
-    lr: float | None = Field(None, gt=0)
-    betas: tuple[float, float] | None = None
-    weight_decay: float | None = Field(None, ge=0)
-    momentum: float | None = Field(None, ge=0, lt=1)
+    lr: float | None = Field(None, gt=0, description="learning rate")
+    betas: tuple[Beta, Beta] | None = Field(None, description="adam, adamw: decay of the moments")
+    weight_decay: float | None = Field(None, ge=0, description="factor of the L2 penalty; adamw: decoupled")
+    momentum: float | None = Field(None, ge=0, lt=1, description="sgd, rmsprop")
 
 
 class TeamConfig(Model):
     """The generators, or the discriminators."""
 
-    architecture: ComponentReference
-    optimizer: TeamOptimizerConfig = TeamOptimizerConfig()
+    architecture: ComponentReference = Field(description="the layers of one domain's network")
+    optimizer: TeamOptimizerConfig = Field(
+        TeamOptimizerConfig(), description="what this team's optimizer has different"
+    )
 
 
 class RuleConfig(Model):
@@ -166,17 +181,17 @@ class RuleConfig(Model):
 class SharingConfig(Model):
     """The sharing graph: rules of both teams. What no rule names is private."""
 
-    generator: list[RuleConfig] = []
-    discriminator: list[RuleConfig] = []
+    generator: list[RuleConfig] = Field([], description="rules that tie the generators' layers")
+    discriminator: list[RuleConfig] = Field([], description="rules that tie the discriminators' layers")
 
 
 class TrainingConfig(Model):
     """The loop."""
 
-    steps: int = Field(25_000, ge=1)
+    steps: int = Field(25_000, ge=1, description="iterations of Algorithm 1")
     batch_size: int = Field(128, ge=1, description="samples a domain and step, over all processes together")
     ema: float | None = Field(0.999, ge=0, lt=1, description="decay of the generators' average; null: none")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="bf16: mixed precision; fp16: not yet")
     compile: bool = Field(False, description="compile both teams with torch.compile")
     fresh_latent: bool = Field(False, description="draw a second z for the generators' half of a step")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
@@ -207,7 +222,7 @@ class MetricConfig(Model):
 
 def _metric(value: Any) -> Any:
     value = _component(value)
-    if isinstance(value, Mapping) and isinstance(value.get("options"), Mapping) and "every" in value["options"]:
+    if isinstance(value, Mapping) and "every" in value.get("options", ()):
         options = dict(value["options"])
         return {**value, "every": options.pop("every"), "options": options}
     return value
@@ -216,30 +231,28 @@ def _metric(value: Any) -> Any:
 class Config(Model):
     """A run, completely: the same configuration and seed give the same run."""
 
-    name: str = Field(pattern=NAME)
-    seed: int = Field(0, ge=0, lt=2**63)
-    latent: LatentConfig = LatentConfig()
-    domains: dict[str, DomainConfig] = Field(min_length=1)
-    generator: TeamConfig
-    discriminator: TeamConfig
-    sharing: SharingConfig = SharingConfig()
+    name: Name = Field(description="the run's name, and its directory's")
+    seed: int = Field(0, ge=0, lt=2**63, description="of all that is drawn: weights, parts, batches, z")
+    latent: LatentConfig = Field(LatentConfig(), description="the latent code z, one for all domains")
+    domains: dict[Name, DomainConfig] = Field(
+        min_length=1, description="the domains by name, in the order in which pictures show them"
+    )
+    generator: TeamConfig = Field(description="the generators, one a domain")
+    discriminator: TeamConfig = Field(description="the discriminators, one a domain")
+    sharing: SharingConfig = Field(SharingConfig(), description="which layers the domains share; default: none")
     batch_statistics: Literal["per-domain", "joint"] = Field(
         "per-domain",
         description="joint: normalise over all domains' samples; couples the domains' gradients",
     )
-    losses: list[ComponentReference] = Field([ComponentConfig(name="non-saturating")], min_length=1)
-    optimizer: OptimizerConfig = OptimizerConfig()
-    training: TrainingConfig = TrainingConfig()
-    metrics: list[Annotated[MetricConfig, BeforeValidator(_metric)]] = []
+    losses: list[ComponentReference] = Field(
+        [ComponentConfig(name="non-saturating")], min_length=1, description="terms of the objectives, added up"
+    )
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="of both teams")
+    training: TrainingConfig = Field(TrainingConfig(), description="the loop")
+    metrics: list[Annotated[MetricConfig, BeforeValidator(_metric)]] = Field(
+        [], description="what is measured, and how often"
+    )
     trackers: list[str] = Field([], description="Accelerate's trackers: tensorboard, wandb, ...")
-
-    @pydantic.field_validator("domains")
-    @classmethod
-    def _domain_names(cls, domains: dict[str, DomainConfig]) -> dict[str, DomainConfig]:
-        for name in domains:
-            if not re.match(NAME, name):
-                raise ValueError(f"a domain may not be called {name!r}: use letters, digits, - and _")
-        return domains
 
     @pydantic.model_validator(mode="after")
     def _rule_domains(self) -> Config:
@@ -275,7 +288,7 @@ class Config(Model):
 
     def yaml(self) -> str:
         """Everything as YAML that runs again as it is."""
-        return yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True, width=110)
+        return yaml.dump(self.plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
     def check(self, plugins: Plugins, *, data: bool = True) -> None:
         """Check every component's name and options; raises :class:`ConfigError` naming the path.
@@ -299,25 +312,48 @@ class Config(Model):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without its two classic surprises: a key given twice, and 2e-4 read as a string."""
+    """Safe YAML without its classic surprises.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float | bool) and key in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"line {line}: '{key}' is given twice; a name stands for one thing only")
-            if isinstance(key, str | int | float | bool):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+    A key given twice, or one that is no text, is an error; 2e-4 is a number; and yes, no, on, off,
+    010, 1:30 and 2024-01-01 are what they look like: text (where an option is a boolean or a number, text that
+    stands for one is taken).
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.tag != "tag:yaml.org,2002:str":
+                shown = f"'{key.value}'" if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                raise ConfigError(f"line {line}: the key {shown} is no text; if you mean it, put it in quotes")
+            if key.value in seen:
+                raise ConfigError(f"line {line}: '{key.value}' is given twice; a name stands for one thing only")
+            seen.add(key.value)
+        return node
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9][0-9_]*\.[0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$")
+_TAGS = {
+    "bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    "int": (re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), "-+0123456789"),
+    "float": (_FLOAT, "-+0123456789."),
+    "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    "merge": (re.compile(r"^<<$"), "<"),
+}
+for _tag, (_pattern, _first) in _TAGS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what :class:`_Loader` reads back as it was: text that looks like 2e-4 in quotes."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", *_TAGS["float"])
 
 
 def parse_yaml(text: str) -> Any:
@@ -328,8 +364,8 @@ def parse_yaml(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(f"{where}not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def override(values: dict[str, Any], assignment: str) -> None:
@@ -346,18 +382,20 @@ def override(values: dict[str, Any], assignment: str) -> None:
     for number, key in enumerate(keys):
         last = number == len(keys) - 1
         if isinstance(place, list):
-            if not key.isdigit() or int(key) > len(place) - (not last and 1):
+            if not key.isdecimal() or int(key) > len(place):
                 raise ConfigError(
                     f"--set {assignment}: '{'.'.join(keys[:number])}' is a list of {len(place)}; '{key}' is none of it"
                 )
             if int(key) == len(place):
-                place.append(None)
+                place.append(None if last else {})
             index: Any = int(key)
         elif isinstance(place, dict):
             index = key
             if not last and not isinstance(place.get(key), dict | list):
                 # A component by its name alone grows options: `dataset: mnist` + dataset.half=1.
-                place[key] = {"name": place[key]} if isinstance(place.get(key), str) else {}
+                # A list that is not there begins with its first item: metrics.0.name=pixel-agreement.
+                empty: Any = [] if keys[number + 1] == "0" and place.get(key) is None else {}
+                place[key] = {"name": place[key]} if isinstance(place.get(key), str) else empty
         else:
             raise ConfigError(f"--set {assignment}: '{'.'.join(keys[:number])}' has no keys below it")
         if last:
@@ -375,22 +413,35 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plu
     value, and the mend.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        siblings = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such file; {nearest(str(path), siblings)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    text = _read(path)
     try:
         values = parse_yaml(text)
+        if values is None:
+            raise ConfigError("is empty; a configuration begins with the keys name, domains, generator, ...")
         if not isinstance(values, dict):
             raise ConfigError("a configuration is a mapping with the keys name, domains, generator, ...")
         for assignment in overrides:
             override(values, assignment)
         return parse_config(values, plugins)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        separator = ":\n  " if "\n" in str(error) else ": "
+        raise ConfigError(f"{path}{separator}" + str(error).replace("\n", "\n  ")) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such file; {nearest(str(path), siblings)}") from None
+    except IsADirectoryError:
+        inside = sorted(str(p) for p in path.glob("*.y*ml"))
+        raise ConfigError(f"{path}: is a directory; give a file, such as {(inside or ['config.yaml'])[0]}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line}: is not UTF-8 text; save it in that encoding") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def parse_config(values: Mapping[str, Any], plugins: Plugins | None = None, *, data: bool = True) -> Config:
@@ -398,44 +449,6 @@ def parse_config(values: Mapping[str, Any], plugins: Plugins | None = None, *, d
     try:
         config = Config.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(describe(error, Config, values)) from None
     config.check(plugins or installed(), data=data)
     return config
-
-
-def _explain(error: pydantic.ValidationError) -> str:
-    """One line a problem; an unknown key gets the nearest one of its own section."""
-    lines = []
-    for problem in error.errors():
-        location = tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
-        if problem["type"] == "extra_forbidden":
-            known = _keys_at(location[:-1])
-            lines.append(f"{join('', location)}: unknown key; {nearest(str(location[-1]), known)}")
-        elif problem["type"] == "missing":
-            lines.append(f"{join('', location)}: is required and not given")
-        elif problem["type"] == "value_error" and not location:
-            lines.append(str(problem["ctx"]["error"]))
-        else:
-            place = join("", location) or "configuration"
-            lines.append(f"{place}: {problem['input']!r} is not valid: {problem['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """Keys known at a place of the configuration."""
-    model: Any = Config
-    for part in location:
-        if isinstance(part, int):
-            continue
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-            for inner in _models(model):
-                model = inner
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Models inside an annotation such as ``list[Rule]`` or ``dict[str, Domain]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]

@@ -8,7 +8,9 @@ value and the mend. ``cli.py`` alone turns them into exit codes.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class CouplingError(Exception):
@@ -40,11 +42,27 @@ class RunError(CouplingError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that follows an unknown name: the nearest known one, else the whole list."""
+    """A hint that follows an unknown name: the nearest known one, else the list of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
     if not names:
         return "there are none"
-    return "known: " + ", ".join(names)
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return "known: " + ", ".join(names[:_LISTED]) + more
+
+
+_LISTED = 20
+"""Names in a hint, at most."""
+
+
+def cause(error: BaseException) -> str:
+    """One line on somebody else's exception: its kind, its message, and where it was raised."""
+    message = " ".join(str(error).split())
+    if isinstance(error, CouplingError):
+        return message
+    frames = traceback.extract_tb(error.__traceback__)
+    known = frames and not frames[-1].filename.startswith("<")  # <frozen importlib> tells nobody anything
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if known else ""
+    return type(error).__name__ + (f": {message}" if message else "") + place

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Iterable
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rich.console import Console
@@ -11,6 +14,7 @@ from rich.table import Table
 from coupling.assembly import Networks, assemble
 from coupling.config import Config, PartOptions
 from coupling.errors import InputError, nearest
+from coupling.metric import open_metrics
 from coupling.networks import CoupledNetwork
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins
@@ -18,9 +22,9 @@ from coupling.registry import KINDS, Component
 from coupling.streams import Stream
 
 
-def table(title: str, *columns: str) -> Table:
+def table(*columns: str) -> Table:
     """A plain table for results: no boxes, nothing folded away."""
-    made = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    made = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
@@ -32,26 +36,23 @@ def print_check(config: Config, plugins: Plugins, console: Console) -> None:
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
     for domain in data.values():  # refuses a batch that is larger than the data set
         Stream(domain, config.seed, config.training.batch_size)
-    metrics = [
-        plugins.registry.build("metric", m.name, m.options, f"metrics[{i}]") for i, m in enumerate(config.metrics)
-    ]
-    for metric in metrics:
-        metric.check(data)
+    open_metrics(config, data, plugins.registry)
+    console.print("domains", style="bold")
     console.print(_domains_table(config, data))
     for network in (networks.generator, networks.discriminator):
-        console.print()
+        console.print(f"\n{network.graph.team}: equal letters are one layer, · is private", style="bold")
         console.print(_sharing_table(network))
-    console.print()
+    console.print(f"\nparameters, beside {len(networks.domains)} separate GANs", style="bold")
     console.print(_parameters_table(networks))
     if config.batch_statistics == "joint":
         console.print(
-            "\nbatch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on the "
-            "other domains' samples too"
+            "\nbatch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on "
+            "the other domains' samples too"
         )
 
 
 def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
-    made = table("domains", "name", "data set", "shape", "range", "samples", "part")
+    made = table("name", "data set", "shape", "range", "samples", "part")
     for name, domain in data.items():
         low, high = domain.domain.range
         made.add_row(
@@ -68,7 +69,7 @@ def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
 def _sharing_table(network: CoupledNetwork) -> Table:
     graph = network.graph
     rows = graph.table()
-    made = table(f"{graph.team}: equal letters are one layer, · is private", *rows[0], "parameters")
+    made = table(*rows[0], "parameters")
     for row in rows[1:]:
         groups = {graph.group_of[d, int(row[0])] for d in graph.domains if int(row[0]) <= graph.depths[d]}
         numbers = sum(p.numel() for group in groups for p in network.layers[group.key].parameters())
@@ -77,9 +78,7 @@ def _sharing_table(network: CoupledNetwork) -> Table:
 
 
 def _parameters_table(networks: Networks) -> Table:
-    made = table(
-        f"parameters, beside {len(networks.domains)} separate GANs", "team", "total", "shared", "separate GANs", "saved"
-    )
+    made = table("team", "total", "shared", "separate GANs", "saved")
     for network in (networks.generator, networks.discriminator):
         sets = network.sharing_sets()
         total = sum(p.numel() for p, _ in sets)
@@ -91,14 +90,14 @@ def _parameters_table(networks: Networks) -> Table:
 
 def print_plugins(plugins: Plugins, console: Console) -> None:
     """Everything that is registered, by kind, with its owner."""
-    made = table("components", "kind", "name", "plugin", "description")
+    made = table("kind", "name", "plugin", "description")
     for kind in KINDS:
         for name in plugins.registry.names(kind):
             component = plugins.registry.components[kind, name]
             made.add_row(kind, name, component.owner, component.description)
     console.print(made)
     for name, reason in plugins.registry.broken.items():
-        console.print(f"left out: {name}: {reason}", markup=False)
+        console.print(f"left out: {name}: {reason}")
 
 
 def print_component(name: str, plugins: Plugins, console: Console) -> None:
@@ -108,25 +107,62 @@ def print_component(name: str, plugins: Plugins, console: Console) -> None:
     if not found:
         raise InputError(f"no component is called '{name}'; {nearest(name, {n for _, n in components})}")
     for component in found:
-        console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold", markup=False)
-        console.print(component.description, markup=False)
+        console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold")
+        console.print(component.description)
         console.print(_options_table(component))
 
 
 def _options_table(component: Component) -> Table:
-    made = table("", "option", "type", "default", "description")
+    made = table("option", "type", "default", "description")
     fields: dict[str, FieldInfo] = dict(component.options.model_fields)
     if component.kind == "dataset":
         fields |= PartOptions.model_fields
     for key, field in fields.items():
-        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
-        made.add_row(field.alias or key, _type_name(field), default, field.description or "")
+        made.add_row(field.alias or key, _type_name(field), _default(field), field.description or "")
     return made
 
 
 def _type_name(field: FieldInfo) -> str:
-    annotation: Any = field.annotation
+    """A type as one writes its values: ``integer, 1 or more``, ``none | stretch | crop``, ``null``."""
+    return ", ".join([_annotation_name(field.annotation), *_bounds(field.metadata)])
+
+
+def _annotation_name(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ", ".join([_annotation_name(inner[0]), *_bounds(inner[1:])])
+    if origin in (Union, UnionType):
+        return " | ".join(_annotation_name(part) for part in inner)
+    if origin is Literal:
+        return " | ".join(str(value) for value in inner)
+    if origin is tuple:
+        return f"[{', '.join(_annotation_name(part) for part in inner)}]"
+    if origin is list:
+        return f"list of {_annotation_name(inner[0])}"
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    name = name.replace("typing.", "").replace("NoneType", "None")
-    bounds = [str(bound) for bound in field.metadata if type(bound).__name__ in ("Ge", "Gt", "Le", "Lt", "MinLen")]
-    return f"{name} {', '.join(bounds)}".strip()
+    return _NAMES.get(name, name)
+
+
+_NAMES = {
+    "int": "integer",
+    "float": "number",
+    "bool": "true | false",
+    "str": "text",
+    "NoneType": "null",
+    "ComponentConfig": "component",
+}
+_BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    inner = [bound for part in metadata for bound in (part.metadata if isinstance(part, FieldInfo) else [part])]
+    return [
+        text.format(getattr(bound, key)) for bound in inner for key, text in _BOUNDS.items() if hasattr(bound, key)
+    ]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return value if isinstance(value, str) else json.dumps(value, default=str)

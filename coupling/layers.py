@@ -24,12 +24,14 @@ class Deconvolution(nn.ConvTranspose2d):
     (B, in_channels, H, W) -> (B, out_channels, H', W') with
     ``H' = (H - 1) * stride - 2 * padding + kernel_size + output_padding``. The rule:
 
-    - a 1x1 input without padding is one matrix product (3 times as fast forward and backward, on
-      a CPU): the paper's first layer;
-    - on a CPU, one output channel for every 32 input channels or more, up to 32x32 pixels in, is a
-      matrix product whose columns are then summed (1.1 to 3 times): a last layer that draws grey
-      images. Native kernels work on many output channels at once, and here would idle;
-    - the native call elsewhere. No other way was faster there, not even on 4x4 inputs.
+    - a 1x1 input without padding is one matrix product (2 to 4 times as fast, forward and backward
+      on a CPU): the paper's first layer;
+    - on a CPU, at most one output channel for every 32 input channels, up to 32x32 pixels in, is a
+      matrix product whose columns are then summed (forward 2.5 to 5 times as fast, with backward
+      about 1 to 2.4): a last layer that draws grey images. Native kernels work on many output channels at
+      once, and here would idle;
+    - the native call elsewhere: matrix products, sub-pixel and plain convolutions were not faster
+      there, not even on 4x4 inputs, as long as input and weights are in one memory format.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Deconvolution(nn.ConvTranspose2d):
         )
 
     def _as_columns(self, input: Tensor) -> Tensor:
-        size, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
+        size, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         # A 1x1 convolution is the matrix product (K·K·out, in) x (in, H·W) in any memory format.
         columns = F.conv2d(input, self.weight.flatten(1).t()[:, :, None, None]).flatten(2)
         height, width = ((side - 1) * stride - 2 * padding + size for side in input.shape[2:])
@@ -93,7 +95,7 @@ class UpsampledConvolution(nn.Conv2d):
     ``nn.Upsample(scale_factor=2)`` before it. Upsampling repeats each pixel over a 2x2 square, so
     taps that fall on the same pixel can be summed beforehand: what is left is a 4x4 kernel at
     stride 2, with 4 products an output pixel in place of 9 and without the large intermediate image
-    (1.4 to 2.7 times as fast forward and backward on a CPU, from 8x8 pixels in; no slower at 4x4).
+    (1.5 to 2.7 times as fast, forward and backward on a CPU, from 8x8 pixels on; no slower at 4x4).
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
@@ -111,22 +113,18 @@ class UpsampledConvolution(nn.Conv2d):
 class ScaledSigmoid(nn.Module):
     """The sigmoid, stretched to [low, high]; never outside of it by rounding."""
 
-    low: Tensor
-    high: Tensor
-
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        self.register_buffer("low", torch.tensor(float(low)), persistent=False)
-        self.register_buffer("high", torch.tensor(float(high)), persistent=False)
+        self.low, self.high = low, high
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape to the same shape."""
         share = torch.sigmoid(input)
-        return torch.lerp(self.low.to(share.dtype), self.high.to(share.dtype), share)
+        return torch.lerp(share.new_full((), self.low), share.new_full((), self.high), share)
 
     def extra_repr(self) -> str:
-        """Shown by ``print(network)``."""
-        return f"low={self.low.item():g}, high={self.high.item():g}"
+        """Shown by ``print(network)``; also tells two ranges apart where layers are tied."""
+        return f"low={self.low}, high={self.high}"
 
 
 def output_activation(domain: Domain) -> nn.Module:

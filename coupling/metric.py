@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from coupling.config import Config
+from coupling.errors import ConfigError
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
+from coupling.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,22 @@ class Metric(ABC):
 
     @abstractmethod
     def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """Values by flat name: ``<metric>/<domain>...``. The first is the metric itself; what
-        follows it (baselines, details) has names that extend it by ``/``.
+        """Values by flat name: ``<metric>/<domain>...``.
+
+        The first is the metric itself; what follows it (baselines, details) has names that extend
+        it by ``/``.
         """
+
+
+def open_metrics(config: Config, data: Mapping[str, DomainData], registry: Registry) -> list[Metric]:
+    """The configuration's metrics, held against the domains; errors name the path."""
+    metrics: list[Metric] = []
+    for number, entry in enumerate(config.metrics):
+        path = f"metrics[{number}]"
+        metric: Metric = registry.build("metric", entry.name, entry.options, path)
+        try:
+            metric.check(data)
+        except ConfigError as error:
+            raise ConfigError(f"{path}.{error}") from None
+        metrics.append(metric)
+    return metrics

@@ -20,7 +20,9 @@ class Architecture(Protocol):
 
     An entry is one of the paper's layers: convolution, normalisation and activation are ONE.
     A module that mixes the samples of a batch (other than by batch normalisation, which is taken
-    care of) says so by an attribute ``mixes_samples = True`` and is called a domain at a time.
+    care of) says so by an attribute ``mixes_samples = True``; its layer then sees the real or the
+    generated samples of one domain at a time. Each layer is made anew: what domains share, the
+    sharing rules say.
     """
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
@@ -75,6 +77,7 @@ class CoupledNetwork(nn.Module):
             slots = 1 + max(graph.slots[node] for node in group.members)
             self.layers[group.key] = by_domain(modules[0], slots, joint=joint_statistics)
             self.tied[group.key] = group
+        self._check_owners()
         self._norms = {
             key: [m for m in layer.modules() if isinstance(m, DomainBatchNorm)] for key, layer in self.layers.items()
         }
@@ -92,11 +95,18 @@ class CoupledNetwork(nn.Module):
 
     def sharing_sets(self) -> list[tuple[nn.Parameter, tuple[str, ...]]]:
         """Each parameter once, with the domains that share it."""
-        owned: dict[int, tuple[nn.Parameter, tuple[str, ...]]] = {}
+        return [(p, self.tied[key].domains) for key, layer in self.layers.items() for p in layer.parameters()]
+
+    def _check_owners(self) -> None:
+        """A parameter that two groups held would be averaged over the wrong domains."""
+        owners: dict[nn.Parameter, str] = {}
         for key, layer in self.layers.items():
-            for parameter in layer.parameters():
-                owned.setdefault(id(parameter), (parameter, self.tied[key].domains))
-        return list(owned.values())
+            for name, parameter in layer.named_parameters():
+                if owners.setdefault(parameter, key) != key:
+                    raise ConfigError(
+                        f"{self.graph.team}: {owners[parameter]} and {key} hold the same parameter '{name}'; the "
+                        "architecture must make each layer anew: what domains share, the sharing rules say"
+                    )
 
     def run(
         self,
@@ -130,6 +140,9 @@ class CoupledNetwork(nn.Module):
         """One layer on several inputs: side by side in one call, where that gives the same result."""
         if len(inputs) > 1 and (self._apart[key] or len({i.shape[1:] for i in inputs}) > 1):
             return [self._call(key, [x], [slot], chunks)[0] for x, slot in zip(inputs, slots, strict=True)]
+        if self._apart[key] and len(chunks) > 1:
+            parts = zip(inputs[0].split([size for size, _ in chunks]), chunks, strict=True)
+            return [torch.cat([self._call(key, [part], slots, [chunk])[0] for part, chunk in parts])]
         sections = tuple(Section(size, slot, track) for slot in slots for size, track in chunks)
         for norm in self._norms[key]:
             norm.sections = sections

@@ -5,7 +5,9 @@ Domains that draw from one source get disjoint parts of it, unless the user says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from coupling.config import Config, PartOptions, split_options
 from coupling.dataset import Dataset
 from coupling.domain import Domain
-from coupling.errors import ConfigError, DataError
+from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
 from coupling.plugins import Plugins
 from coupling.randomness import derive
 
@@ -32,6 +34,8 @@ class DomainData:
     part: tuple[int, int]
     transforms: Sequence[Transform]
     seed: int
+    origin: str = ""
+    """Names the data set in messages: its path in the configuration, its name, its plugin."""
     _indices: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
     @property
@@ -48,9 +52,15 @@ class DomainData:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def prepare(self) -> None:
+        """Make the data ready for reading; errors name the domain."""
+        with self._blamed():
+            self.dataset.prepare()
+
     def read(self, numbers: Sequence[int] | np.ndarray[Any, Any]) -> Tensor:
-        """Samples by their number in this part: (len(numbers), *shape), transformed."""
-        return self.transform(self.dataset.batch(self.indices[np.asarray(numbers)].tolist()))
+        """Samples by their number in this part: (len(numbers), *shape), transformed. Errors name the domain."""
+        with self._blamed():
+            return self.transform(self.dataset.batch(self.indices[np.asarray(numbers)].tolist()))
 
     def transform(self, samples: Tensor) -> Tensor:
         """Apply the domain's transforms to raw samples of its data set."""
@@ -58,10 +68,21 @@ class DomainData:
             samples = transform(samples, self.dataset.range)
         return samples
 
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        try:
+            yield
+        except CouplingError as error:
+            raise type(error)(f"domains.{self.domain.name}.dataset: {error}") from None
+        except Exception as error:  # whatever a data set or transform raises is told as theirs
+            raise DataError(f"{self.origin} failed: {cause(error)}") from error
+
     def check(self, samples: Tensor) -> None:
         """Raise :class:`DataError` where samples are not what the domain declares."""
-        name, (low, high) = self.domain.name, self.domain.range
-        place = f"domain '{name}' (dataset from {self.dataset.source})"
+        low, high = self.domain.range
+        place = self.origin
+        if not isinstance(samples, Tensor):
+            raise DataError(f"{place}: samples are a {type(samples).__name__}; a data set gives torch tensors")
         if tuple(samples.shape[1:]) != self.domain.shape:
             raise DataError(f"{place}: samples have shape {tuple(samples.shape[1:])}, declared is {self.domain.shape}")
         if not samples.is_floating_point():
@@ -82,24 +103,43 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
     """Construct every domain's data set and cut it; nothing heavy is read yet."""
     registry = plugins.registry
     made: dict[str, tuple[Dataset, PartOptions, list[Transform]]] = {}
+    origins: dict[str, str] = {}
     for name, entry in config.domains.items():
         path = f"domains.{name}.dataset"
         common, own = split_options(entry.dataset.options, path)
-        try:
-            dataset = registry.build("dataset", entry.dataset.name, own, path)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        dataset = registry.build("dataset", entry.dataset.name, own, path)
+        origins[name] = f"{path}: {registry.get('dataset', entry.dataset.name, path)}"
+        _check_dataset(dataset, origins[name])
         transforms = [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
         made[name] = dataset, common, transforms
     parts = _disjoint(made)
     domains = {}
     for name, (dataset, _, transforms) in made.items():
-        if len(dataset) == 0:
-            raise DataError(f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has no samples")
+        (k, n), count = parts[name], len(dataset)
+        if count * k // n == count * (k - 1) // n:
+            samples = "no samples" if count == 0 else f"{count} samples, too few for {n} disjoint parts"
+            raise DataError(f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has {samples}")
         shape = _transformed_shape(name, dataset, transforms)
         domain = Domain(name, shape, (float(dataset.range[0]), float(dataset.range[1])))
-        domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed)
+        domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed, origins[name])
     return domains
+
+
+def _check_dataset(dataset: object, origin: str) -> None:
+    """Raise :class:`PluginError` where a data set lacks what every data set declares."""
+    if not isinstance(dataset, Dataset):
+        raise PluginError(f"{origin} gives a {type(dataset).__name__}; a data set is a subclass of coupling.Dataset")
+    try:
+        shape, (low, high) = tuple(dataset.shape), dataset.range
+        fine = len(shape) > 0 and all(isinstance(n, int) and n > 0 for n in shape) and -math.inf < low < high < math.inf
+        fine = fine and isinstance(dataset.source, str) and len(dataset) >= 0
+    except Exception as error:
+        raise PluginError(f"{origin} does not say its shape, range, source or length: {cause(error)}") from error
+    if not fine:
+        raise PluginError(
+            f"{origin} declares shape {shape}, range [{low}, {high}] and source {dataset.source!r}; "
+            "a shape is of positive whole numbers, a range is (lowest, highest), a source is text"
+        )
 
 
 def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:
@@ -107,11 +147,11 @@ def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transfo
     for transform in transforms:
         try:
             samples = transform(samples, dataset.range)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:
             raise ConfigError(
                 f"domains.{name}.dataset.transform: {type(transform).__name__} does not take samples of shape "
-                f"{dataset.shape}: {error}"
-            ) from None
+                f"{dataset.shape}: {cause(error)}"
+            ) from error
     return tuple(samples.shape[1:])
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -13,11 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pluggy
 
 from coupling import __version__, hookspecs
-from coupling.errors import PluginError
+from coupling.errors import PluginError, cause, nearest
 from coupling.registry import KINDS, Registry
+from coupling.terminal import remark
 
 BUILTIN = tuple(f"coupling.builtin.{room}" for room in ("architectures", "datasets", "transforms", "losses", "metrics"))
 _HOOK_OF_KIND = {
@@ -54,46 +54,95 @@ class Plugins:
     def _isolate(self, load: Callable[[], ModuleType], owner: str, unique: str) -> None:
         try:
             self._admit(load(), owner, unique)
-        except Exception as error:  # whatever a stranger's plugin does, the command goes on without it
-            self.registry.broken[owner] = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # whatever a stranger's plugin does, the command goes on
+            self.registry.broken[owner] = cause(error)
 
     def _admit_named(self, module: str) -> None:
         try:
             loaded = _import(module)
-        except Exception as error:
+        except PluginError as error:
+            raise PluginError(f"--plugin {module}: {error}") from None
+        except (Exception, SystemExit) as error:
             raise PluginError(
-                f"--plugin {module}: cannot be imported: {type(error).__name__}: {error}; "
+                f"--plugin {module}: cannot be imported: {cause(error)}; "
                 "give a module that Python can import from here, or a path to a .py file"
-            ) from None
-        if not self.manager.is_registered(loaded):  # it may be installed as well as named
+            ) from error
+        if self.manager.is_registered(loaded):  # it may be installed as well as named
+            return
+        try:
             self._admit(loaded, owner=module, unique=module)
+        except PluginError as error:
+            raise PluginError(f"--plugin {module}: {error}") from None
+        except Exception as error:
+            raise PluginError(f"--plugin {module}: cannot be used: {cause(error)}") from error
 
     def _admit(self, plugin: ModuleType, owner: str, unique: str) -> None:
         """Register a plugin's hooks and components; on failure leave no trace of it."""
-        self.manager.register(plugin, name=unique)
+        before = dict(self.registry.components)
         try:
-            self._check_pending(owner, plugin)
+            self._register(plugin, owner, unique)
             for kind in KINDS:
                 hook = getattr(self.manager.hook, _HOOK_OF_KIND[kind])
                 for implementation in hook.get_hookimpls():
                     if implementation.plugin is plugin:
                         implementation.function(self._door(kind, owner))
             self._owners[unique] = owner
-        except Exception:
-            self.manager.unregister(plugin)
-            if owner != "coupling":
-                self.registry.drop(owner)
+        except BaseException:
+            if self.manager.is_registered(plugin):
+                self.manager.unregister(plugin)
+            self.registry.components = before
             raise
 
     def _door(self, kind: str, owner: str) -> Callable[[str, Callable[..., Any]], None]:
         return lambda name, make: self.registry.add(kind, name, make, owner)
 
-    def _check_pending(self, owner: str, plugin: ModuleType) -> None:
-        """A marked function that is no hook of ours is a misspelt one: say so."""
+    def _register(self, plugin: ModuleType, owner: str, unique: str) -> None:
+        """Take a plugin's hooks; a marked function that is no hook of ours is a misspelt one: say so."""
         try:
+            self.manager.register(plugin, name=unique)
             self.manager.check_pending()
         except pluggy.PluginValidationError as error:
-            raise PluginError(f"plugin '{owner}' ({plugin.__name__}): {error}") from None
+            names = [name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), "coupling_spec")]
+            marked = [name for name, value in vars(plugin).items() if hasattr(value, "coupling_impl")]
+            for name in marked:
+                if name not in names:
+                    raise PluginError(f"plugin '{owner}': no hook is called '{name}'; {nearest(name, names)}") from None
+            raise PluginError(f"plugin '{owner}': {' '.join(str(error).split())}") from None
+        if not self.manager.get_hookcallers(plugin):
+            raise PluginError(
+                f"plugin '{owner}': module {plugin.__name__} has no hook of coupling's; define one, "
+                "register_datasets(register) for example, and mark it with @coupling.hookimpl"
+            )
+
+    def commands(self) -> dict[str, click.Command]:
+        """The plugins' own commands, by name; a plugin that fails to make its own is left out and noted."""
+        commands: dict[str, click.Command] = {}
+        owners: dict[str, str] = {}
+        for implementation in self.manager.hook.register_commands.get_hookimpls():
+            owner = self._owners[implementation.plugin_name]
+            group = click.Group()
+            try:
+                implementation.function(group)
+                for name in group.commands:
+                    if name in owners:
+                        raise PluginError(
+                            f"command '{name}' is registered twice: by '{owners[name]}' and by '{owner}'; "
+                            "uninstall or rename one of them"
+                        )
+            except Exception as error:
+                self.registry.broken[owner] = f"its commands are left out: {cause(error)}"
+                continue
+            commands |= group.commands
+            owners |= dict.fromkeys(group.commands, owner)
+        return commands
+
+    def notify(self, hook: str, **values: Any) -> None:
+        """Call a hook of all plugins. One that fails is told, and costs nobody a run that trains for hours."""
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            try:
+                implementation.function(*[values[name] for name in implementation.argnames])
+            except Exception as error:
+                remark(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
 
     def versions(self) -> dict[str, str]:
         """Plugins in use, with the version of their distribution (empty where they have none)."""
@@ -112,27 +161,28 @@ class Plugins:
 
 
 def _import(module: str) -> ModuleType:
-    path = Path(module)
-    if path.suffix != ".py":
-        if (here := str(Path.cwd())) not in sys.path:
-            sys.path.insert(0, here)
+    """The module of that name, or in that .py file; importable by worker processes too."""
+    if not module.endswith(".py"):
+        _search(Path.cwd())
         return importlib.import_module(module)
+    path = Path(module).resolve()
     if not path.is_file():
-        raise FileNotFoundError(f"no file '{path}'")
-    name = path.stem
-    known = sys.modules.get(name)
-    if known is not None and inspect.getsourcefile(known) == str(path.resolve()):
-        return known
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded  # so that classes in it can be pickled for worker processes
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException:
-        del sys.modules[name]
-        raise
+        raise PluginError(f"there is no file {path}")
+    if not path.stem.isidentifier():
+        raise PluginError(f"'{path.stem}' cannot be a module's name: rename the file to letters, digits and _")
+    _search(path.parent)
+    loaded = importlib.import_module(path.stem)
+    home = getattr(loaded, "__file__", None)
+    if home is None or Path(home).resolve() != path:
+        raise PluginError(f"there is another module called '{path.stem}' ({home or 'part of Python'}): rename the file")
     return loaded
+
+
+def _search(folder: Path) -> None:
+    """Let Python look for modules in ``folder`` too; last, so that it hides nothing."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    importlib.invalidate_caches()
 
 
 @lru_cache(maxsize=8)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
+from pydantic.fields import FieldInfo
 
-from coupling.errors import ConfigError, PluginError, nearest
+from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 KINDS = ("architecture", "dataset", "transform", "loss", "metric")
 
@@ -24,6 +30,9 @@ class Component:
     owner: str
     options: type[pydantic.BaseModel]
 
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}' of plugin '{self.owner}'"
+
     @property
     def description(self) -> str:
         """First paragraph of the component's docstring."""
@@ -34,15 +43,42 @@ class Component:
 def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseModel]:
     """The pydantic model of a component's options, read from its signature.
 
-    A parameter ``from_`` stands for the option ``from``: Python reserves the word.
+    ``make`` is a function, or a class whose ``__init__`` (its own, inherited, or made by
+    ``dataclass`` or pydantic) takes the options. A parameter ``from_`` stands for the option
+    ``from``: Python reserves the word. Raises :class:`PluginError` where an option has no type, or
+    none that a configuration can hold.
     """
-    # A class says its options in __init__; get_type_hints resolves `from __future__` annotations.
-    signature = inspect.signature(make)
-    try:
-        hints = get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
-    except NameError as error:
-        raise PluginError(f"component '{name}': an option's type cannot be resolved: {error}") from None
     fields: dict[str, Any] = {}
+    for parameter, annotation, default in _parameters(name, make):
+        key = parameter.removesuffix("_")
+        if key == "name" or key.startswith("_"):
+            raise PluginError(f"component '{name}': an option may not be called '{key}'")
+        fields[parameter] = (annotation, pydantic.Field(**default, alias=None if key == parameter else key))
+    settings = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    try:
+        with warnings.catch_warnings():
+            # Only this model has an attribute `copy` or `schema` that an option of that name hides.
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
+            model = pydantic.create_model(f"{name} options", __config__=settings, **fields)
+            model.model_json_schema()  # what has no schema, a configuration cannot hold
+            return model
+    except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:
+        raise PluginError(f"component '{name}': its options cannot be described: {cause(error)}") from None
+
+
+def _parameters(name: str, make: Callable[..., Any]) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Name, type and default of each option; the default as arguments of :func:`pydantic.Field`."""
+    if inspect.isclass(make) and issubclass(make, pydantic.BaseModel):
+        return [(key, *_redeclared(field)) for key, field in make.model_fields.items()]
+    try:
+        # A class says its options in __init__; get_type_hints resolves `from __future__` annotations.
+        hints = get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+        signature = inspect.signature(make)
+    except (NameError, TypeError, ValueError) as error:
+        raise PluginError(f"component '{name}': the types of its options cannot be read: {cause(error)}") from None
+    fields = dataclasses.fields(make) if inspect.isclass(make) and dataclasses.is_dataclass(make) else ()
+    factories = {f.name: f.default_factory for f in fields if f.default_factory is not dataclasses.MISSING}
+    found: list[tuple[str, Any, dict[str, Any]]] = []
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise PluginError(
@@ -50,17 +86,19 @@ def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseMode
             )
         if parameter.name not in hints:
             raise PluginError(f"component '{name}': option '{parameter.name}' has no type annotation")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        key = parameter.name.removesuffix("_")
-        if key == "name":
-            raise PluginError(f"component '{name}': an option may not be called 'name'")
-        fields[parameter.name] = (
-            (hints[parameter.name], default)
-            if key == parameter.name
-            else (hints[parameter.name], pydantic.Field(default, alias=key))
-        )
-    settings = pydantic.ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
-    return pydantic.create_model(f"{name} options", __config__=settings, **fields)
+        default = {} if parameter.default is parameter.empty else {"default": parameter.default}
+        if parameter.name in factories:
+            default = {"default_factory": factories[parameter.name]}
+        found.append((parameter.name, hints[parameter.name], default))
+    return found
+
+
+def _redeclared(field: FieldInfo) -> tuple[Any, dict[str, Any]]:
+    """Type and default of a pydantic model's field."""
+    annotation: Any = Annotated[field.annotation, pydantic.Field(description=field.description), *field.metadata]
+    if field.default_factory is not None:
+        return annotation, {"default_factory": field.default_factory}
+    return annotation, {} if field.is_required() else {"default": field.default}
 
 
 @dataclass
@@ -83,10 +121,6 @@ class Registry:
             )
         self.components[kind, name] = Component(kind, name, make, owner, options_model(name, make))
 
-    def drop(self, owner: str) -> None:
-        """Forget everything that ``owner`` registered."""
-        self.components = {k: c for k, c in self.components.items() if c.owner != owner}
-
     def names(self, kind: str) -> list[str]:
         """Names registered for ``kind``, sorted."""
         return sorted(name for k, name in self.components if k == kind)
@@ -107,36 +141,95 @@ class Registry:
         try:
             checked = component.options.model_validate(dict(options))
         except pydantic.ValidationError as error:
-            known = [f.alias or key for key, f in component.options.model_fields.items()]
-            raise ConfigError(describe(error, path, known=known, of=f"{kind} '{name}'")) from None
+            raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'")) from None
         return {key: getattr(checked, key) for key in component.options.model_fields}
 
     def build(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
-        """Make the component from its options."""
+        """Make the component from its options.
+
+        Errors of ours get ``path`` before them; any other exception is the plugin's, and becomes
+        a :class:`PluginError` that names plugin, component and exception.
+        """
+        component = self.get(kind, name, path)
         checked = self.validate(kind, name, options, path)
         try:
-            return self.get(kind, name, path).make(**checked)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
+            return component.make(**checked)
+        except CouplingError as error:
+            raise type(error)(f"{path}: {error}") from None
+        except pydantic.ValidationError as error:  # the component is a pydantic model, with checks of its own
+            raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'")) from None
+        except Exception as error:
+            raise PluginError(f"{path}: {component} failed: {cause(error)}") from error
 
 
-def describe(error: pydantic.ValidationError, path: str, *, known: list[str], of: str) -> str:
-    """Every problem of a validation, one a line: path, value, mend."""
-    lines = []
+Location = Sequence[int | str]
+_SHOWN = 100
+"""Characters of a value in a message, at most."""
+
+
+def describe(
+    error: pydantic.ValidationError, model: type[pydantic.BaseModel], values: object, path: str = "", of: str = ""
+) -> str:
+    """Every problem of a validation, one a line: path, value, mend.
+
+    ``values`` is what ``model`` was validated from; ``of`` names whose options they are.
+    """
+    problems: dict[str, dict[str, None]] = {}
     for problem in error.errors():
-        place = join(path, problem["loc"])
-        kind = problem["type"]
-        if kind == "extra_forbidden":
-            key = str(problem["loc"][-1])
-            lines.append(f"{place}: unknown option '{key}' of {of}; {nearest(key, known)}")
-        elif kind == "missing":
-            lines.append(f"{place}: is required by {of} and not given")
-        else:
-            lines.append(f"{place}: {problem['input']!r} is not valid: {problem['msg']}")
-    return "\n".join(lines)
+        location = _within(values, problem["loc"], missing=problem["type"] == "missing")
+        text = _explain(problem, location, model, f" of {of}" if of else "")
+        problems.setdefault(join(path, location), {})[text] = None
+    return "\n".join(
+        f"{place}: {'; or '.join(texts)}" if place else "; or ".join(texts) for place, texts in problems.items()
+    )
 
 
-def join(path: str, location: tuple[int | str, ...]) -> str:
+def _explain(problem: ErrorDetails, location: Location, model: type[pydantic.BaseModel], of: str) -> str:
+    kind, value = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        key = str(location[-1])
+        return f"unknown {'option' if of else 'key'} '{key}'{of}; {nearest(key, _keys(model, location[:-1]))}"
+    if kind == "missing":
+        return f"is required{of} and not given"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    if kind in ("model_type", "dict_type"):
+        message = "should be a mapping of keys to values"
+    if not location:
+        return message  # of several keys together: it names them
+    shown = repr(value)
+    if len(shown) > _SHOWN:
+        shown = shown[:_SHOWN] + "..."
+    mend = "; give a value, or leave the key out if it has a default" if value is None and kind != "value_error" else ""
+    return f"{shown} is not valid: {message}{mend}"
+
+
+def _within(values: Any, location: Location, *, missing: bool) -> Location:
+    """``location`` without the labels that pydantic adds to it (members of unions, validators)."""
+    kept: list[int | str] = []
+    for number, part in enumerate(location):
+        known: Container[Any] = range(len(values)) if isinstance(values, list | tuple) else ()
+        if part in (values if isinstance(values, Mapping) else known):
+            values = values[part]
+        elif not (missing and number == len(location) - 1):
+            continue
+        kept.append(part)
+    return kept
+
+
+def _keys(annotation: Any, location: Location) -> list[str]:
+    """Keys that a model, or an annotation with models in it, knows at ``location``."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        fields = {field.alias or key: field for key, field in annotation.model_fields.items()}
+        if not location:
+            return list(fields)
+        return _keys(fields[str(location[0])].annotation, location[1:]) if location[0] in fields else []
+    inner = get_args(annotation)
+    if get_origin(annotation) in (dict, list, tuple):
+        return [key for part in inner for key in _keys(part, location[1:])] if location else []
+    return [key for part in inner for key in _keys(part, location)]
+
+
+def join(path: str, location: Location) -> str:
     """``path`` extended by a pydantic location: ``a.b[0].c``."""
     for part in location:
         path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else str(part)

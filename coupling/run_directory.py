@@ -7,6 +7,7 @@ checkpoints/step-0001000/{model.safetensors,state.safetensors,manifest.json}
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -35,14 +36,19 @@ class RunDirectory:
         Raises :class:`InputError` where ``output`` holds anything, or cannot be written.
         """
         try:
-            path = cls._claim(config, output)
-            run = cls(path, config)
-            for folder in (run.samples, run.checkpoints):
-                folder.mkdir()
-            write_text(path / MARKER, config.yaml())
+            run = cls(cls._claim(config, output), config)
+            try:
+                for folder in (run.samples, run.checkpoints):
+                    folder.mkdir()
+                write_text(run.path / MARKER, config.yaml())
+            except OSError:  # a full disk: leave nothing that the next attempt would take for a run
+                for folder in (run.samples, run.checkpoints, run.path):
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+                raise
         except OSError as error:
             where = output or Path("runs")
-            raise InputError(f"{where}: cannot be written: {error.strerror}; give another --output") from None
+            raise InputError(f"{where}: cannot be written: {error.strerror or error}; give another --output") from None
         return run
 
     @staticmethod

@@ -38,5 +38,5 @@ def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> P
                 written += len(part)
                 advance(len(part))
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}; give another --output") from None
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
     return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coupling.config import Config, PartOptions
+from coupling.config import Config, MetricConfig, PartOptions
 from coupling.registry import KINDS, Component, Registry
 
 
@@ -21,8 +21,9 @@ def config_schema(registry: Registry) -> dict[str, Any]:
         names = [c.name for c in components]
         complete = [{"$ref": f"#/$defs/{kind} {name}"} for name in names]
         definitions[kind] = {"anyOf": [{"enum": names}, *complete]}
-    definitions["DomainConfig"]["properties"]["dataset"] = {"$ref": "#/$defs/dataset"}
-    definitions["TeamConfig"]["properties"]["architecture"] = {"$ref": "#/$defs/architecture"}
+    for owner, kind in (("DomainConfig", "dataset"), ("TeamConfig", "architecture")):
+        properties = definitions[owner]["properties"]
+        properties[kind] = {"$ref": f"#/$defs/{kind}", "description": properties[kind]["description"]}
     for key, kind in (("losses", "loss"), ("metrics", "metric")):
         schema["properties"][key]["items"] = {"$ref": f"#/$defs/{kind}"}
     schema["properties"]["losses"]["default"] = ["non-saturating"]
@@ -30,13 +31,15 @@ def config_schema(registry: Registry) -> dict[str, Any]:
 
 
 def _component_schema(component: Component, definitions: dict[str, Any]) -> dict[str, Any]:
-    own = component.options.model_json_schema(ref_template="#/$defs/{model}")
-    definitions.update(own.pop("$defs", {}))
+    title = f"{component.kind} {component.name}"
+    # Two plugins may call their models alike, so each component's get its name.
+    own = component.options.model_json_schema(ref_template=f"#/$defs/{title} {{model}}")
+    definitions.update({f"{title} {model}": schema for model, schema in own.pop("$defs", {}).items()})
     properties: dict[str, Any] = {"name": {"const": component.name}, **own.get("properties", {})}
     if component.kind == "dataset":
         properties |= _common_options()
     if component.kind == "metric":
-        properties["every"] = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}], "default": None}
+        properties["every"] = MetricConfig.model_json_schema()["properties"]["every"]
     return {
         "type": "object",
         "description": component.description,
@@ -49,5 +52,9 @@ def _component_schema(component: Component, definitions: dict[str, Any]) -> dict
 def _common_options() -> dict[str, Any]:
     properties: dict[str, Any] = PartOptions.model_json_schema()["properties"]
     transform = {"$ref": "#/$defs/transform"}
-    properties["transform"] = properties["transform"] | {"anyOf": [transform, {"type": "array", "items": transform}]}
+    properties["transform"] = {
+        "description": properties["transform"]["description"],
+        "anyOf": [transform, {"type": "array", "items": transform}],
+        "default": [],
+    }
     return properties

@@ -24,14 +24,15 @@ from coupling.config import Config, load_config
 from coupling.ema import MovingAverage
 from coupling.environment import describe_environment
 from coupling.errors import ConfigError, CouplingError, InputError, RunError, nearest
-from coupling.metric import Evaluation, Metric
+from coupling.metric import Evaluation, open_metrics
 from coupling.model import CoupledModel, load_tensors, metadata, model_tensors
 from coupling.networks import CoupledGenerator
+from coupling.normalisation import DomainBatchNorm
 from coupling.parts import open_domains
 from coupling.pictures import grid, save_png
 from coupling.plugins import Plugins, installed
 from coupling.randomness import derive, generator
-from coupling.run_directory import MARKER, RunDirectory, latest_numbers
+from coupling.run_directory import MARKER, RunDirectory, latest_numbers, write_text
 from coupling.streams import LatentStream, Stream
 from coupling.terminal import remark
 from coupling.training_bar import TrainingBar
@@ -47,6 +48,12 @@ MAY_CHANGE = (
     "metrics",
 )
 """Keys that may differ when a run is resumed: they do not change what is learned at a step."""
+
+
+_BROKEN = (
+    "the run stops, its last checkpoint is untouched; lower optimizer.lr, use precision: fp32, or another loss, "
+    "in a new run"
+)
 
 
 class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
@@ -92,21 +99,24 @@ class Trainer:
                 f"choose a multiple of {self.processes}"
             )
         self.data = open_domains(config, plugins)
-        self.metrics = _build_metrics(config, plugins)
-        for number, metric in enumerate(self.metrics):
-            try:
-                metric.check(self.data)
-            except ConfigError as error:
-                raise ConfigError(f"metrics[{number}].{error}") from None
+        self.metrics = open_metrics(config, self.data, plugins.registry)
         domains = {name: data.domain for name, data in self.data.items()}
         self.networks = assemble(config, domains, plugins.registry)
+        share = settings.batch_size // self.processes
+        if share == 1 and any(isinstance(m, DomainBatchNorm) for m in self.networks.generator.modules()):
+            raise ConfigError(
+                f"training.batch_size: {settings.batch_size} leaves one sample a process, and batch normalisation "
+                f"needs more; choose {2 * self.processes} or more"
+            )
         with self.accelerator.main_process_first():
             for data in self.data.values():
-                data.dataset.prepare()
+                data.prepare()
         self.streams = {
             name: Stream(data, config.seed, settings.batch_size, rank, self.processes)
             for name, data in self.data.items()
         }
+        for stream in self.streams.values():
+            stream.batch(0)  # what is wrong with the samples is said before anything is written
         self.latents = LatentStream(config.latent, config.seed, settings.batch_size, rank, self.processes)
         self._to_device()
         self.average = None if settings.ema is None else MovingAverage(self.networks.generator, settings.ema)
@@ -162,7 +172,10 @@ class Trainer:
         """Make the run's directory, or go on with an existing one."""
         path = None
         if self.accelerator.is_main_process:
-            directory = _existing(self.config, output) if resume else RunDirectory.create(self.config, output)
+            if resume:
+                directory = _existing(self.config, output, self.plugins)
+            else:
+                directory = RunDirectory.create(self.config, output)
             path = str(directory.path)
         if self.processes > 1:
             from accelerate.utils import broadcast_object_list
@@ -177,7 +190,8 @@ class Trainer:
                 "environment.json", describe_environment(self.config, self.accelerator, self.data, self.plugins)
             )
         if self.config.trackers:
-            self.accelerator.project_configuration.set_directories(str(self.run_directory.path))
+            project = self.accelerator.project_configuration
+            project.project_dir = project.logging_dir = str(self.run_directory.path)
             self.accelerator.init_trackers("trackers", config={"configuration": self.config.yaml()})
 
     def _restore(self) -> None:
@@ -227,21 +241,23 @@ class Trainer:
                     self.step += 1
                     self.seconds = time.monotonic() - started
                     bar.advance()
-                    last = self.step == settings.steps or bool(caught)
-                    logged, saved = self._due(settings.log_every, last), self._due(settings.checkpoint_every, last)
+                    last = self.step == settings.steps
+                    stop = bool(caught) and not last  # read once: a later signal ends the next step, which is saved
+                    logged = self._due(settings.log_every, last)
+                    saved = self._due(settings.checkpoint_every, last or stop)
                     if logged or saved:  # reading the losses waits for the device, so it is done rarely
                         values = self._read(pending)
                         bar.show(values)
                     if logged:
                         self._log(values)
                         self._after_step(values)
-                    if any(self._due(m.every, last and not caught) for m in self.config.metrics):
-                        self._measure(last and not caught)
+                    if any(self._due(m.every, last) for m in self.config.metrics):
+                        self._measure(last)
                     if self._due(settings.sample_every, last):
                         self._draw()
                     if saved:
                         self._save()
-                    if caught:
+                    if stop:
                         status = "interrupted"
                         name = signal.Signals(caught[0]).name
                         raise Interrupted(
@@ -250,7 +266,7 @@ class Trainer:
                         )
             status = "finished"
             if self.accelerator.is_main_process:
-                self.plugins.manager.hook.after_training(run=directory, model=self.model())
+                self.plugins.notify("after_training", run=directory, model=self.model())
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"out of memory at step {self.step + 1} on {self.device}: lower training.batch_size "
@@ -294,10 +310,7 @@ class Trainer:
             values = {name: next(row) for name in losses}
             for name, value in sorted(values.items(), key=lambda item: -item[0].count("/")):
                 if not math.isfinite(value):
-                    raise RunError(
-                        f"{name} is {value} at step {step}: the run stops, its last checkpoint is untouched; lower "
-                        "optimizer.lr, use precision: fp32, or another loss, in a new run"
-                    )
+                    raise RunError(f"{name} is {value} at step {step}: {_BROKEN}")
         pending.clear()
         return values
 
@@ -309,7 +322,7 @@ class Trainer:
 
     def _after_step(self, values: Mapping[str, float]) -> None:
         if self.accelerator.is_main_process:
-            self.plugins.manager.hook.after_step(run=self.run_directory, step=self.step, losses=values)
+            self.plugins.notify("after_step", run=self.run_directory, step=self.step, losses=values)
 
     def model(self) -> CoupledModel:
         """The model as users will load it: averaged weights where they are kept."""
@@ -342,7 +355,16 @@ class Trainer:
             with self.run_directory.writing(self.run_directory.picture(self.step)) as path:
                 save_png(grid(samples, model.domains, PICTURE_COLUMNS), path)
 
+    def _check_weights(self) -> None:
+        """A finite loss may have an infinite gradient: broken weights must not become the newest checkpoint."""
+        owners: dict[str, torch.nn.Module] = {team.name: team.network for team in self._teams}
+        for owner, module in {**owners, **self.networks.losses}.items():
+            for name, parameter in module.named_parameters():
+                if not parameter.isfinite().all():
+                    raise RunError(f"{owner}: {name} is not finite at step {self.step}: {_BROKEN}")
+
     def _save(self) -> None:
+        self._check_weights()
         if self.accelerator.is_main_process:
             average = None if self.average is None else self.average.network
             assert average is None or isinstance(average, CoupledGenerator)
@@ -388,7 +410,7 @@ class Trainer:
         )
 
 
-def _existing(config: Config, output: Path | None) -> RunDirectory:
+def _existing(config: Config, output: Path | None, plugins: Plugins) -> RunDirectory:
     """The run to go on with; refused where its configuration is another one."""
     if output is None:
         runs = Path("runs")
@@ -398,7 +420,7 @@ def _existing(config: Config, output: Path | None) -> RunDirectory:
         output = runs / f"{config.name}-{max(numbers):03d}"
     if not (output / MARKER).is_file():
         raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
-    before = load_config(output / MARKER)
+    before = load_config(output / MARKER, plugins=plugins)
     changes = [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
     if changes:
         raise InputError(
@@ -406,7 +428,10 @@ def _existing(config: Config, output: Path | None) -> RunDirectory:
             + "\n  ".join(changes)
             + "\nundo the changes, or start a new run with another --output"
         )
-    return RunDirectory(output, config)
+    run = RunDirectory(output, config)
+    with run.writing(output / MARKER) as path:
+        write_text(path, config.yaml())  # steps and intervals may be new
+    return run
 
 
 def differences(before: Config, after: Config) -> list[str]:
@@ -424,21 +449,15 @@ def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, values
 
 
-def _build_metrics(config: Config, plugins: Plugins) -> list[Metric]:
-    return [
-        plugins.registry.build("metric", entry.name, entry.options, f"metrics[{number}]")
-        for number, entry in enumerate(config.metrics)
-    ]
-
-
 def _trackers(names: Sequence[str]) -> list[str] | None:
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-    from accelerate.utils import LoggerType
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
-    known = {str(kind): kind for kind in LoggerType}
+    available = {str(kind) for kind in get_available_trackers()}
     for name in names:
-        if name not in LOGGER_TYPE_TO_CLASS or name not in known:
+        if name not in LOGGER_TYPE_TO_CLASS:
             raise ConfigError(f"trackers: no tracker is called '{name}'; {nearest(name, LOGGER_TYPE_TO_CLASS)}")
+        if name not in available:
+            raise ConfigError(f"trackers: '{name}' is not installed; pip install {name}, or leave it out")
     return list(names) or None
 
 

@@ -33,9 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def noise(
-    height: int = 6, width: int = 8, channels: int = 3, seed: int = 0
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def noise(height: int = 6, width: int = 8, channels: int = 3, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
     shape = (height, width, channels) if channels > 1 else (height, width)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
@@ -158,9 +156,7 @@ def test_home_and_the_current_directory(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(folder.parent))
     monkeypatch.setenv("USERPROFILE", str(folder.parent))
     monkeypatch.chdir(folder.parent)
-    assert (
-        ImageFolder(path="~/pictures").source == ImageFolder(path="pictures").source == str(folder.resolve())
-    )
+    assert ImageFolder(path="~/pictures").source == ImageFolder(path="pictures").source == str(folder.resolve())
 
 
 def test_links_are_followed_but_not_round(folder: Path, tmp_path: Path) -> None:

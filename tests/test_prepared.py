@@ -57,9 +57,7 @@ def names(directory: Path) -> set[str]:
 def test_made_once_then_opened(tmp_path: Path) -> None:
     first = prepared_images(tmp_path / "deep" / "er", KEY, 10, SHAPE, Calls(), title="Grey")
     again = Calls()
-    images = prepared_images(
-        tmp_path / "deep" / "er", dict(reversed(KEY.items())), 10, SHAPE, again, title="Grey"
-    )
+    images = prepared_images(tmp_path / "deep" / "er", dict(reversed(KEY.items())), 10, SHAPE, again, title="Grey")
     assert again.made == []
     assert isinstance(images, np.memmap)
     assert images.shape == (10, *SHAPE)
@@ -91,10 +89,7 @@ def test_processes_make_what_one_makes(tmp_path: Path) -> None:
     two = prepared_images(tmp_path / "two", KEY, 250, SHAPE, grey, title="Grey", processes=2)
     assert values(two) == list(range(250))
     assert np.array_equal(one, two)
-    assert (
-        next((tmp_path / "one").glob("*.npy")).read_bytes()
-        == next((tmp_path / "two").glob("*.npy")).read_bytes()
-    )
+    assert next((tmp_path / "one").glob("*.npy")).read_bytes() == next((tmp_path / "two").glob("*.npy")).read_bytes()
 
 
 @settings(max_examples=25, deadline=None)
@@ -240,9 +235,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # the nearest to a full disk
     try:
-        with pytest.raises(
-            DataError, match=r"cannot write prepared images to .*: File too large.*COUPLING_DATA"
-        ):
+        with pytest.raises(DataError, match=r"cannot write prepared images to .*: File too large.*COUPLING_DATA"):
             prepared_images(tmp_path, KEY, 3, (1024, 1024, 1), make, title="Grey")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

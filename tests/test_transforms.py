@@ -95,14 +95,13 @@ def test_one_turn_is_counter_clockwise() -> None:
 @pytest.mark.parametrize("transform", [Edges(), Negative(), Rotate90()], ids=lambda t: type(t).__name__)
 @examples
 @given(batch=batches())
-def test_values_stay_in_the_range_and_the_argument_as_it_was(
-    transform: Edges, batch: tuple[Tensor, Range]
-) -> None:
+def test_values_stay_in_the_range_and_the_argument_as_it_was(transform: Edges, batch: tuple[Tensor, Range]) -> None:
     images, (low, high) = batch
     before = images.clone()
     result = transform(images, (low, high))
     assert result.dtype == torch.float32
-    assert low <= result.min().item() and result.max().item() <= high
+    assert low <= result.min().item()
+    assert result.max().item() <= high
     assert torch.equal(images, before)
 
 

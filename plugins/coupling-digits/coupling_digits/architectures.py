@@ -84,9 +84,7 @@ class FullyConnectedDigits(Digits):
         hidden = scaled(1024, self.width)
         return [
             *(_dense(inputs, hidden) for inputs in (latent, hidden, hidden, hidden)),
-            nn.Sequential(
-                nn.Linear(hidden, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain)
-            ),
+            nn.Sequential(nn.Linear(hidden, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain)),
         ]
 
 
@@ -103,9 +101,7 @@ def _channels(domain: Domain) -> int:
 # The hidden layers have no bias: the batch normalisation that follows would subtract it again.
 
 
-def _upsampling(
-    inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0
-) -> nn.Sequential:
+def _upsampling(inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
     return nn.Sequential(
         Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),

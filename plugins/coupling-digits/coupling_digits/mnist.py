@@ -148,9 +148,7 @@ class Mnist(Dataset):
         images = self._read(self._split.images)
         shape = images.elements.shape
         if shape[1:] != self.shape[1:] or not shape[0]:
-            raise DataError(
-                f"{images.path}: {' x '.join(map(str, shape))} pixels, expected images of 28 x 28"
-            )
+            raise DataError(f"{images.path}: {' x '.join(map(str, shape))} pixels, expected images of 28 x 28")
         return images
 
     @cached_property

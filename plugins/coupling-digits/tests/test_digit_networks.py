@@ -109,9 +109,7 @@ def test_dropout_precedes_the_last_layer_alone() -> None:
     assert not torch.equal(first[3], second[3])
     layers[3].eval()
     assert torch.equal(layers[3](first[2]), layers[3](first[2]))
-    assert not any(
-        isinstance(m, nn.Dropout) for layer in Digits().discriminator(GREY, 1) for m in layer.modules()
-    )
+    assert not any(isinstance(m, nn.Dropout) for layer in Digits().discriminator(GREY, 1) for m in layer.modules())
 
 
 @pytest.mark.parametrize("architecture", [Digits(), FullyConnectedDigits()])

@@ -69,9 +69,7 @@ def declare(monkeypatch: pytest.MonkeyPatch, images: bytes, labels: bytes) -> No
 
     def source(name: str, dimensions: int, content: bytes) -> Source:
         unpacked = gzip.decompress(content)
-        return Source(
-            name, dimensions, hashlib.md5(content).hexdigest(), hashlib.sha256(unpacked).hexdigest()
-        )
+        return Source(name, dimensions, hashlib.md5(content).hexdigest(), hashlib.sha256(unpacked).hexdigest())
 
     split = Split(
         len(LABELS),
@@ -105,11 +103,15 @@ def test_official_files_are_read(official: None) -> None:
     assert len(dataset) == SPLITS["train"].size
     assert dataset.source == "mnist/train"
     batch = dataset.batch(range(len(dataset))[-5:])
-    assert batch.shape == (5, 1, 28, 28) and batch.dtype == torch.float32
-    assert batch.min() == 0 and 0.9 < batch.max() <= 1
+    assert batch.shape == (5, 1, 28, 28)
+    assert batch.dtype == torch.float32
+    assert batch.min() == 0
+    assert 0.9 < batch.max() <= 1
     assert dataset.labels is not None
-    assert dataset.labels.shape == (len(dataset),) and dataset.labels.dtype == torch.int64
-    assert dataset.labels.min() == 0 and 6 <= dataset.labels.max() <= 9
+    assert dataset.labels.shape == (len(dataset),)
+    assert dataset.labels.dtype == torch.int64
+    assert dataset.labels.min() == 0
+    assert 6 <= dataset.labels.max() <= 9
     assert SPLITS["train"].images.sha256 in dataset.fingerprint()
     if HAS_OFFICIAL:
         assert dataset.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -122,7 +124,8 @@ def test_own_files_are_read_exactly(made: Path) -> None:
     torch.testing.assert_close(dataset.batch([6, 0, 0, 3]), expected[[6, 0, 0, 3]], rtol=0, atol=1e-7)
     assert torch.equal(dataset[4], dataset.batch([4])[0])
     assert dataset[4].shape == dataset.shape
-    assert dataset.labels is not None and dataset.labels.tolist() == list(range(7))
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == list(range(7))
 
 
 @pytest.mark.parametrize("name", SPLITS["test"].images.names)
@@ -200,9 +203,7 @@ def test_other_content_is_refused_unless_told_otherwise(made: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("verify", [True, False])
-def test_damaged_files_are_named_with_what_was_found(
-    made: Path, content: bytes, message: str, verify: bool
-) -> None:
+def test_damaged_files_are_named_with_what_was_found(made: Path, content: bytes, message: str, verify: bool) -> None:
     path = made / "train-images-idx3-ubyte.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
@@ -227,9 +228,7 @@ def test_unreadable_file_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -
         Mnist().prepare()
 
 
-def test_own_files_that_are_missing_are_not_downloaded(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_files_that_are_missing_are_not_downloaded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pooch.retrieve", lambda *_: pytest.fail("tried to download"))
     with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte.gz is not there"):
         len(Mnist(split="test", verify=False))
@@ -254,12 +253,11 @@ def test_missing_files_are_downloaded_once_from_the_first_mirror_that_has_them(
     ]
     again = Mnist()  # the server is gone
     again.prepare()
-    assert again.labels is not None and again.labels.tolist() == list(range(7))
+    assert again.labels is not None
+    assert again.labels.tolist() == list(range(7))
 
 
-def test_failed_download_says_which_files_to_put_where(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_download_says_which_files_to_put_where(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mirrors = ("http://127.0.0.1:1/first/", "http://127.0.0.1:1/second/")
     monkeypatch.setattr(mnist, "MIRRORS", mirrors)
     with pytest.raises(DataError) as caught:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated
 
+from pydantic import Field
+from torch import nn
+
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.layers import Deconvolution, output_activation, scaled
-from pydantic import Field
-from torch import nn
 
 SIDES = (64, 128)
 """Heights and widths, in pixels, that the networks can draw."""

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
-from coupling.prepared import prepared_images, prepared_record
 from pydantic import Field
 from torch import Tensor
 
+from coupling.data_directory import data_directory
+from coupling.dataset import Dataset
+from coupling.prepared import prepared_images, prepared_record
 from coupling_faces.rendering import MOST_FACES, Attribute, FacePool, Picture, Size
 
 

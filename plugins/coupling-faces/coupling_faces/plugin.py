@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from coupling.hookspecs import Register, hookimpl
-
 from coupling_faces.architecture import Faces
 from coupling_faces.avatars import Avatars
 

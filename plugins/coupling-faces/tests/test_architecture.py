@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling_faces.architecture import Faces
-from torch import nn
 
 
 def domain(*shape: int) -> Domain:

@@ -11,11 +11,12 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from coupling_faces import rendering
 from coupling_faces.avatars import Avatars
 from coupling_faces.rendering import MOST_FACES, Attribute, FacePool, Size
-from hypothesis import given
-from hypothesis import strategies as st
 
 ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
 
@@ -113,7 +114,9 @@ def test_a_face_is_reproduced_and_no_two_are_alike() -> None:
 def test_samples_are_the_pictures_in_the_declared_range() -> None:
     avatars = Avatars(attribute="smile", present=False, count=5)
     batch = avatars.batch([4, 0, 4])  # not prepared: reading draws
-    assert batch.shape == (3, *avatars.shape) and batch.dtype == torch.float32 and batch.is_contiguous()
+    assert batch.shape == (3, *avatars.shape)
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous()
     picture = FacePool("smile", False, 5, 64, False)(4)
     assert torch.equal(batch[0], torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1)
     assert torch.equal(batch, torch.stack([avatars[4], avatars[0], avatars[4]]))
@@ -131,7 +134,8 @@ def test_faces_are_drawn_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
         patch.setattr(FacePool, "__call__", lambda pool, index: pytest.fail("drawn again"))
         again = avatars()
         again.prepare()
-        assert torch.equal(first[2], again[2]) and again.fingerprint() == fingerprint
+        assert torch.equal(first[2], again[2])
+        assert again.fingerprint() == fingerprint
     assert len(list(data.glob("*.npy"))) == 1
 
     monkeypatch.setattr(rendering, "version", lambda name: "99")  # a newer renderer may draw otherwise

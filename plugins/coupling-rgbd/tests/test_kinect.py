@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from coupling_rgbd.kinect import BASELINE, measure
 
 NEARER, FARTHER, FOCAL = 0.8, 1.2, 150.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from coupling_rgbd.networks import Rgbd
 from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
+from coupling_rgbd.networks import Rgbd
 
 
 def _domains(size: int) -> list[Domain]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+
+from coupling.errors import ConfigError
 from coupling_rgbd.depth import FAR, NEAR
 from coupling_rgbd.objects import CATEGORIES
 from coupling_rgbd.rendered_objects import RenderedObjects
-
-from coupling.errors import ConfigError
 
 COUNT = 44
 

@@ -8,11 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from coupling_rgbd.depth import BACKGROUND, FAR, NEAR, to_levels, to_metres
 from coupling_rgbd.objects import CATEGORIES
 from coupling_rgbd.rendering import DISTANCE, FIELD_OF_VIEW, render, render_packed
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 numbers = st.integers(0, 10**9)
 

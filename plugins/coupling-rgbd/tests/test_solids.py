@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from coupling_rgbd.objects import ACCENT, BODY, CATEGORIES
-from coupling_rgbd.solids import Points, cut_shell, rectangle, segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from coupling_rgbd.objects import ACCENT, BODY, CATEGORIES
+from coupling_rgbd.solids import Points, cut_shell, rectangle, segment
 
 categories = st.sampled_from(sorted(CATEGORIES))
 seeds = st.integers(0, 2**32 - 1)

@@ -1,0 +1,159 @@
+"""Make what in these documents is made: pictures, tables of keys, the code of the example plugin.
+
+    python docs/generate.py
+
+The tests fail where a made thing is not up to date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from coupling import config as settings
+from coupling.assembly import assemble
+from coupling.config import parse_config
+from coupling.parts import open_domains
+from coupling.plugins import Plugins, installed
+from coupling.registry import KINDS
+from coupling.sharing_picture import sharing_picture
+
+DOCS = Path(__file__).parent
+SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
+    "top level": (settings.Config, ""),
+    "latent": (settings.LatentConfig, "latent."),
+    "every data set": (settings.PartOptions, "domains.NAME.dataset."),
+    "generator, discriminator": (settings.TeamConfig, "generator."),
+    "sharing": (settings.RuleConfig, "sharing.TEAM[i]."),
+    "optimizer": (settings.OptimizerConfig, "optimizer."),
+    "training": (settings.TrainingConfig, "training."),
+    "metrics": (settings.MetricConfig, "metrics[i]."),
+}
+
+
+def pictures() -> Iterator[tuple[Path, str]]:
+    """Each picture of sharing.md: its file, and the SVG of the configuration that stands before it."""
+    text = (DOCS / "sharing.md").read_text(encoding="utf-8")
+    for block, name in re.findall(r"```yaml\n(.*?)```\n\n!\[.*?\]\((.*?)\)", text, re.DOTALL):
+        config = parse_config(yaml.safe_load(block))
+        domains = {name: data.domain for name, data in open_domains(config, installed()).items()}
+        yield DOCS / name, sharing_picture(assemble(config, domains, installed().registry).graphs)
+
+
+def plugin_text() -> str:
+    """bring-your-own-domains.md with the example plugin's files as they are now."""
+    text = (DOCS / "bring-your-own-domains.md").read_text(encoding="utf-8")
+
+    def block(found: re.Match[str]) -> str:
+        content = (DOCS / "plugin-example" / found["path"]).read_text(encoding="utf-8")
+        return f"`{found['path']}`\n\n```{found['language']}\n{content}```"
+
+    return re.sub(r"^`(?P<path>[\w./-]+)`\n\n```(?P<language>\w+)\n.*?```", block, text, flags=re.M | re.S)
+
+
+def configuration() -> str:
+    """configuration.md with its tables as the models have them now."""
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    for title, (model, prefix) in SECTIONS.items():
+        text = _replaced(text, title, keys_table(model, prefix))
+    return _replaced(text, "components", components_table())
+
+
+def keys_table(model: type[BaseModel], prefix: str) -> str:
+    """Key, type, default and meaning of a model's fields."""
+    rows = [("key", "type", "default", "meaning"), ("---",) * 4]
+    for name, field in model.model_fields.items():
+        if name != "options":
+            key = prefix + (field.alias or name)
+            rows.append((f"`{key}`", field_type(field), _default(field), field.description or ""))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def components_table() -> str:
+    """What comes without any plugin."""
+    rows = ["| kind | name | |", "|---|---|---|"]
+    registry = Plugins(entry_points=False).registry
+    for kind in KINDS:
+        for name in registry.names(kind):
+            rows.append(f"| {kind} | `{name}` | {registry.components[kind, name].description} |")
+    return "\n".join(rows)
+
+
+def field_type(field: FieldInfo) -> str:
+    """A field's type and bounds, for people: ``integer, 1 or more``."""
+    words = {"ge": "{} or more", "gt": "above {}", "le": "{} or less", "lt": "below {}"}
+    bounds = [
+        phrase.format(_number(getattr(bound, word)))
+        for bound in field.metadata
+        for word, phrase in words.items()
+        if hasattr(bound, word)
+    ]
+    return ", ".join([_type(field.annotation), *bounds])
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin in (Union, UnionType):
+        return " or ".join("none" if a is type(None) else _type(a) for a in arguments)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is dict:
+        return f"{_type(arguments[1])} by name"
+    if origin is list:
+        return f"list of {_type(arguments[0])}"
+    if origin is tuple:
+        return "[" + ", ".join(_type(a) for a in arguments) + "]"
+    names = {str: "text", int: "integer", float: "number", bool: "true or false"}
+    if annotation in names:
+        return names[annotation]
+    return {"ComponentConfig": "component", "MetricConfig": "metric", "RuleConfig": "rule"}.get(
+        annotation.__name__, "keys below"
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, list):
+        value = [item.plain() if hasattr(item, "plain") else item for item in value]
+    if isinstance(value, tuple):
+        value = list(value)
+    written = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+    return f"`{_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else written}`"
+
+
+def _number(value: float) -> str:
+    return "2^63" if value == 2**63 else f"{value:g}" if abs(value) < 1e5 else str(value)
+
+
+def _replaced(text: str, name: str, made: str) -> str:
+    begin, end = f"<!-- made: {name} -->\n", "<!-- end -->"
+    before, found, rest = text.partition(begin)
+    if not found:
+        raise ValueError(f"configuration.md has no place for '{name}'")
+    return before + begin + "\n" + made + "\n\n" + end + rest.partition(end)[2]
+
+
+def made() -> Iterator[tuple[Path, str]]:
+    """Every file that is made, and what it should hold."""
+    yield from pictures()
+    yield DOCS / "configuration.md", configuration()
+    yield DOCS / "bring-your-own-domains.md", plugin_text()
+
+
+if __name__ == "__main__":
+    for path, content in made():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Discs and squares for `coupling`: an example of a plugin."""

@@ -1,0 +1,190 @@
+"""Each loss against its formula in probabilities; penalties against one autograd call a sample."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from coupling.builtin.losses import R1, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.loss import DiscriminatorHalf, GeneratorHalf
+from coupling.plugins import Plugins
+
+ADVERSARIAL = [NonSaturating, Minimax, LeastSquares, Hinge, Wasserstein]
+LOGITS = torch.linspace(-8.03, 8, 33, dtype=torch.float64).unsqueeze(1)
+
+
+def cross_entropy(real, fake):
+    p, q = real.sigmoid(), fake.sigmoid()
+    return -p.log().mean() - (1 - q).log().mean()
+
+
+FORMULAS: dict[type, tuple[Any, Any]] = {
+    NonSaturating: (cross_entropy, lambda fake: -fake.sigmoid().log().mean()),
+    Minimax: (cross_entropy, lambda fake: (1 - fake.sigmoid()).log().mean()),
+    LeastSquares: (
+        lambda real, fake: 0.5 * ((real - 1) ** 2).mean() + 0.5 * (fake**2).mean(),
+        lambda fake: 0.5 * ((fake - 1) ** 2).mean(),
+    ),
+    Hinge: (
+        lambda real, fake: (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean(),
+        lambda fake: -fake.mean(),
+    ),
+    Wasserstein: (lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean()),
+}
+
+
+@pytest.mark.parametrize("kind", ADVERSARIAL)
+def test_value_and_gradient_are_those_of_the_formula(kind):
+    criticise, fool = FORMULAS[kind]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        real = LOGITS[torch.randperm(33, generator=generator)].clone().requires_grad_()
+        fake = (LOGITS * 0.7).clone().requires_grad_()
+        for ours, theirs in (
+            (kind().criticise(real, fake), criticise(real, fake)),
+            (kind().fool(fake), fool(fake)),
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+            inputs = [real, fake]
+            gradients = [torch.autograd.grad(v, inputs, allow_unused=True, materialize_grads=True)
+                         for v in (ours, theirs)]
+            for one, other in zip(*gradients, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ADVERSARIAL)
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_finite_at_any_logit(kind, size):
+    real, fake = (torch.full((3, 1), sign * size, requires_grad=True) for sign in (1, -1))
+    for value in (kind().criticise(real, fake), kind().criticise(fake, real), kind().fool(fake)):
+        assert math.isfinite(value.item())
+        gradients = torch.autograd.grad(value, [real, fake], allow_unused=True, materialize_grads=True)
+        assert all(g.isfinite().all() for g in gradients)
+
+
+def test_what_saturates_and_what_does_not():
+    """Where the discriminator is sure of a generated sample, minimax has no gradient left."""
+    slopes = {}
+    for kind in (NonSaturating, Minimax):
+        fake = torch.full((1, 1), -20.0, requires_grad=True)
+        [slope] = torch.autograd.grad(kind().fool(fake), fake)
+        slopes[kind] = slope.item()
+    assert slopes[NonSaturating] == pytest.approx(-1)
+    assert abs(slopes[Minimax]) < 1e-8
+    assert slopes[Minimax] < 0  # both lower their loss by raising the logit
+
+
+def critic(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+
+
+def half(critics, step=0, batch=4):
+    generator = torch.Generator().manual_seed(step)
+    real, fake = (
+        {d: torch.randn(batch, 3, 2, 2, generator=generator, dtype=torch.float64) for d in critics} for _ in range(2)
+    )
+    share = {d: torch.rand(batch, 1, generator=generator, dtype=torch.float64) for d in critics}
+    given = DiscriminatorHalf(
+        step=step,
+        domains=(),
+        real=real,
+        fake=fake,
+        real_logits={d: critics[d](x) for d, x in real.items()},
+        fake_logits={d: critics[d](x) for d, x in fake.items()},
+        features={},
+        score=lambda samples: {d: critics[d](x) for d, x in samples.items()},
+        uniform=lambda purpose, numbers: share[purpose.split("/")[1]],
+    )
+    return given, share
+
+
+def gradient_norms(critic, samples):
+    """The norm of each sample's gradient, one call a sample, twice differentiable."""
+    norms = []
+    for sample in samples:
+        x = sample[None].clone().requires_grad_()
+        [gradient] = torch.autograd.grad(critic(x), x, create_graph=True)
+        norms.append(gradient.square().sum().sqrt())
+    return torch.stack(norms)
+
+
+def compare(ours, theirs, critics):
+    for d, net in critics.items():
+        torch.testing.assert_close(ours[d], theirs[d], rtol=1e-10, atol=1e-12)
+        parameters = list(net.parameters())[:3]  # the last bias has no part in a gradient of the input
+        for one, other in zip(
+            torch.autograd.grad(ours[d], parameters, retain_graph=True),
+            torch.autograd.grad(theirs[d], parameters, retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_r1_equals_a_loop_over_samples():
+    critics = {"a": critic(0), "b": critic(1)}
+    given, _ = half(critics)
+    theirs = {d: 3.0 / 2 * gradient_norms(critics[d], x).square().mean() for d, x in given.real.items()}
+    compare(R1(gamma=3.0).discriminator(given), theirs, critics)
+
+
+def test_r1_is_lazy_and_its_weight_makes_up_for_it():
+    critics = {"a": critic(0)}
+    every = R1(gamma=1.0).discriminator(half(critics, step=16)[0])["a"]
+    lazy = R1(gamma=1.0, every=8)
+    torch.testing.assert_close(lazy.discriminator(half(critics, step=16)[0])["a"], 8 * every)
+    assert [s for s in range(24) if lazy.discriminator(half(critics, step=s)[0])] == [0, 8, 16]
+
+
+def test_gradient_penalty_equals_a_loop_over_samples():
+    critics = {"a": critic(0), "b": critic(1)}
+    given, share = half(critics)
+    theirs = {}
+    for d in critics:
+        e = share[d].reshape(-1, 1, 1, 1)
+        norms = gradient_norms(critics[d], (1 - e) * given.real[d] + e * given.fake[d])
+        theirs[d] = given.fake_logits[d].mean() - given.real_logits[d].mean() + 7 * ((norms - 1) ** 2).mean()
+    compare(Wasserstein(penalty=7.0).discriminator(given), theirs, critics)
+
+
+def test_gradient_penalty_is_finite_where_the_critic_is_flat():
+    flat = critic(0)
+    for p in flat.parameters():
+        p.data.zero_()
+    value = Wasserstein().discriminator(half({"a": flat})[0])["a"]
+    gradients = torch.autograd.grad(value, list(flat.parameters()), allow_unused=True, materialize_grads=True)
+    assert value.item() == pytest.approx(10, rel=1e-5)
+    assert all(g.isfinite().all() for g in gradients)
+
+
+def test_no_penalty_takes_no_second_pass():
+    given, _ = half({"a": critic(0)})
+    quick = DiscriminatorHalf(**{**given.__dict__, "score": None})
+    value = Wasserstein(penalty=0).discriminator(quick)["a"]
+    torch.testing.assert_close(value, given.fake_logits["a"].mean() - given.real_logits["a"].mean())
+
+
+@pytest.mark.parametrize("kind", ADVERSARIAL)
+def test_terms_are_one_scalar_a_domain_and_depend_on_that_domain_alone(kind):
+    critics = {d: critic(i) for i, d in enumerate("abc")}
+    given, _ = half(critics)
+    terms = kind().discriminator(given)
+    assert list(terms) == list("abc")
+    assert all(value.shape == () for value in terms.values())
+    first = next(critics["b"].parameters())
+    [own] = torch.autograd.grad(terms["b"], first, retain_graph=True)
+    [other] = torch.autograd.grad(terms["a"], first, allow_unused=True, materialize_grads=True)
+    assert own.abs().max() > 0
+    assert other.abs().max() == 0
+    fooled = kind().generator(GeneratorHalf(0, (), given.real["a"], given.fake, given.fake_logits, {}))
+    assert {d: v.shape for d, v in fooled.items()} == dict.fromkeys("abc", ())
+
+
+def test_every_built_in_loss_is_tested_here():
+    plugins = Plugins(entry_points=False)
+    kinds = {c.make for (kind, _), c in plugins.registry.components.items() if kind == "loss"}
+    assert kinds == {*ADVERSARIAL, R1}

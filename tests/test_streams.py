@@ -1,0 +1,154 @@
+"""Batches as a pure function of seed, domain and step; parts that never overlap."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coupling.config import LatentConfig
+from coupling.domain import Domain
+from coupling.errors import DataError
+from coupling.parts import DomainData, open_domains
+from coupling.randomness import derive, generator
+from coupling.streams import LatentStream, Stream, draw
+from tests import tiny
+
+
+def data(name="a", count=20, part=(1, 1), seed=0, **options):
+    dataset = tiny.Tiny(count=count, **options)
+    return DomainData(Domain(name, dataset.shape, dataset.range), dataset, part, (), seed, f"domain '{name}'")
+
+
+def numbers(stream, *steps):
+    return [stream.numbers(step).tolist() for step in steps]
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 200), st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_a_step_is_a_pure_function_of_seed_domain_and_step(count, batch, step, seed):
+    batch = min(batch, count)
+    fresh = Stream(data(count=count), seed, batch).numbers(step)
+    used = Stream(data(count=count), seed, batch)
+    for earlier in (step + 7, step, 0, step + 1):
+        used.numbers(earlier)
+    assert used.numbers(step).tolist() == fresh.tolist()
+    assert fresh.min() >= 0
+    assert fresh.max() < count
+
+
+def test_seeds_domains_and_epochs_have_orders_of_their_own():
+    streams = [Stream(data("a"), 0, 20), Stream(data("b"), 0, 20), Stream(data("a"), 1, 20)]
+    orders = [tuple(s.numbers(step).tolist()) for s in streams for step in (0, 1)]
+    assert len(set(orders)) == 6
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_an_epoch_visits_every_sample_once_whatever_its_length(count, batch, epoch):
+    batch = min(batch, count)
+    stream = Stream(data(count=count), 3, batch)
+    steps = range(epoch * count // batch, -(-(epoch + 1) * count // batch))
+    read = list(itertools.chain.from_iterable(numbers(stream, *steps)))
+    start = epoch * count - steps[0] * batch
+    assert sorted(read[start : start + count]) == list(range(count))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_slices_of_the_processes_are_the_whole_in_order(processes):
+    whole = Stream(data(count=27), 5, 8)
+    slices = [Stream(data(count=27), 5, 8, rank, processes) for rank in range(processes)]
+    latent = LatentConfig(size=3)
+    z = LatentStream(latent, 5, 8)
+    zs = [LatentStream(latent, 5, 8, rank, processes) for rank in range(processes)]
+    for step in (0, 1, 2, 3, 4, 100):  # 3: across the epoch's end
+        parts = [s.numbers(step) for s in slices]
+        assert all(len(part) == 8 // processes for part in parts)
+        assert np.concatenate(parts).tolist() == whole.numbers(step).tolist()
+        assert torch.equal(torch.cat([s.batch(step) for s in slices]), whole.batch(step))
+        assert torch.equal(torch.cat([s.batch(step) for s in zs]), z.batch(step))
+
+
+def test_a_batch_holds_the_samples_of_its_numbers():
+    domain = data(count=30, part=(2, 3))
+    stream = Stream(domain, 0, 4)
+    for step in (0, 3):
+        expected = domain.dataset.samples[domain.indices[stream.numbers(step)]]
+        assert torch.equal(stream.batch(step), expected)
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(DataError, match=r"training\.batch_size: 21 is larger than the 20 samples of domain 'a'"):
+        Stream(data(), 0, 21)
+
+
+def test_values_outside_the_declared_range_are_caught_on_the_first_batch():
+    stream = Stream(data(scale=127.5), 0, 4)
+    with pytest.raises(DataError, match=r"domain 'a'.*values lie in \[-?\d.*declared is \[-1, 1\]"):
+        stream.batch(0)
+
+
+def test_not_a_number_is_caught_on_the_first_batch():
+    domain = data()
+    domain.dataset.samples[:, 0, 0, 0] = float("nan")
+    with pytest.raises(DataError, match="values lie in"):
+        Stream(domain, 0, 4).batch(0)
+
+
+@given(st.integers(1, 60), st.integers(1, 6), st.integers(0, 9))
+@settings(max_examples=50, deadline=None)
+def test_parts_are_disjoint_and_cover_the_source(count, n, seed):
+    parts = [data(count=count, part=(k, n), seed=seed).indices for k in range(1, n + 1)]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_parts_depend_on_the_seed_and_the_source_alone():
+    first = data("a", part=(1, 2), seed=1).indices.tolist()
+    assert first == data("b", part=(1, 2), seed=1).indices.tolist()
+    assert first != data("a", part=(1, 2), seed=2).indices.tolist()
+    assert first != data("a", part=(1, 2), seed=1, pool="other").indices.tolist()
+    assert first != list(range(10))  # not simply the first half
+
+
+def test_domains_of_one_source_get_disjoint_parts_unless_the_user_says_otherwise():
+    silent = open_domains(tiny.config("domains.c.dataset={name: tiny, count: 33}"), tiny.plugins())
+    parts = [set(silent[d].indices.tolist()) for d in "abc"]
+    assert [len(part) for part in parts] == [11, 11, 11]
+    assert set.union(*parts) == set(range(33))
+    said = open_domains(tiny.config("domains.a.dataset.part=all", "domains.b.dataset.part=all"), tiny.plugins())
+    assert len(said["a"]) == len(said["b"]) == 33
+    other = open_domains(tiny.config("domains.b.dataset.pool=other"), tiny.plugins())
+    assert len(other["a"]) == len(other["b"]) == 33
+
+
+def test_latent_codes_are_of_their_prior():
+    uniform = draw(LatentConfig(size=40), 500, generator(0, "z"))
+    assert uniform.shape == (500, 40)
+    assert -1 <= uniform.min() < -0.99
+    assert 0.99 < uniform.max() <= 1
+    assert abs(uniform.mean()) < 0.02
+    normal = draw(LatentConfig(size=40, prior="normal"), 500, generator(0, "z"))
+    assert abs(normal.mean()) < 0.03
+    assert abs(normal.std() - 1) < 0.03
+    assert normal.max() > 3
+
+
+def test_latent_codes_differ_by_step_purpose_and_seed():
+    latent = LatentConfig(size=3)
+    drawn = [LatentStream(latent, seed, 4).batch(step, purpose)
+             for seed in (0, 1) for step in (0, 1) for purpose in ("z", "fresh z")]
+    assert len({tuple(z.flatten().tolist()) for z in drawn}) == 8
+    assert torch.equal(drawn[0], LatentStream(latent, 0, 4).batch(0, "z"))
+
+
+def test_derived_seeds_are_fixed_and_unrelated():
+    """Their values are part of what a seed means: a run of an earlier version must be repeatable."""
+    assert derive(0, "z", 1) == 8_263_136_877_033_072_788
+    purposes = [(0,), (1,), (0, "z"), (0, "z", 1), (0, "z1"), (0, "z", "1"), (0, 1, "z")]
+    assert len({derive(*p) for p in purposes}) == len(purposes)
+    assert all(0 <= derive(seed, "x") < 2**63 for seed in range(100))

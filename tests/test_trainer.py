@@ -1,0 +1,371 @@
+"""A run and what it leaves on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import stat
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from coupling import checkpoint
+from coupling.config import load_config
+from coupling.ema import MovingAverage
+from coupling.errors import ConfigError, DataError, InputError, RunError
+from coupling.hookspecs import hookimpl
+from coupling.plugins import Plugins
+from coupling.trainer import Trainer, train
+from tests import tiny
+
+
+def run(path, *overrides, plugins=None):
+    return train(tiny.config(*overrides), path, plugins=plugins or tiny.plugins())
+
+
+def rows(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def summary(path):
+    return json.loads((path / "summary.json").read_text())
+
+
+def model_tensors(path):
+    return checkpoint.newest(path / "checkpoints")[0].model()
+
+
+def trainer(*overrides):
+    return Trainer(tiny.config(*overrides), tiny.plugins())
+
+
+def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
+    path = tmp_path / "run"
+    directory = run(path, "metrics=[{name: brightness, every: 2}, {name: brightness, domain: b}]")
+    assert directory.path == path
+    files = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+    saved = [f"checkpoints/step-000000{n}/{f}" for n in (4, 8)
+             for f in ("manifest.json", "model.safetensors", "state.safetensors")]
+    pictures = [f"samples/step-000000{n}.png" for n in (0, 4, 8)]
+    assert files == sorted([*saved, *pictures, "config.yaml", "environment.json", "metrics.jsonl", "summary.json"])
+
+    environment = json.loads((path / "environment.json").read_text())
+    assert {"versions", "device", "num_processes", "precision", "data"} <= set(environment)
+    assert environment["num_processes"] == 1
+    assert {"coupling", "python", "torch", "accelerate"} <= set(environment["versions"])
+    assert environment["data"] == {"a": "tiny:pool:33:part1of2", "b": "tiny:pool:33:part2of2"}
+
+    losses = [row for row in rows(path) if "loss/generator/a" in row]
+    assert [row["step"] for row in losses] == [2, 4, 6, 8]
+    names = [f"loss/{team}/{d}" for team in ("discriminator", "generator") for d in "ab"]
+    for row in losses:
+        assert list(row) == ["step", "seconds", *names]
+        assert all(math.isfinite(value) for value in row.values())
+    assert [row["seconds"] for row in losses] == sorted(row["seconds"] for row in losses)
+    assert [row["step"] for row in rows(path) if "brightness/a" in row] == [2, 4, 6, 8]
+    assert [row["step"] for row in rows(path) if "brightness/b" in row] == [8]  # no `every`: at the end only
+
+    ended = summary(path)
+    assert (ended["status"], ended["step"]) == ("finished", 8)
+    values = [(row["brightness/a"], row["step"]) for row in rows(path) if "brightness/a" in row]
+    best = max(values)
+    assert ended["last"]["brightness/a"] == pytest.approx(values[-1][0], rel=1e-5)
+    assert ended["best"]["brightness/a"]["value"] == pytest.approx(best[0], rel=1e-5)
+    assert ended["best"]["brightness/a"]["step"] == best[1]
+
+
+def test_the_recorded_configuration_is_complete_and_gives_the_same_run(tmp_path):
+    run(tmp_path / "one", "training.steps=4")
+    plain = yaml.safe_load((tmp_path / "one/config.yaml").read_text())
+    assert plain["training"]["fresh_latent"] is False  # defaults too
+    again = load_config(tmp_path / "one/config.yaml", plugins=tiny.plugins())
+    train(again, tmp_path / "two", plugins=tiny.plugins())
+    one, two = (checkpoint.newest(tmp_path / name / "checkpoints")[0].path for name in ("one", "two"))
+    for name in ("model.safetensors", "state.safetensors", "manifest.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_another_seed_is_another_run(tmp_path):
+    for seed in (0, 1):
+        run(tmp_path / str(seed), "training.steps=1", f"seed={seed}")
+    zero, one = (model_tensors(tmp_path / str(seed)) for seed in (0, 1))
+    assert not any(torch.equal(zero[name], one[name]) for name in zero if name.endswith("0.weight"))
+
+
+def test_model_file_holds_each_shared_layer_once(tmp_path):
+    run(tmp_path / "run", "training.steps=1")
+    names = set(model_tensors(tmp_path / "run"))
+    layers = {name.split(".")[2] for name in names if name.startswith("generator.")}
+    assert layers == {"layer1[a,b]", "layer2[a,b]", "layer3[a]", "layer3[b]"}
+    assert {n.removeprefix("ema.") for n in names if n.startswith("ema.")} == {
+        n.removeprefix("generator.") for n in names if n.startswith("generator.")
+    }
+    layers = {name.split(".")[2] for name in names if name.startswith("discriminator.")}
+    assert layers == {"layer1[a]", "layer1[b]", "layer2[a,b]", "layer3[a,b]"}
+
+
+def test_pictures_show_every_domain(tmp_path):
+    run(tmp_path / "run", "training.steps=4")
+    pictures = [Image.open(tmp_path / f"run/samples/step-000000{step}.png") for step in (0, 4)]
+    assert pictures[0].size == pictures[1].size
+    assert pictures[0].size[0] > 12 * 64  # twelve enlarged samples a row
+    assert pictures[0].size[1] >= 2 * 64
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+def test_domains_that_are_no_images_are_trained_and_not_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny.Tiny, "shape", (16,))
+    monkeypatch.setattr(tiny.Tiny, "__getitem__", lambda self, index: self.samples[index].flatten())
+    run(tmp_path / "run", "training.steps=2")
+    assert list((tmp_path / "run/samples").iterdir()) == []
+    assert summary(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.parametrize("team", ["generator", "discriminator"])
+def test_not_a_number_stops_and_names_term_domain_and_step(tmp_path, team):
+    breaking = f"losses=[non-saturating, {{name: breaking, step: 7, domain: b, team: {team}}}]"
+    with pytest.raises(RunError, match=f"loss/{team}/b/breaking is nan at step 7") as error:
+        run(tmp_path / "run", breaking, "training.log_every=4", "training.steps=12")
+    assert "its last checkpoint is untouched" in str(error.value)
+    assert summary(tmp_path / "run")["status"] == "failed"
+    found, complaints = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert (found.step, complaints) == (4, [])
+    assert all(t.isfinite().all() for t in found.model().values())
+    assert [row["step"] for row in rows(tmp_path / "run")] == [4]
+
+
+def test_weights_that_broke_in_the_step_of_a_checkpoint_do_not_replace_it(tmp_path, monkeypatch):
+    """A finite loss may have an infinite gradient: then the weights are not numbers before any loss is."""
+
+    def steep(self, half):  # the root's slope is infinite at 0
+        return {d: (x * 0).sum().sqrt() for d, x in half.fake_logits.items()} if half.step == 7 else {}
+
+    monkeypatch.setattr(tiny.Slow, "generator", steep)
+    with pytest.raises(RunError, match=r"generator: layers\.layer1\[a,b\]\.0\.weight is not finite at step 8"):
+        run(tmp_path / "run", "losses=[non-saturating, {name: slow, seconds: 0}]")
+    assert checkpoint.newest(tmp_path / "run/checkpoints")[0].step == 4
+    assert summary(tmp_path / "run")["status"] == "failed"
+
+
+def test_values_outside_the_range_are_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(DataError, match=r"values lie in.*declared is \[-1, 1\]"):
+        run(tmp_path / "run", "domains.b.dataset={name: tiny, count: 33, scale: 127.5, pool: loud}")
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_an_existing_directory_is_never_overwritten(tmp_path):
+    run(tmp_path / "run", "training.steps=1")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match="exists already and is never overwritten; add --resume"):
+        run(tmp_path / "run", "training.steps=1")
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_runs_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [run(None, "training.steps=1").path for _ in range(2)]
+    assert list(map(str, paths)) == ["runs/tiny-001", "runs/tiny-002"]
+
+
+def test_old_checkpoints_are_pruned(tmp_path):
+    run(tmp_path / "run", "training.checkpoint_every=2", "training.keep_checkpoints=2")
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == ["step-0000006", "step-0000008"]
+
+
+def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(tmp_path, monkeypatch):
+    writes = iter([False, True])
+
+    def full(path):
+        if path.name == "model.safetensors" and next(writes):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_sync", full)
+    with pytest.raises(RunError, match=r"step-0000008.*No space left on device.*--resume"):
+        run(tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
+    assert summary(tmp_path / "run")["status"] == "failed"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(InputError, match="cannot be written"):
+        run(tmp_path / "run")
+
+
+# -- hooks ------------------------------------------------------------------------------------
+
+
+def test_hooks_are_called_when_and_with_what_the_contract_says(tmp_path):
+    calls = []
+
+    class Watcher:
+        @hookimpl
+        def after_step(self, run, step, losses):
+            assert (run.path / "metrics.jsonl").exists()
+            calls.append((step, sorted(losses)))
+
+        @hookimpl
+        def after_training(self, run, model):
+            assert checkpoint.newest(run.checkpoints)[0].step == 4
+            calls.append((run.path, model.sample(2)["a"].shape))
+
+    plugins = Plugins(("tests.tiny",), entry_points=False)
+    plugins.manager.register(Watcher())
+    run(tmp_path / "run", "training.steps=4", plugins=plugins)
+    names = [f"loss/{team}/{d}" for team in ("discriminator", "generator") for d in "ab"]
+    assert calls == [(2, names), (4, names), (tmp_path / "run", (2, 1, 4, 4))]
+
+
+# -- what a step is ------------------------------------------------------------------------------
+
+
+def test_moving_average_equals_its_formula_and_forgets_the_start_quickly():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = MovingAverage(network, 0.9)
+    expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.manual_seed(0)
+    for step in range(100):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        network(torch.randn(5, 2))
+        average.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, live in network.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * live if live.is_floating_point() else live.clone()
+        if step == 0:  # nine tenths of the first weights are forgotten at once
+            torch.testing.assert_close(average.network[0].weight, expected["0.weight"])
+    for name, tensor in average.network.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name])
+    assert not any(p.requires_grad for p in average.network.parameters())
+    assert not average.network.training
+
+
+def test_ema_follows_the_live_generators():
+    made = trainer()
+    before = copy.deepcopy(made.average.network.state_dict())
+    made._one_step()
+    live = made.networks.generator.state_dict()
+    for name, tensor in made.average.network.state_dict().items():  # the first decay is 1 / 10
+        torch.testing.assert_close(tensor, 0.1 * before[name] + 0.9 * live[name])
+
+
+def test_fresh_latent_gives_the_generators_another_z():
+    seen = {}
+    for fresh in ("false", "true"):
+        made = trainer(f"training.fresh_latent={fresh}")
+        codes = []
+        made.networks.generator.register_forward_pre_hook(lambda m, i, codes=codes: codes.append(i[0].clone()))
+        made._one_step()
+        seen[fresh] = codes
+    assert [len(codes) for codes in seen.values()] == [1, 2]
+    assert torch.equal(seen["false"][0], seen["true"][0])  # the discriminators' z is the same
+    assert not torch.equal(*seen["true"])
+
+
+def test_freezing_does_not_change_the_generators_gradient():
+    """Against an unfrozen pass through the same discriminators."""
+    made = trainer("optimizer={name: sgd, lr: 1.0e-9}")
+    algorithm = made.algorithm
+    z = made.latents.batch(0)
+    network = algorithm.g
+    seen = {}
+    step = algorithm.generators.optimizer.step
+    algorithm.generators.optimizer.step = lambda: (
+        seen.update({n: p.grad.clone() for n, p in network.named_parameters()}), step())
+    algorithm.generator_half(0, z, algorithm.generate(z))
+    for parameter in network.parameters():
+        parameter.grad.zero_()
+    _, logits, _ = algorithm.f(None, network(z))
+    torch.stack([torch.nn.functional.softplus(-x).mean() for x in logits.values()]).sum().backward()
+    sharing = dict(network.sharing_sets())
+    for name, parameter in network.named_parameters():
+        expected = parameter.grad / len(sharing[parameter])
+        torch.testing.assert_close(seen[name], expected, rtol=1e-4, atol=1e-7)
+        assert expected.abs().max() > 0
+
+
+def test_a_step_does_not_depend_on_what_was_drawn_before():
+    made, other = (trainer("generator.architecture={name: linear, dropout: 0.5}") for _ in range(2))
+    made._one_step()
+    torch.rand(7)
+    torch.manual_seed(123)
+    other._one_step()
+    for one, two in zip(made.networks.generator.parameters(), other.networks.generator.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+# -- options of the loop -------------------------------------------------------------------------
+
+
+def test_tensorboard_writes_into_the_run_directory(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path / "run", "training.steps=2", "trackers=[tensorboard]")
+    events = [p for p in tmp_path.rglob("*") if "tfevents" in p.name]
+    assert events
+    assert all(p.is_relative_to(tmp_path / "run") for p in events)
+    assert {p.name for p in tmp_path.iterdir()} == {"run"}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = set()
+    for event in events:
+        accumulator = EventAccumulator(str(event)).Reload()
+        for tag in accumulator.Tags()["scalars"]:
+            found.add((tag, tuple(e.step for e in accumulator.Scalars(tag))))
+    assert ("loss/generator/a", (2,)) in found
+
+
+def test_an_unknown_tracker_gets_the_nearest_name(tmp_path):
+    with pytest.raises(ConfigError, match="no tracker is called 'tensorbord'; did you mean 'tensorboard'"):
+        run(tmp_path / "run", "trackers=[tensorbord]")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bf16_trains_and_keeps_weights_and_losses_in_single_precision(tmp_path):
+    run(tmp_path / "run", "training.steps=2", "training.precision=bf16", "losses=[wasserstein, r1]")
+    tensors = model_tensors(tmp_path / "run")
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
+    assert all(t.isfinite().all() for t in tensors.values())
+    assert json.loads((tmp_path / "run/environment.json").read_text())["precision"] == "bf16"
+    run(tmp_path / "full", "training.steps=2", "losses=[wasserstein, r1]")
+    full = model_tensors(tmp_path / "full")
+    assert any(not torch.equal(full[name], tensors[name]) for name in full)  # it was in fact lower
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what it deprecates
+def test_compiled_networks_give_the_same_steps(tmp_path):
+    for compiled in ("false", "true"):
+        run(tmp_path / compiled, f"training.compile={compiled}", "training.steps=4")
+    plain, compiled = (model_tensors(tmp_path / name) for name in ("false", "true"))
+    for name in plain:
+        torch.testing.assert_close(plain[name], compiled[name], rtol=1e-3, atol=1e-4)
+
+
+def test_every_loss_trains(tmp_path):
+    names = tiny.plugins().registry.names("loss")
+    for name in sorted(set(names) - {"breaking", "slow"}):
+        losses = f"[{name}]" if name != "r1" else "[hinge, {name: r1, every: 2}]"
+        run(tmp_path / name, "training.steps=2", f"losses={losses}")
+        assert summary(tmp_path / name)["status"] == "finished"
+
+
+def test_one_domain_alone_and_the_conditional_gan_are_configurations(tmp_path):
+    run(tmp_path / "five", "training.steps=1", *(f"domains.d{i}.dataset={{name: tiny, count: 40}}" for i in range(3)))
+    assert len({n.split(".")[2] for n in model_tensors(tmp_path / "five") if n.startswith("generator.")}) == 7
+    run(tmp_path / "conditional", "training.steps=1", "latent.condition=domain", "sharing.generator=[{first: 3}]",
+        "sharing.discriminator=[{first: 3}]")
+    tensors = model_tensors(tmp_path / "conditional")
+    assert tensors["generator.layers.layer1[a,b].0.weight"].shape == (6, 5 + 2)
+    plain = tiny.values("training.steps=1", "sharing={}")
+    del plain["domains"]["b"]
+    from coupling.config import parse_config
+
+    train(parse_config(plain, tiny.plugins()), tmp_path / "one", plugins=tiny.plugins())
+    assert summary(tmp_path / "one")["status"] == "finished"
