@@ -50,7 +50,7 @@ class Team:
 
     def step(self, objective: Tensor) -> None:
         """Back-propagate, average what is shared, step, clear."""
-        objective.backward()  # type: ignore[no-untyped-call]
+        objective.backward()
         self.gradients.average()
         self.optimizer.step()
         self.gradients.clear()

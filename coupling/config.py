@@ -299,7 +299,7 @@ class Config(Model):
         for name, domain in self.domains.items() if data else ():
             path = f"domains.{name}.dataset"
             common, own = split_options(domain.dataset.options, path)
-            registry.validate("dataset", domain.dataset.name, own, path)
+            registry.validate("dataset", domain.dataset.name, own, path, common=PartOptions.model_fields)
             for at, transform in common.transforms(path):
                 registry.validate("transform", transform.name, transform.options, at)
         for team in ("generator", "discriminator"):
@@ -308,7 +308,7 @@ class Config(Model):
         for number, loss in enumerate(self.losses):
             registry.validate("loss", loss.name, loss.options, f"losses[{number}]")
         for number, metric in enumerate(self.metrics if data else ()):
-            registry.validate("metric", metric.name, metric.options, f"metrics[{number}]")
+            registry.validate("metric", metric.name, metric.options, f"metrics[{number}]", common=("every",))
 
 
 class _Loader(yaml.SafeLoader):

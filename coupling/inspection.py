@@ -13,6 +13,7 @@ from rich.table import Table
 
 from coupling.assembly import Networks, assemble
 from coupling.config import Config, PartOptions
+from coupling.cost import separate, step_cost
 from coupling.errors import InputError, nearest
 from coupling.metric import open_metrics
 from coupling.networks import CoupledNetwork
@@ -44,6 +45,12 @@ def print_check(config: Config, plugins: Plugins, console: Console) -> None:
         console.print(_sharing_table(network))
     console.print(f"\nparameters, beside {len(networks.domains)} separate GANs", style="bold")
     console.print(_parameters_table(networks))
+    domains = networks.domains
+    shared, alone = (step_cost(c, domains, plugins.registry) for c in (config, separate(config)))
+    console.print(
+        f"\na step: {shared / 1e6:,.1f} million operations a sample, {len(domains)} separate GANs "
+        f"{alone / 1e6:,.1f} million ({alone / shared:.2f} times as many)"
+    )
     if config.batch_statistics == "joint":
         console.print(
             "\nbatch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on "

@@ -14,7 +14,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -26,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -46,7 +46,7 @@ _NAMED = 5  # samples that a message names before it only counts
 _STALE = 24 * 3600  # seconds after which a temporary file's writer is taken to have been killed
 
 
-class Unreadable(DataError):
+class Unreadable(DataError):  # noqa: N818  (says what the sample is)
     """Raised by ``make`` for one sample that cannot be had; names it. ``on_error`` says what follows."""
 
 
@@ -252,13 +252,13 @@ def _chunks(
     if processes == 1:
         yield from (_make_chunk(make, chunk, shape, title) for chunk in chunks)
         return
-    pickled = pickle.dumps(make)
+    from_main = b"__main__" in bytes(ForkingPickler.dumps(make))
     executor = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(pickled,)
+        processes, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(make,)
     )
     task = functools.partial(_make_chunk_in_worker, shape=shape, title=title)
     try:
-        with _main_hidden(hide=b"__main__" not in pickled):
+        with _main_hidden(hide=not from_main):
             made = executor.map(task, chunks)  # starts the processes
         yield from made
     except (BrokenProcessPool, OSError) as error:
@@ -309,7 +309,7 @@ def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: st
 _make: Make | None = None  # in a worker process: sent once, not with every chunk
 
 
-def _start_worker(pickled: bytes) -> None:
+def _start_worker(make: Make) -> None:
     global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers it
     parent = multiprocessing.parent_process()
@@ -321,7 +321,7 @@ def _start_worker(pickled: bytes) -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes already fill the cores
-    _make = pickle.loads(pickled)
+    _make = make
 
 
 def _make_chunk_in_worker(chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -135,13 +135,18 @@ class Registry:
             message += f"\n  (plugin '{plugin}', which was left out, may have it: {reason})"
         raise ConfigError(message)
 
-    def validate(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """Checked options of a component, ready to be passed as keyword arguments."""
+    def validate(
+        self, kind: str, name: str, options: Mapping[str, Any], path: str, common: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Checked options of a component, ready to be passed as keyword arguments.
+
+        ``common``: options that every component of the kind takes, for the hint on an unknown one.
+        """
         component = self.get(kind, name, path)
         try:
             checked = component.options.model_validate(dict(options))
         except pydantic.ValidationError as error:
-            raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'")) from None
+            raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'", common)) from None
         return {key: getattr(checked, key) for key in component.options.model_fields}
 
     def build(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
@@ -168,27 +173,36 @@ _SHOWN = 100
 
 
 def describe(
-    error: pydantic.ValidationError, model: type[pydantic.BaseModel], values: object, path: str = "", of: str = ""
+    error: pydantic.ValidationError,
+    model: type[pydantic.BaseModel],
+    values: object,
+    path: str = "",
+    of: str = "",
+    common: Iterable[str] = (),
 ) -> str:
     """Every problem of a validation, one a line: path, value, mend.
 
-    ``values`` is what ``model`` was validated from; ``of`` names whose options they are.
+    ``values`` is what ``model`` was validated from; ``of`` names whose options they are; ``common``
+    are keys that are taken beside the model's own.
     """
     problems: dict[str, dict[str, None]] = {}
     for problem in error.errors():
         location = _within(values, problem["loc"], missing=problem["type"] == "missing")
-        text = _explain(problem, location, model, f" of {of}" if of else "")
+        text = _explain(problem, location, model, f" of {of}" if of else "", common)
         problems.setdefault(join(path, location), {})[text] = None
     return "\n".join(
         f"{place}: {'; or '.join(texts)}" if place else "; or ".join(texts) for place, texts in problems.items()
     )
 
 
-def _explain(problem: ErrorDetails, location: Location, model: type[pydantic.BaseModel], of: str) -> str:
+def _explain(
+    problem: ErrorDetails, location: Location, model: type[pydantic.BaseModel], of: str, common: Iterable[str]
+) -> str:
     kind, value = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         key = str(location[-1])
-        return f"unknown {'option' if of else 'key'} '{key}'{of}; {nearest(key, _keys(model, location[:-1]))}"
+        known = [*_keys(model, location[:-1]), *(common if len(location) == 1 else ())]
+        return f"unknown {'option' if of else 'key'} '{key}'{of}; {nearest(key, known)}"
     if kind == "missing":
         return f"is required{of} and not given"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")

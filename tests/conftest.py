@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def refused(result: Result, *fragments: str) -> str:
     assert isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
     message = result.stderr
-    assert message.lower().count("error: ") - message.count("Error: ") * message.count("error: ") == 1, message
+    assert len(re.findall(r"^[eE]rror: ", message, re.MULTILINE)) == 1, message
     for fragment in fragments:
         assert fragment in message, message
     return message

@@ -306,6 +306,7 @@ def test_a_teams_optimizer_changes_what_it_names():
         ("losses=hinge", "losses: 'hinge' is not valid: should be a valid list"),
         ("losses=[]", "losses: [] is not valid"),
         ("metrics=[{name: brightness, domian: a}]", "metrics[0].domian: unknown option 'domian' of metric 'brightness'"),
+        ("metrics=[{name: brightness, evry: 3}]", "metrics[0].evry: unknown option 'evry' of metric 'brightness'; did"),
         ("metrics=[{name: brightness, every: 0}]", "metrics[0].every: 0 is not valid"),
         ("metrics=[{every: 3}]", "metrics[0].name: is required and not given"),
         ("sharing.generator.0.first=two", "sharing.generator[0].first: 'two' is not valid: should be a valid integer"),
@@ -384,7 +385,7 @@ def test_problems_in_a_file_stand_under_its_name(tmp_path):
         (b"- a\n", "a configuration is a mapping with the keys name"),
         (b"hello", "a configuration is a mapping"),
         (b"seed: 1\nname: \xe9\n", "line 2: is not UTF-8 text; save it in that encoding"),
-        (b"PK\x03\x04\xff\xfe", "is not UTF-8 text"),
+        (b"PK\x03\x04\xff\xfe", "line 1: is not UTF-8 text"),
     ],
 )
 def test_files_that_hold_none(tmp_path, content, message):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from tests import tiny
 
 CONFIG = (
     # SGD: Adam would hide a gradient that is a constant times too large.
-    "optimizer={name: sgd, lr: 0.2}",
-    "losses=[wasserstein, {name: r1, every: 2}]",
+    "optimizer={name: sgd, lr: 0.02, momentum: 0.5}",
+    "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}]",
     "domains.c.dataset={name: tiny, count: 13, pool: other}",
     "sharing.generator=[{first: 1}, {layers: [2], domains: [a, b]}]",
     "sharing.discriminator=[{last: 1}, {layers: [2], domains: [b, c]}]",
@@ -33,16 +34,21 @@ def environment(**changes):
     """This process's environment without what another launcher may have left in it."""
     launch = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     plain = {k: v for k, v in os.environ.items() if k not in launch}
-    return plain | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::UserWarning"} | changes
+    return plain | {"OMP_NUM_THREADS": "1"} | changes
 
 
-def launch(config, path, *arguments, processes=2):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    command += ["-m", "coupling", "run", config, "--plugin", tiny.__file__, "--output", path, *arguments]
-    return subprocess.run(
-        list(map(str, command)), env=environment(ACCELERATE_USE_CPU="true", PYTHONWARNINGS="default"),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+def run(*runs):
+    """Runs, each {path, overrides, resume}, on two processes: a small launcher that imports torch once."""
+    command = [sys.executable, "-W", "error", __file__, json.dumps(runs, default=str)]
+    root = str(Path(__file__).parents[1])
+    ended = subprocess.run(
+        command, env=environment(PYTHONPATH=root), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def work(path, overrides, resume):
+    train(tiny.config(*overrides), path, resume=resume, plugins=tiny.plugins())
 
 
 def tensors(path):
@@ -55,32 +61,43 @@ def rows(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_equal_one_and_so_does_a_run_that_goes_on(tmp_path):
-    """Partial sharing among three domains, penalties, plain SGD, no batch normalisation: weights to 1e-6."""
-    config = tmp_path / "config.yaml"
-    config.write_text(tiny.config(*CONFIG).yaml())
-    train(tiny.config(*CONFIG), tmp_path / "one", plugins=tiny.plugins())
-    ended = launch(config, tmp_path / "two", "--set", "training.steps=3")
-    assert ended.returncode == 0, ended.stderr
-    ended = launch(config, tmp_path / "two", "--resume")
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads((tmp_path / "two/environment.json").read_text())["num_processes"] == 2
+def test_two_processes_equal_one_and_going_on_equals_one_go(tmp_path):
+    """Partial sharing among three domains, penalties, plain SGD, no batch normalisation."""
+    one, two, parts = (tmp_path / name for name in ("one", "two", "parts"))
+    train(tiny.config(*CONFIG), one, plugins=tiny.plugins())
+    run(
+        {"path": two, "overrides": CONFIG, "resume": False},
+        {"path": parts, "overrides": (*CONFIG, "training.steps=3"), "resume": False},
+        {"path": parts, "overrides": CONFIG, "resume": True},
+    )
+    for path, processes in ((one, 1), (two, 2), (parts, 2)):
+        assert json.loads((path / "environment.json").read_text())["num_processes"] == processes
+    for ours, theirs in zip(rows(two), rows(one), strict=True):
+        assert ours == pytest.approx(theirs | {"seconds": ours["seconds"]}, rel=1e-4, abs=1e-5)
 
-    one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
-    assert list(one) == list(two)
+    one, two, parts = map(tensors, (one, two, parts))
+    assert list(one) == list(two) == list(parts)
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
+        assert torch.equal(parts[name], two[name]), name
     start = Trainer(tiny.config(*CONFIG), tiny.plugins()).networks.generator.state_dict()
     moved = max((one[f"generator.{name}"] - tensor).abs().max().item() for name, tensor in start.items())
     assert moved > 1e-3  # else anything would be equal
 
-    for ours, theirs in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=False):
-        if ours["step"] > 2:
-            break  # the first part ended at step 3, which is logged
-        assert ours == pytest.approx(theirs | {"seconds": ours["seconds"]}, rel=1e-4, abs=1e-5)
-    assert rows(tmp_path / "two")[-1] == pytest.approx(
-        rows(tmp_path / "one")[-1] | {"seconds": rows(tmp_path / "two")[-1]["seconds"]}, rel=1e-4, abs=1e-5
+
+@pytest.mark.slow
+def test_the_command_under_a_launcher(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(tiny.config("training.steps=2").yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += ["-m", "coupling", "run", str(config), "--plugin", tiny.__file__, "--output", str(tmp_path / "run")]
+    ended = subprocess.run(
+        command, env=environment(ACCELERATE_USE_CPU="true"), capture_output=True, text=True, timeout=300, check=False
     )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == [str(tmp_path / "run")]  # the main process alone speaks
+    assert json.loads((tmp_path / "run/environment.json").read_text())["num_processes"] == 2
+    assert [row["step"] for row in rows(tmp_path / "run")] == [2]
 
 
 def test_processes_that_are_not_connected_are_refused(monkeypatch):
@@ -96,3 +113,10 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match=r"training\.batch_size: 4 cannot be divided among 3 processes"):
         Trainer(tiny.config(), tiny.plugins())
+
+
+if __name__ == "__main__":
+    from accelerate import debug_launcher
+
+    for arguments in json.loads(sys.argv[1]):
+        debug_launcher(work, tuple(arguments.values()), num_processes=2)

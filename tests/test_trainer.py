@@ -339,7 +339,8 @@ def test_bf16_trains_and_keeps_weights_and_losses_in_single_precision(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what it deprecates
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what it deprecates,
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # and looks at .grad
 def test_compiled_networks_give_the_same_steps(tmp_path):
     for compiled in ("false", "true"):
         run(tmp_path / compiled, f"training.compile={compiled}", "training.steps=4")

@@ -83,7 +83,8 @@ def test_any_channels_and_range(architecture: Digits, domain: Domain) -> None:
     torch.autograd.backward((logits**2).sum())
     for layer in [*generator, *discriminator]:
         for name, parameter in layer.named_parameters():
-            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, (layer, name)
+            assert parameter.grad is not None, (layer, name)
+            assert parameter.grad.abs().sum() > 0, (layer, name)
 
 
 def test_logits_are_not_squashed() -> None:

@@ -1,0 +1,233 @@
+"""Plugins: one door for all, broken ones isolated, misspelt hooks refused, names unique."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+from pathlib import Path
+
+import pytest
+
+from coupling.errors import ConfigError, PluginError
+from coupling.plugins import Plugins, installed
+from coupling.registry import KINDS
+from tests.conftest import TINY, refused
+
+DATASET = """
+from coupling import Dataset
+class Things(Dataset):
+    '''Things.'''
+@hookimpl
+def register_datasets(register):
+    register("things", Things)
+"""
+
+
+def named(path: Path) -> str:
+    with pytest.raises(PluginError) as caught:
+        Plugins((str(path),), entry_points=False)
+    message = str(caught.value)
+    assert message.startswith(f"--plugin {path}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_the_builtins_come_through_the_same_door():
+    plugins = Plugins(entry_points=False)
+    assert plugins.owners == ["coupling"]
+    assert all(plugins.registry.names(kind) for kind in KINDS)
+    assert {component.owner for component in plugins.registry.components.values()} == {"coupling"}
+
+
+@pytest.mark.usefixtures("command")
+def test_a_plugin_by_file_and_by_module(plugin, monkeypatch):
+    path = plugin(DATASET)
+    by_file = Plugins((str(path),), entry_points=False)
+    assert by_file.registry.components["dataset", "things"].owner == str(path)
+    assert by_file.owners == ["coupling", str(path)]
+    assert by_file.versions()[str(path)] == ""
+    monkeypatch.chdir(path.parent)
+    by_name = Plugins((path.stem,), entry_points=False)
+    assert by_name.registry.components["dataset", "things"].owner == path.stem
+    both = Plugins((path.stem, str(path)), entry_points=False)  # one module, not a name given twice
+    assert both.owners == ["coupling", path.stem]
+    assert importlib.import_module(path.stem)  # as worker processes will
+
+
+@pytest.mark.usefixtures("command")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nothing_of_this_name", "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("x = (1", "cannot be imported: SyntaxError: '(' was never closed"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "cannot be imported: SystemExit: 0"),
+        ("x = 1", "has no hook of coupling's; define one, register_datasets(register) for example, and mark it"),
+        ("def register_datasets(register): ...", "has no hook of coupling's"),  # unmarked
+        ("@hookimpl\ndef register_dataset(register): ...", "'register_dataset'; did you mean 'register_datasets'?"),
+        ("@hookimpl\ndef register_datasets(registry): ...", "Argument(s) {'registry'} are declared in the hookimpl"),
+        ("@hookimpl\ndef register_datasets(register): 1 / 0", "cannot be used: ZeroDivisionError: division by zero"),
+        ("@hookimpl\ndef register_datasets(): ...", "cannot be used: TypeError"),
+        ("@hookimpl\ndef register_datasets(register): register('x', 1)", "registers dataset 'x', which is not a class"),
+        (
+            "def f(a): ...\n@hookimpl\ndef register_losses(register): register('x', f)",
+            "component 'x': option 'a' has no type annotation",
+        ),
+        (
+            "def f(): ...\n@hookimpl\ndef register_losses(register): register('hinge', f)",
+            "loss 'hinge' is registered twice: by 'coupling' and by '",
+        ),
+    ],
+)
+def test_a_plugin_that_was_asked_for_is_an_error(plugin, source, message):
+    assert message in named(plugin(source))
+
+
+@pytest.mark.usefixtures("command")
+def test_files_that_are_none(tmp_path):
+    assert "there is no file" in named(tmp_path / "missing.py")
+    (tmp_path / "my-plugin.py").write_text("")
+    assert "'my-plugin' cannot be a module's name: rename the file" in named(tmp_path / "my-plugin.py")
+    for taken in ("random.py", "sys.py", "coupling.py"):
+        (tmp_path / taken).write_text(DATASET)
+        assert f"there is another module called '{taken[:-3]}'" in named(tmp_path / taken)
+    with pytest.raises(PluginError, match="--plugin no_such_module: cannot be imported: ModuleNotFoundError"):
+        Plugins(("no_such_module",), entry_points=False)
+
+
+def test_a_failed_plugin_leaves_no_trace(plugin, installing):
+    half = plugin(DATASET + "    register('more', 3)\n")
+    installing(half=half)
+    plugins = Plugins()
+    assert plugins.owners == ["coupling"]
+    assert ("dataset", "things") not in plugins.registry.components
+    assert not plugins.manager.is_registered(importlib.import_module(half.stem))
+    assert "'more', which is not a class or function" in plugins.registry.broken["half"]
+
+
+def test_a_broken_plugin_is_isolated_and_the_others_stay(plugin, installing):
+    installing(bad=plugin("raise RuntimeError('two\\nlines')"), good=plugin(DATASET))
+    plugins = Plugins()
+    assert plugins.owners == ["coupling", "good"]
+    assert plugins.registry.broken.keys() == {"bad"}
+    reason = plugins.registry.broken["bad"]
+    assert reason.startswith("RuntimeError: two lines (plugin_")
+    with pytest.raises(ConfigError, match=r"no dataset is called 'x'(.|\n)*plugin 'bad', which was left out, may have"):
+        plugins.registry.get("dataset", "x", "domains.a.dataset")
+
+
+def test_a_broken_entry_point_of_a_distribution_takes_no_other_with_it(plugin, installing, monkeypatch):
+    installing(one=plugin(DATASET), two=plugin("1 / 0"))
+    points = importlib.metadata.entry_points(group="coupling")
+
+    class Together:
+        dist = type("Distribution", (), {"name": "both"})
+
+        def __init__(self, point):
+            self.name, self.load = point.name, point.load
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Together(p) for p in points])
+    plugins = Plugins()
+    assert plugins.registry.components["dataset", "things"].owner == "both"
+    assert "ZeroDivisionError" in plugins.registry.broken["both"]
+
+
+def test_the_same_name_in_two_plugins_names_both(plugin, installing):
+    installing(first=plugin(DATASET), second=plugin(DATASET))
+    plugins = Plugins()
+    assert plugins.registry.components["dataset", "things"].owner == "first"
+    assert "dataset 'things' is registered twice: by 'first' and by 'second'" in plugins.registry.broken["second"]
+
+
+def test_a_broken_plugin_is_told_in_one_line_and_named_where_it_is_missed(plugin, installing, command):
+    installing(faces=plugin("import resvg_of_another_name"))
+    result = command("plugins")
+    assert result.exit_code == 0
+    told = [line for line in result.stdout.splitlines() if "faces" in line]
+    assert len(told) == 1
+    assert told[0].startswith("left out: faces: ModuleNotFoundError")
+    Path("c.yaml").write_text(
+        "name: x\ndomains: {a: {dataset: avatars}}\ngenerator: {architecture: mlp}\ndiscriminator: {architecture: mlp}"
+    )
+    result = command("check", "c.yaml")
+    assert result.exit_code == 2
+    assert "plugin 'faces' is left out: ModuleNotFoundError" in result.stderr.splitlines()[0]
+    assert "no dataset is called 'avatars'" in result.stderr
+    assert "(plugin 'faces', which was left out, may have it: ModuleNotFoundError" in result.stderr
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+COMMAND = """
+import click
+@hookimpl
+def register_commands(cli):
+    @cli.command()
+    def greet():
+        "Say hello."
+        click.echo("hello")
+"""
+
+
+def test_a_plugin_adds_a_command(plugin, installing, command):
+    installing(polite=plugin(COMMAND))
+    assert command("greet").stdout == "hello\n"
+    assert "Say hello." in command("--help").stdout
+    refused(command("gret"), "no command 'gret'; did you mean 'greet'?")
+
+
+def test_a_command_of_two_plugins_names_both(plugin, installing, command):
+    installing(polite=plugin(COMMAND), rude=plugin(COMMAND))
+    assert command("greet").stdout == "hello\n"
+    assert installed().registry.broken["rude"] == (
+        "its commands are left out: command 'greet' is registered twice: by 'polite' and by 'rude'; uninstall or rename "
+        "one of them"
+    )
+
+
+def test_a_plugin_that_fails_to_make_its_commands_costs_only_them(plugin, installing, command):
+    installing(bad=plugin("@hookimpl\ndef register_commands(cli): 1 / 0"))
+    assert command("--help").exit_code == 0
+    result = command("greet")
+    assert result.exit_code == 2
+    assert "plugin 'bad' is left out: its commands are left out: ZeroDivisionError" in result.stderr
+
+
+# -- hooks of a run --------------------------------------------------------------------------------
+
+NOTES = """
+import json
+notes = []
+@hookimpl
+def after_step(run, step, losses):
+    notes.append(["step", step, sorted(losses)])
+@hookimpl
+def after_training(run, model):
+    checkpoints = [path.name for path in run.checkpoints.iterdir()]
+    notes.append(["training", model.step, sorted(model.domains), checkpoints])
+    (run.path / "notes.json").write_text(json.dumps(notes))
+"""
+
+
+def test_hooks_of_a_run_are_called(plugin, train):
+    result = train("training.steps=4", "training.log_every=2", "--output", "out", "--plugin", plugin(NOTES))
+    assert result.exit_code == 0, result.output
+    *steps, training = json.loads(Path("out/notes.json").read_text())
+    assert [step for _, step, _ in steps] == [2, 4]
+    assert "loss/generator/a" in steps[0][2]
+    assert training == ["training", 4, ["a", "b"], ["step-0000004"]]
+
+
+def test_a_hook_that_fails_costs_nobody_a_run(plugin, train):
+    bad = plugin("@hookimpl\ndef after_step(run): 1 / 0\n@hookimpl\ndef after_training(run): raise KeyError('x')")
+    result = train("--output", "out", "--plugin", bad)
+    assert result.exit_code == 0, result.output
+    assert f"plugin '{bad}': after_step failed: ZeroDivisionError: division by zero" in result.stderr
+    assert f"plugin '{bad}': after_training failed: KeyError: 'x'" in result.stderr
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "finished"
+
+
+def test_the_plugins_of_a_run_are_on_record(train):
+    assert train("--output", "out").exit_code == 0
+    assert json.loads(Path("out/environment.json").read_text())["plugins"][TINY] == ""
