@@ -149,7 +149,7 @@ def combine(team: str, terms: Mapping[str, PerDomain]) -> tuple[Tensor, Losses]:
             parts[f"{key}/{name}"] = value.detach()
     objective = torch.stack(list(totals.values())).sum()
     record = {key: value.detach() for key, value in totals.items()}
-    return objective, record | parts if len(terms) > 1 else record
+    return objective, record | parts if len(given) > 1 else record
 
 
 def _full(logits: Mapping[str, Tensor]) -> PerDomain:

@@ -63,7 +63,7 @@ def save(
         temporary.mkdir()
         described: dict[str, Any] = {}
         for name, tensors in zip(_FILES, (model, state), strict=True):
-            extra = {_KEY: json.dumps(metadata, sort_keys=True)} if name == _FILES[0] else None
+            extra = {_KEY: json.dumps(metadata)} if name == _FILES[0] else None
             path = temporary / name
             safetensors.torch.save_file(_plain(tensors), path, extra)
             path.chmod(0o644)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -106,7 +107,8 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 
     plugins = _load_plugins(modules)
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
-    click.echo(str(directory.path))
+    if os.environ.get("RANK", "0") == "0":  # every process of a launch comes here; one speaks
+        click.echo(str(directory.path))
 
 
 @cli.command()

@@ -353,7 +353,13 @@ class _Dumper(yaml.SafeDumper):
     """Writes what :class:`_Loader` reads back as it was: text that looks like 2e-4 in quotes."""
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", *_TAGS["float"])
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    """Unprintable characters are escaped: unquoted, some of them end a line and do not come back."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list(_TAGS["float"][1]))
+_Dumper.add_representer(str, _text)
 
 
 def parse_yaml(text: str) -> Any:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coupling.assembly import Networks, assemble
-from coupling.config import Config, PartOptions
+from coupling.config import Config, MetricConfig, PartOptions
 from coupling.cost import separate, step_cost
 from coupling.errors import InputError, nearest
 from coupling.metric import open_metrics
@@ -124,6 +124,8 @@ def _options_table(component: Component) -> Table:
     fields: dict[str, FieldInfo] = dict(component.options.model_fields)
     if component.kind == "dataset":
         fields |= PartOptions.model_fields
+    if component.kind == "metric":
+        fields["every"] = MetricConfig.model_fields["every"]
     for key, field in fields.items():
         made.add_row(field.alias or key, _type_name(field), _default(field), field.description or "")
     return made
@@ -163,9 +165,7 @@ _BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:
     inner = [bound for part in metadata for bound in (part.metadata if isinstance(part, FieldInfo) else [part])]
-    return [
-        text.format(getattr(bound, key)) for bound in inner for key, text in _BOUNDS.items() if hasattr(bound, key)
-    ]
+    return [text.format(getattr(bound, key)) for bound in inner for key, text in _BOUNDS.items() if hasattr(bound, key)]
 
 
 def _default(field: FieldInfo) -> str:

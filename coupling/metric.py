@@ -31,6 +31,10 @@ class Metric(ABC):
     def check(self, data: Mapping[str, DomainData]) -> None:  # noqa: B027  (optional by design)
         """Raise :class:`coupling.errors.ConfigError` where this metric does not suit the domains."""
 
+    def improves(self, value: float, best: float) -> bool:
+        """Whether ``value`` is better than the best so far; a tie is not."""
+        return value > best if self.better == "higher" else value < best
+
     @abstractmethod
     def measure(self, evaluation: Evaluation) -> dict[str, float]:
         """Values by flat name: ``<metric>/<domain>...``.

@@ -18,6 +18,7 @@ from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.plugins import Plugins, installed
 from coupling.randomness import generator as random_source
 from coupling.streams import draw
+from coupling.terminal import remark
 
 
 class CoupledModel:
@@ -74,7 +75,7 @@ class CoupledModel:
                 raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")
         was_training = self.generator.training
         self.generator.eval()
-        parts = [self.generator(part.to(self.device), domains) for part in z.split(batch_size)]
+        parts = [self.generator(part.to(self.device, torch.float32), domains) for part in z.split(batch_size)]
         self.generator.train(was_training)
         return {d: torch.cat([part[d] for part in parts]).float().cpu() for d in domains or self.domains}
 
@@ -123,6 +124,8 @@ def locate(path: str | Path) -> Path:
     if (path / "checkpoints").is_dir():
         found, complaints = checkpoint.newest(path / "checkpoints")
         if found is not None:
+            for complaint in complaints:
+                remark(f"skipped: {complaint}")
             return found.path / "model.safetensors"
         detail = "; ".join(complaints) or "train it longer, or wait for the first"
         raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
@@ -141,19 +144,31 @@ def load_model(
     architecture, not that of the data. Raises :class:`InputError` saying what is wrong.
     """
     file = locate(path)
-    described = checkpoint.read_metadata(file)
     plugins = plugins or installed()
-    config = parse_config(described["config"], plugins, data=False)
-    domains = {
-        name: Domain(name, tuple(d["shape"]), (d["range"][0], d["range"][1]))
-        for name, d in described["domains"].items()
-    }
-    networks = assemble(config, domains, plugins.registry)
+    values, domains, step = _described(file)
+    try:
+        config = parse_config(values, plugins, data=False)
+        networks = assemble(config, domains, plugins.registry)
+    except InputError as error:
+        raise type(error)(f"{file}: {error}") from None
     tensors = checkpoint.read_tensors(file)
     averaged = not live and any(name.startswith("ema.") for name in tensors)
     load_tensors(networks.generator, tensors, "ema" if averaged else "generator", file)
     load_tensors(networks.discriminator, tensors, "discriminator", file)
     networks.generator.eval().requires_grad_(False)
     networks.discriminator.eval().requires_grad_(False)
-    model = CoupledModel(config, domains, networks.generator, networks.discriminator, int(described["step"]))
+    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step)
     return model.to(device)
+
+
+def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int]:
+    """Configuration, domains and step of a model file, from its metadata."""
+    described = checkpoint.read_metadata(file)
+    try:
+        domains = {
+            name: Domain(name, tuple(d["shape"]), (float(d["range"][0]), float(d["range"][1])))
+            for name, d in described["domains"].items()
+        }
+        return described["config"], domains, int(described["step"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        raise InputError(f"{file}: a safetensors file, but not a model that coupling wrote") from None

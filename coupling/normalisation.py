@@ -101,9 +101,15 @@ class DomainBatchNorm(nn.Module):
 
 
 def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
-    """``layer`` with every batch normalisation in it replaced by a :class:`DomainBatchNorm`."""
-    if isinstance(layer, _BatchNorm):
-        return DomainBatchNorm(layer, slots, joint=joint)
-    for name, child in layer.named_children():
-        setattr(layer, name, by_domain(child, slots, joint=joint))
-    return layer
+    """``layer`` with every batch normalisation in it replaced by a :class:`DomainBatchNorm`.
+
+    One that is used in several places stays one.
+    """
+    made: dict[nn.Module, nn.Module] = {
+        norm: DomainBatchNorm(norm, slots, joint=joint) for norm in layer.modules() if isinstance(norm, _BatchNorm)
+    }
+    for path, module in list(layer.named_modules(remove_duplicate=False)):
+        if module in made and path:
+            parent, _, name = path.rpartition(".")
+            setattr(layer.get_submodule(parent), name, made[module])
+    return made.get(layer, layer)

@@ -130,7 +130,10 @@ class Registry:
         component = self.components.get((kind, name))
         if component is not None:
             return component
-        message = f"{path}: no {kind} is called '{name}'; {nearest(name, self.names(kind))}"
+        hint = nearest(name, self.names(kind))
+        if not hint.startswith("did you mean"):
+            hint += "; what a module of your own registers needs --plugin MODULE"
+        message = f"{path}: no {kind} is called '{name}'; {hint}"
         for plugin, reason in self.broken.items():
             message += f"\n  (plugin '{plugin}', which was left out, may have it: {reason})"
         raise ConfigError(message)

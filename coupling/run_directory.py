@@ -52,11 +52,16 @@ class RunDirectory:
         return run
 
     @staticmethod
+    def refuse_taken(output: Path | None) -> None:
+        """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
+        if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+            hint = "add --resume to go on with it, or " if (output / MARKER).exists() else ""
+            raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
+
+    @staticmethod
     def _claim(config: Config, output: Path | None) -> Path:
         if output is not None:
-            if output.exists() and (not output.is_dir() or any(output.iterdir())):
-                hint = "add --resume to go on with it, or " if (output / MARKER).exists() else ""
-                raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
+            RunDirectory.refuse_taken(output)
             output.mkdir(parents=True, exist_ok=True)
             return output
         runs = Path("runs")
@@ -83,6 +88,11 @@ class RunDirectory:
     def picture(self, step: int) -> Path:
         """Where the picture of ``step`` goes."""
         return self.samples / f"step-{step:07d}.png"
+
+    def write_config(self) -> None:
+        """Replace config.yaml."""
+        with self.writing(self.path / MARKER) as path:
+            write_text(path, self.config.yaml())
 
     def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
         """Append one line to metrics.jsonl; a number that is not finite is written as null."""

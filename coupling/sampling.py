@@ -18,10 +18,13 @@ _GRID = 48
 def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> Path:
     """Write ``folder/<domain>/000000.png`` ... and ``folder/grid.png``; image k is of one z in all domains.
 
-    Returns ``folder``. Raises :class:`InputError` where it cannot be written.
+    Returns ``folder``. Raises :class:`InputError` where it cannot be written, or no domain is of images.
     """
-    z = model.latent(count, seed)
     drawn = [name for name, domain in model.domains.items() if domain.is_image]
+    if not drawn:
+        shapes = ", ".join(f"'{name}' {domain.shape}" for name, domain in model.domains.items())
+        raise InputError(f"none of the domains is of images: {shapes}; use load_model(...).sample(...) in Python")
+    z = model.latent(count, seed)
     try:
         for name in drawn:
             (folder / name).mkdir(parents=True, exist_ok=True)

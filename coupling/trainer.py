@@ -4,64 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
-from accelerate import Accelerator
+import torch.distributed as dist
 from torch import Tensor
 
 from coupling import checkpoint
 from coupling.algorithm import Algorithm1, Losses, Team
 from coupling.assembly import assemble, make_optimizer
-from coupling.config import Config, load_config
+from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.environment import describe_environment
-from coupling.errors import ConfigError, CouplingError, InputError, RunError, nearest
+from coupling.errors import ConfigError, InputError, RunError
+from coupling.interruption import Interrupted, caught_signals
+from coupling.launch import launched
 from coupling.metric import Evaluation, open_metrics
-from coupling.model import CoupledModel, load_tensors, metadata, model_tensors
-from coupling.networks import CoupledGenerator
+from coupling.model import CoupledModel
 from coupling.normalisation import DomainBatchNorm
 from coupling.parts import open_domains
 from coupling.pictures import grid, save_png
 from coupling.plugins import Plugins, installed
 from coupling.randomness import derive, generator
-from coupling.run_directory import MARKER, RunDirectory, latest_numbers, write_text
+from coupling.resumption import resumable
+from coupling.run_directory import RunDirectory
 from coupling.streams import LatentStream, Stream
 from coupling.terminal import remark
 from coupling.training_bar import TrainingBar
+from coupling.training_state import TrainingState
 
 PICTURE_COLUMNS = 12
-MAY_CHANGE = (
-    "training.steps",
-    "training.log_every",
-    "training.sample_every",
-    "training.checkpoint_every",
-    "training.keep_checkpoints",
-    "trackers",
-    "metrics",
-)
-"""Keys that may differ when a run is resumed: they do not change what is learned at a step."""
-
-
 _BROKEN = (
     "the run stops, its last checkpoint is untouched; lower optimizer.lr, use precision: fp32, or another loss, "
     "in a new run"
 )
-
-
-class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
-    """A signal ended the run, after everything was saved."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + number
 
 
 def train(
@@ -76,8 +55,14 @@ def train(
     ``resume`` goes on with the run in ``output`` (default: the newest of this name under runs/)
     from its newest whole checkpoint; what it then computes is what it would have computed.
     """
-    trainer = Trainer(config, plugins or installed())
-    trainer.open(None if output is None else Path(output), resume=resume)
+    plugins = plugins or installed()
+    path = None if output is None else Path(output)
+    if resume:  # what cannot go on is said before anything heavy is done
+        resumable(config, path, plugins)
+    else:
+        RunDirectory.refuse_taken(path)
+    trainer = Trainer(config, plugins)
+    trainer.open(path, resume=resume)
     return trainer.run()
 
 
@@ -88,16 +73,10 @@ class Trainer:
         self.config = config
         self.plugins = plugins
         settings = config.training
-        self.accelerator = Accelerator(log_with=_trackers(config.trackers), project_dir=".")
+        self.accelerator = launched(config)
         self.device = self.accelerator.device
         self.processes = self.accelerator.num_processes
         rank = self.accelerator.process_index
-        _refuse_unconnected(self.processes)
-        if settings.batch_size % self.processes:
-            raise ConfigError(
-                f"training.batch_size: {settings.batch_size} cannot be divided among {self.processes} processes; "
-                f"choose a multiple of {self.processes}"
-            )
         self.data = open_domains(config, plugins)
         self.metrics = open_metrics(config, self.data, plugins.registry)
         domains = {name: data.domain for name, data in self.data.items()}
@@ -121,6 +100,10 @@ class Trainer:
         self._to_device()
         self.average = None if settings.ema is None else MovingAverage(self.networks.generator, settings.ema)
         self.algorithm = self._algorithm()
+        teams = self.algorithm.generators, self.algorithm.discriminators
+        self.state = TrainingState(self.networks, self.average, teams)
+        # A signal to one process ends all. They agree on the CPU, so that no device is waited for.
+        self._control = dist.new_group(backend="gloo") if self.processes > 1 else None
         self.step = 0
         """Steps done."""
         self.rank = rank
@@ -173,7 +156,8 @@ class Trainer:
         path = None
         if self.accelerator.is_main_process:
             if resume:
-                directory = _existing(self.config, output, self.plugins)
+                directory = resumable(self.config, output, self.plugins)
+                directory.write_config()  # steps and intervals may be new
             else:
                 directory = RunDirectory.create(self.config, output)
             path = str(directory.path)
@@ -196,32 +180,26 @@ class Trainer:
 
     def _restore(self) -> None:
         found, complaints = checkpoint.newest(self.run_directory.checkpoints)
-        for complaint in complaints:
+        for complaint in complaints if self.accelerator.is_main_process else ():
             remark(f"skipped: {complaint}")
         if found is None:
-            self.run_directory.rewind(0)
+            if self.accelerator.is_main_process:
+                self.run_directory.rewind(0)
             return  # interrupted before its first checkpoint: start again, the steps are the same
-        tensors, state = found.model(), found.state()
-        load_tensors(self.networks.generator, tensors, "generator", found.path)
-        load_tensors(self.networks.discriminator, tensors, "discriminator", found.path)
-        for name, loss in self.networks.losses.items():
-            load_tensors(loss, tensors, f"loss.{name}", found.path)
-        if self.average is not None:
-            load_tensors(self.average.network, tensors, "ema", found.path)
-        for team in self._teams:
-            own = {k.removeprefix(f"{team.name}."): v for k, v in state.items() if k.startswith(f"{team.name}.")}
-            checkpoint.restore_optimizer(team.optimizer, own)
+        self.state.restore(found)
         self.step = found.step
+        if self.step > self.config.training.steps:
+            raise InputError(
+                f"training.steps: {self.config.training.steps:,} is less than the {self.step:,} steps that "
+                f"{self.run_directory.path} has done; give more, or start a new run"
+            )
         summary = self.run_directory.read_json("summary.json")
-        self.best = summary.get("best", {})
+        # What was measured after the checkpoint is measured again.
+        self.best = {name: b for name, b in summary.get("best", {}).items() if b["step"] <= self.step}
         self.last = summary.get("last", {})
         if self.accelerator.is_main_process:
             self.seconds = self.run_directory.rewind(self.step)
-        remark(f"going on from step {self.step:,} of {self.config.training.steps:,}")
-
-    @property
-    def _teams(self) -> tuple[Team, Team]:
-        return self.algorithm.generators, self.algorithm.discriminators
+            remark(f"going on from step {self.step:,} of {self.config.training.steps:,}")
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -233,7 +211,7 @@ class Trainer:
         status = "failed"
         self._summarise("running")
         try:
-            with _signals() as caught, self._bar() as bar:
+            with caught_signals() as caught, self._bar() as bar:
                 if self.step == 0:
                     self._draw()
                 while self.step < settings.steps:
@@ -242,28 +220,25 @@ class Trainer:
                     self.seconds = time.monotonic() - started
                     bar.advance()
                     last = self.step == settings.steps
-                    stop = bool(caught) and not last  # read once: a later signal ends the next step, which is saved
-                    logged = self._due(settings.log_every, last)
-                    saved = self._due(settings.checkpoint_every, last or stop)
-                    if logged or saved:  # reading the losses waits for the device, so it is done rarely
+                    stop = 0 if last else self._signal(caught)  # a later one ends the next step, which is saved
+                    saved = self._due(settings.checkpoint_every, last or stop > 0)
+                    # Reading the losses waits for the device, so it is done rarely; a checkpoint ends
+                    # a line, so that a resumed run takes its means over the same steps.
+                    if saved or self._due(settings.log_every, last):
                         values = self._read(pending)
                         bar.show(values)
-                    if logged:
                         self._log(values)
                         self._after_step(values)
-                    if any(self._due(m.every, last) for m in self.config.metrics):
-                        self._measure(last)
-                    if self._due(settings.sample_every, last):
-                        self._draw()
-                    if saved:
-                        self._save()
+                    with bar.aside():
+                        if any(self._due(m.every, last) for m in self.config.metrics):
+                            self._measure(last)
+                        if self._due(settings.sample_every, last):
+                            self._draw()
+                        if saved:
+                            self._save()
                     if stop:
                         status = "interrupted"
-                        name = signal.Signals(caught[0]).name
-                        raise Interrupted(
-                            caught[0],
-                            f"{name} at step {self.step:,}: saved in {directory.path}; go on with --resume",
-                        )
+                        raise Interrupted(stop, self.step, directory.path)
             status = "finished"
             if self.accelerator.is_main_process:
                 self.plugins.notify("after_training", run=directory, model=self.model())
@@ -272,11 +247,22 @@ class Trainer:
                 f"out of memory at step {self.step + 1} on {self.device}: lower training.batch_size "
                 f"({settings.batch_size}) or the architecture's width, then go on with --resume: {error}"
             ) from None
+        except InputError as error:  # data that went away, say: the run itself was rightly asked for
+            raise RunError(f"step {self.step + 1:,}: {error}; mend it, then go on with --resume") from None
         finally:
             self._summarise(status)
             if self.config.trackers:
                 self.accelerator.end_training()
         return directory
+
+    def _signal(self, caught: Sequence[int]) -> int:
+        """The signal that ends the run, 0 for none: the same on all processes, which must stop together."""
+        number = caught[0] if caught else 0
+        if self.processes > 1:
+            numbers = torch.tensor(number)
+            dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self._control)
+            number = int(numbers)
+        return number
 
     def _one_step(self) -> Losses:
         """Algorithm 1 once; what it draws is a function of (seed, step, process) alone."""
@@ -300,19 +286,21 @@ class Trainer:
         return last or (every is not None and self.step % every == 0)
 
     def _read(self, pending: list[tuple[int, Losses]]) -> dict[str, float]:
-        """Losses of the newest step, in one transfer; a number that is not finite ends the run."""
+        """Mean of each loss since the last line, in one transfer; a number that is not finite ends the run."""
         numbers = torch.stack([value.float() for _, losses in pending for value in losses.values()])
         if self.processes > 1:
             numbers = self.accelerator.reduce(numbers, "mean")
         row = iter(numbers.tolist())
-        values: dict[str, float] = {}
+        collected: dict[str, list[float]] = {}
         for step, losses in pending:
             values = {name: next(row) for name in losses}
             for name, value in sorted(values.items(), key=lambda item: -item[0].count("/")):
                 if not math.isfinite(value):
                     raise RunError(f"{name} is {value} at step {step}: {_BROKEN}")
+            for name, value in values.items():
+                collected.setdefault(name, []).append(value)
         pending.clear()
-        return values
+        return {name: sum(values) / len(values) for name, values in collected.items()}
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self.accelerator.is_main_process:
@@ -326,8 +314,7 @@ class Trainer:
 
     def model(self) -> CoupledModel:
         """The model as users will load it: averaged weights where they are kept."""
-        network = self.networks.generator if self.average is None else self.average.network
-        assert isinstance(network, CoupledGenerator)
+        network = self.state.averaged or self.networks.generator
         domains = {name: data.domain for name, data in self.data.items()}
         return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step)
 
@@ -341,10 +328,10 @@ class Trainer:
                 values = metric.measure(evaluation)
                 self._log(values)
                 name, value = next(iter(values.items()))
-                self.last[name] = value
-                best = self.best.get(name)
-                if best is None or (value > best["value"]) == (metric.better == "higher"):
-                    self.best[name] = {"value": value, "step": self.step}
+                if math.isfinite(value):
+                    self.last[name] = value
+                    if name not in self.best or metric.improves(value, self.best[name]["value"]):
+                        self.best[name] = {"value": value, "step": self.step}
                 remark(f"step {self.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
 
     def _draw(self) -> None:
@@ -355,32 +342,11 @@ class Trainer:
             with self.run_directory.writing(self.run_directory.picture(self.step)) as path:
                 save_png(grid(samples, model.domains, PICTURE_COLUMNS), path)
 
-    def _check_weights(self) -> None:
-        """A finite loss may have an infinite gradient: broken weights must not become the newest checkpoint."""
-        owners: dict[str, torch.nn.Module] = {team.name: team.network for team in self._teams}
-        for owner, module in {**owners, **self.networks.losses}.items():
-            for name, parameter in module.named_parameters():
-                if not parameter.isfinite().all():
-                    raise RunError(f"{owner}: {name} is not finite at step {self.step}: {_BROKEN}")
-
     def _save(self) -> None:
-        self._check_weights()
+        self.state.check_finite(self.step, _BROKEN)
         if self.accelerator.is_main_process:
-            average = None if self.average is None else self.average.network
-            assert average is None or isinstance(average, CoupledGenerator)
-            state = {
-                f"{team.name}.{name}": tensor
-                for team in self._teams
-                for name, tensor in checkpoint.optimizer_tensors(team.optimizer).items()
-            }
             folder = self.run_directory.checkpoints
-            checkpoint.save(
-                folder,
-                self.step,
-                model_tensors(self.networks, average),
-                state,
-                metadata(self.config, self.networks, self.step),
-            )
+            self.state.save(folder, self.config, self.step)
             checkpoint.prune(folder, self.config.training.keep_checkpoints)
             self._summarise("running")
         self.accelerator.wait_for_everyone()
@@ -408,85 +374,3 @@ class Trainer:
             images=settings.batch_size * len(self.data),
             shown=self.accelerator.is_main_process,
         )
-
-
-def _existing(config: Config, output: Path | None, plugins: Plugins) -> RunDirectory:
-    """The run to go on with; refused where its configuration is another one."""
-    if output is None:
-        runs = Path("runs")
-        numbers = latest_numbers(runs, config.name) if runs.is_dir() else []
-        if not numbers:
-            raise InputError(f"--resume: there is no run of '{config.name}' under {runs}/ yet; leave --resume out")
-        output = runs / f"{config.name}-{max(numbers):03d}"
-    if not (output / MARKER).is_file():
-        raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
-    before = load_config(output / MARKER, plugins=plugins)
-    changes = [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
-    if changes:
-        raise InputError(
-            f"--resume: {output} was made with another configuration:\n  "
-            + "\n  ".join(changes)
-            + "\nundo the changes, or start a new run with another --output"
-        )
-    run = RunDirectory(output, config)
-    with run.writing(output / MARKER) as path:
-        write_text(path, config.yaml())  # steps and intervals may be new
-    return run
-
-
-def differences(before: Config, after: Config) -> list[str]:
-    """Keys whose values differ, one a line: ``key: before -> after``."""
-    old, new = dict(_flat(before.plain())), dict(_flat(after.plain()))
-    keys = dict.fromkeys([*old, *new])
-    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
-
-
-def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(values, Mapping) and values:
-        for key, value in values.items():
-            yield from _flat(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, values
-
-
-def _trackers(names: Sequence[str]) -> list[str] | None:
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    available = {str(kind) for kind in get_available_trackers()}
-    for name in names:
-        if name not in LOGGER_TYPE_TO_CLASS:
-            raise ConfigError(f"trackers: no tracker is called '{name}'; {nearest(name, LOGGER_TYPE_TO_CLASS)}")
-        if name not in available:
-            raise ConfigError(f"trackers: '{name}' is not installed; pip install {name}, or leave it out")
-    return list(names) or None
-
-
-def _refuse_unconnected(processes: int) -> None:
-    """Launched as several processes that do not know each other, each would train alone."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world != processes:
-        raise RunError(
-            f"launched as {world} processes, but they are not connected (this one sees {processes}): each would train "
-            "alone; on CPUs launch with ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
-        )
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying: the loop ends after its step. A second one kills."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are the caller's
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,6 +27,7 @@ class TrainingBar:
         self.step = self.first = done
         self._text = ""
         self._started = self._line = time.monotonic()
+        self._elsewhere = 0.0
         self._progress: Progress | None = None
 
     def __enter__(self) -> TrainingBar:
@@ -52,19 +54,27 @@ class TrainingBar:
         if self._progress is not None:
             self._progress.update(self._task, completed=self.step)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done in here is no training: it does not count towards the rate."""
+        start = time.monotonic()
+        yield
+        self._elsewhere += time.monotonic() - start
+
     def show(self, losses: Mapping[str, float]) -> None:
         """Show the newest losses, and how fast it goes."""
         if not self.shown:
             return
         now = time.monotonic()
-        rate = (self.step - self.first) * self.images / max(now - self._started, 1e-9)
+        seconds = max(now - self._started - self._elsewhere, 1e-9)
+        rate = (self.step - self.first) * self.images / seconds
         totals = {name: value for name, value in losses.items() if name.count("/") == 2}
         self._text = f"D {_sum(totals, 'discriminator'):.2f}  G {_sum(totals, 'generator'):.2f}  {rate:,.0f} images/s"
         if self._progress is not None:
             self._progress.update(self._task, text=self._text)
         elif now - self._line >= _SECONDS_BETWEEN_LINES or self.step == self.steps:
             self._line = now
-            left = (self.steps - self.step) * (now - self._started) / max(self.step - self.first, 1)
+            left = (self.steps - self.step) * seconds / max(self.step - self.first, 1)
             remark(f"{self.title}: step {self.step:,} of {self.steps:,}  {self._text}  {left / 60:.1f} min left")
 
 

@@ -16,7 +16,7 @@ from coupling.config import OptimizerConfig
 from coupling.errors import InputError, RunError
 
 FILES = ("model.safetensors", "state.safetensors", "manifest.json")
-METADATA = {"config": {"name": "x"}, "step": 1, "domains": ["b", "a"]}
+METADATA = {"config": {"name": "x"}, "step": 1, "domains": {"b": 1, "a": 2}}
 
 
 def tensors(step):
@@ -43,6 +43,7 @@ def test_what_was_saved_is_what_is_read(tmp_path):
     assert complaints == []
     assert (found.path, found.step) == (path, 12)
     assert found.metadata() == METADATA
+    assert list(found.metadata()["domains"]) == ["b", "a"]  # their order is that of every picture
     for name, tensor in tensors(12).items():
         assert torch.equal(found.model()[name], tensor)
     assert found.state()["generator.0.step"] == 12.0
@@ -52,8 +53,7 @@ def test_bytes_are_a_function_of_the_content_and_metadata_is_one_key(tmp_path):
     contents = []
     for order in (1, -1):
         (tmp_path / str(order)).mkdir()
-        metadata = dict(list(METADATA.items())[::order])
-        path = checkpoint.save(tmp_path / str(order), 1, dict(list(tensors(1).items())[::order]), {}, metadata)
+        path = checkpoint.save(tmp_path / str(order), 1, dict(list(tensors(1).items())[::order]), {}, METADATA)
         contents.append([(path / name).read_bytes() for name in FILES])
     assert contents[0] == contents[1]
     with safetensors.safe_open(path / "model.safetensors", framework="pt") as file:

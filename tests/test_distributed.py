@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 
 from coupling import checkpoint
 from coupling.errors import ConfigError, RunError
-from coupling.trainer import Trainer, train
+from coupling.trainer import Interrupted, Trainer, train
 from tests import tiny
 
 CONFIG = (
@@ -38,7 +40,7 @@ def environment(**changes):
 
 
 def run(*runs):
-    """Runs, each {path, overrides, resume}, on two processes: a small launcher that imports torch once."""
+    """Runs, each the arguments of :func:`work`, on two processes: a small launcher that imports torch once."""
     command = [sys.executable, "-W", "error", __file__, json.dumps(runs, default=str)]
     root = str(Path(__file__).parents[1])
     ended = subprocess.run(
@@ -47,8 +49,19 @@ def run(*runs):
     assert ended.returncode == 0, ended.stderr
 
 
-def work(path, overrides, resume):
-    train(tiny.config(*overrides), path, resume=resume, plugins=tiny.plugins())
+def work(path, overrides, resume, interrupt):
+    """One process of a run. ``interrupt``: the process that gets SIGTERM, and in which step (from 0)."""
+    one_step = Trainer._one_step
+
+    def step(trainer):
+        if [trainer.rank, trainer.step] == interrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_step(trainer)
+
+    Trainer._one_step = step
+    with pytest.raises(Interrupted, match="SIGTERM at step 2") if interrupt else contextlib.nullcontext() as ended:
+        train(tiny.config(*overrides), path, resume=resume, plugins=tiny.plugins())
+    assert not interrupt or ended.value.exit_code == 143
 
 
 def tensors(path):
@@ -62,13 +75,13 @@ def rows(path):
 
 
 def test_two_processes_equal_one_and_going_on_equals_one_go(tmp_path):
-    """Partial sharing among three domains, penalties, plain SGD, no batch normalisation."""
+    """Partial sharing among three domains, penalties, plain SGD, no batch normalisation; a signal to one process."""
     one, two, parts = (tmp_path / name for name in ("one", "two", "parts"))
     train(tiny.config(*CONFIG), one, plugins=tiny.plugins())
     run(
-        {"path": two, "overrides": CONFIG, "resume": False},
-        {"path": parts, "overrides": (*CONFIG, "training.steps=3"), "resume": False},
-        {"path": parts, "overrides": CONFIG, "resume": True},
+        {"path": two, "overrides": CONFIG, "resume": False, "interrupt": None},
+        {"path": parts, "overrides": CONFIG, "resume": False, "interrupt": [1, 1]},
+        {"path": parts, "overrides": CONFIG, "resume": True, "interrupt": None},
     )
     for path, processes in ((one, 1), (two, 2), (parts, 2)):
         assert json.loads((path / "environment.json").read_text())["num_processes"] == processes
@@ -116,6 +129,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
 
 
 if __name__ == "__main__":
+    import torch._dynamo  # as the first step of an optimizer would: once, not in every process
     from accelerate import debug_launcher
 
     for arguments in json.loads(sys.argv[1]):

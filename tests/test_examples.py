@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,6 +17,17 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("*.yaml"))
 SMALL = {"mnist": {"verify": False}, "avatars": {"count": 40}, "rendered-objects": {"count": 80}}
 """What makes a data set small enough for a test; MNIST's small files are made by ``mnist_files``."""
+
+
+@pytest.fixture
+def mnist_files(tmp_path, monkeypatch):
+    """MNIST's two training files, small, in the official format."""
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (160, 28, 28), np.uint8)
+    (folder / "train-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, *images.shape) + images.tobytes())
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 160) + bytes(160))
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(EXAMPLES)))

@@ -114,6 +114,20 @@ def test_discriminators_equal_separate_ones_that_see_real_and_generated_apart(ma
         torch.testing.assert_close(only_fake[domain], net.eval()(fake[domain]))
 
 
+def test_a_normalisation_used_twice_in_a_layer_stays_one_and_is_per_domain_in_both_places():
+    graph = SharingGraph("discriminator", {"a": 1, "b": 1}, [Rule(first=1)])
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(3)
+    lists = {d: [nn.Sequential(nn.Sequential(nn.Linear(3, 3), norm), nn.Tanh(), norm)] for d in "ab"}
+    nets = separate(graph, lists)
+    network = CoupledDiscriminator(graph, lists)
+    assert len(list(network.parameters())) == 4
+    real = {"a": torch.randn(4, 3), "b": torch.randn(4, 3) + 5}
+    ours = network(real, real)[0]
+    for domain in "ab":
+        torch.testing.assert_close(ours[domain], nets[domain](real[domain]))
+
+
 class Contrast(nn.Module):
     """Mixes samples: each minus the batch's mean (as minibatch statistics do)."""
 

@@ -59,7 +59,10 @@ def test_a_plugin_by_file_and_by_module(plugin, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("import nothing_of_this_name", "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (
+            "import nothing_of_this_name",
+            "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'",
+        ),
         ("x = (1", "cannot be imported: SyntaxError: '(' was never closed"),
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
         ("import sys; sys.exit(0)", "cannot be imported: SystemExit: 0"),
@@ -181,8 +184,8 @@ def test_a_command_of_two_plugins_names_both(plugin, installing, command):
     installing(polite=plugin(COMMAND), rude=plugin(COMMAND))
     assert command("greet").stdout == "hello\n"
     assert installed().registry.broken["rude"] == (
-        "its commands are left out: command 'greet' is registered twice: by 'polite' and by 'rude'; uninstall or rename "
-        "one of them"
+        "its commands are left out: command 'greet' is registered twice: by 'polite' and by 'rude'; "
+        "uninstall or rename one of them"
     )
 
 

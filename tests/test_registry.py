@@ -121,7 +121,9 @@ def test_every_problem_is_said_at_once():
 def test_members_of_a_union_are_one_problem():
     def make(*, size: int | tuple[int, int] | None = None) -> None: ...
 
-    with pytest.raises(ConfigError, match=r"^losses\[0\]\.size: 'big' is not valid: .*; or 'big' is not valid: [^\n]*$"):
+    with pytest.raises(
+        ConfigError, match=r"^losses\[0\]\.size: 'big' is not valid: .*; or 'big' is not valid: [^\n]*$"
+    ):
         registry(make).validate("loss", "x", {"size": "big"}, "losses[0]")
 
 
@@ -202,7 +204,9 @@ def test_an_exception_of_the_plugin_is_named():
 
     with pytest.raises(PluginError) as caught:
         registry(make).build("loss", "x", {}, "losses[0]")
-    assert str(caught.value).startswith("losses[0]: loss 'x' of plugin 'mine' failed: KeyError: 'colour' (test_registry")
+    assert str(caught.value).startswith(
+        "losses[0]: loss 'x' of plugin 'mine' failed: KeyError: 'colour' (test_registry"
+    )
 
 
 def test_errors_of_ours_keep_their_kind_and_get_the_path():

@@ -110,13 +110,15 @@ def test_every_option_of_every_component_is_there_and_described(schema):
 
 
 def test_every_key_of_the_configuration_is_described(schema):
-    sections = {"configuration": schema} | {k: d for k, d in schema["$defs"].items() if " " not in k and "properties" in d}
+    sections = {"configuration": schema} | {
+        k: d for k, d in schema["$defs"].items() if " " not in k and "properties" in d
+    }
     assert {"TrainingConfig", "RuleConfig", "DomainConfig"} < sections.keys()
     undescribed = [
         f"{section}.{key}"
         for section, definition in sections.items()
         for key, value in definition["properties"].items()
-        if not value.get("description") and not key == "name"
+        if not value.get("description") and key != "name"
     ]
     assert undescribed == []
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import os
+import re
 import stat
 
 import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 
-from coupling import checkpoint
+from coupling import checkpoint, training_bar
 from coupling.config import load_config
 from coupling.ema import MovingAverage
 from coupling.errors import ConfigError, DataError, InputError, RunError
@@ -87,6 +90,42 @@ def test_the_recorded_configuration_is_complete_and_gives_the_same_run(tmp_path)
     one, two = (checkpoint.newest(tmp_path / name / "checkpoints")[0].path for name in ("one", "two"))
     for name in ("model.safetensors", "state.safetensors", "manifest.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+@pytest.mark.parametrize(("better", "best"), [("higher", (3.0, 4)), ("lower", (1.0, 5))])
+def test_the_best_value_and_its_first_step_are_kept_and_no_number_is_none(tmp_path, monkeypatch, better, best):
+    values = [float("nan"), 2.0, 2.0, 3.0, 1.0, 1.0, 3.0, float("nan")]
+    monkeypatch.setattr(tiny.Brightness, "better", better)
+    monkeypatch.setattr(
+        tiny.Brightness, "measure", lambda self, evaluation: {"brightness/a": values[evaluation.model.step - 1]}
+    )
+    run(tmp_path / "run", "metrics=[{name: brightness, every: 1}]")
+    ended = json.loads((tmp_path / "run/summary.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+    assert ended["best"]["brightness/a"] == {"value": best[0], "step": best[1]}
+    assert ended["last"]["brightness/a"] == 3.0
+    assert [row["brightness/a"] for row in rows(tmp_path / "run") if "brightness/a" in row] == [
+        None if math.isnan(value) else value for value in values
+    ]
+
+
+def test_progress_is_told_where_there_is_no_terminal(tmp_path, capsys):
+    run(tmp_path / "run")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"tiny: step 8 of 8  D \d\.\d\d  G \d\.\d\d  [\d,]+ images/s  0\.0 min left", last)
+
+
+def test_progress_on_a_terminal_shows_losses_and_speed(monkeypatch):
+    screen = Console(file=io.StringIO(), force_terminal=True, width=150)
+    monkeypatch.setattr(training_bar, "console", screen)
+    with training_bar.TrainingBar("faces", 3, 10, images=8, shown=True) as bar:
+        bar.advance()
+        bar.show({"loss/generator/a": 1.0, "loss/generator/b": 0.5, "loss/generator/b/r1": 9.0,
+                  "loss/discriminator/a": 0.25})
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.file.getvalue())
+    assert "faces" in text
+    assert "4/10" in text
+    assert "D 0.25  G 1.50" in text
+    assert "images/s" in text
 
 
 def test_another_seed_is_another_run(tmp_path):

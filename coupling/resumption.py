@@ -1,0 +1,62 @@
+"""Which run --resume means, and whether it may go on with a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coupling.config import Config, load_config
+from coupling.errors import InputError
+from coupling.plugins import Plugins
+from coupling.run_directory import MARKER, RunDirectory, latest_numbers
+
+MAY_CHANGE = (
+    "training.steps",
+    "training.log_every",
+    "training.sample_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "trackers",
+    "metrics",
+)
+"""Keys that may differ when a run is resumed: they do not change what is learned at a step."""
+
+
+def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirectory:
+    """The run to go on with: ``output``, or the newest of the configuration's name under runs/.
+
+    Raises :class:`InputError` where there is none, or it was made with another configuration.
+    """
+    if output is None:
+        runs = Path("runs")
+        numbers = latest_numbers(runs, config.name) if runs.is_dir() else []
+        if not numbers:
+            raise InputError(f"--resume: there is no run of '{config.name}' under {runs}/ yet; leave --resume out")
+        output = runs / f"{config.name}-{max(numbers):03d}"
+    if not (output / MARKER).is_file():
+        raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
+    before = load_config(output / MARKER, plugins=plugins)
+    changes = [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
+    if changes:
+        raise InputError(
+            f"--resume: {output} was made with another configuration:\n  "
+            + "\n  ".join(changes)
+            + "\nundo the changes, name another run with --output, or start a new one without --resume"
+        )
+    return RunDirectory(output, config)
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """Keys whose values differ, one a line: ``key: before -> after``."""
+    old, new = dict(_flat(before.plain())), dict(_flat(after.plain()))
+    keys = dict.fromkeys([*old, *new])
+    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+
+
+def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, values

@@ -1,0 +1,392 @@
+"""What a new user gets wrong: one message with path, value and mend; exit code 2; nothing written, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests import tiny
+from tests.conftest import TINY, refused
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(command):
+    """Bad input is found before a run directory is made."""
+    yield
+    assert not Path("runs").exists()
+
+
+def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: float = 255, sample: str = "") -> str:
+    """Source of a data set plugin, `numbers`."""
+    return f"""
+    import torch
+    from coupling import Dataset
+    class Numbers(Dataset):
+        '''Numbers.'''
+        shape, range, source = {shape}, ({low}, {high}), "numbers"
+        def __len__(self): return {count}
+        def __getitem__(self, index):
+            return {sample or "torch.full((1, 4, 4), 255.0 * index / 7)"}
+    @hookimpl
+    def register_datasets(register): register("numbers", Numbers)
+    """
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragments"),
+    [
+        (["traning.steps=3"], ["tiny.yaml: traning: unknown key 'traning'; did you mean 'training'?"]),
+        (["domains.a.dataset=tinny"], ["tiny.yaml: domains.a.dataset: no dataset is called 'tinny'", "'tiny'?"]),
+        (["generator.architecture=upsamling"], ["generator.architecture: no architecture", "'upsampling'?"]),
+        (["domains.a.dataset.count=lots"], ["domains.a.dataset.count: 'lots' is not valid", "valid integer"]),
+        (["training.steps=-1"], ["training.steps: -1 is not valid: should be greater than or equal to 1"]),
+        (["training.steps"], ["--set training.steps: write it as path.to.key=value"]),
+        (
+            ["sharing.generator.0.first=9"],
+            ["sharing.generator[0] {first: 9}: the generator of domain 'a' has layers 1"],
+        ),
+        (["sharing.discriminator=[{layers: [4]}]"], ["sharing.discriminator[0] {layers: [4]}", "1 to 3, not 4"]),
+        (
+            ["sharing.generator=[{first: 2, domains: [a, c]}]"],
+            ["sharing.generator[0].domains: no domain is called 'c'"],
+        ),
+        (["domains.a.dataset.count=0"], ["domains.a.dataset: 'tiny' has no samples"]),
+        (["domains.a.dataset.count=1"], ["domains.a.dataset: 'tiny' has 1 samples, too few for 2 disjoint parts"]),
+        (["domains.a.dataset.half=1"], ["domains.b.dataset: shares the source 'tiny:pool'", "where one of them says"]),
+        (
+            ["domains.a.dataset.scale=255"],
+            ["domains.a.dataset: dataset 'tiny'", "declared is [-1, 1]; scale them into"],
+        ),
+        (["training.batch_size=17"], ["training.batch_size: 17 is larger than the 16 samples of domain 'a'; lower it"]),
+        (["generator.architecture.batch_norm=true", "training.batch_size=1"], ["training.batch_size: 1 leaves one"]),
+        (["losses=[r1]"], ["losses: r1: nothing here trains the generators; add an adversarial loss, such as"]),
+        (["generator.architecture=digits", "sharing={}"], ["generator.architecture: domain 'a'", "28, 28"]),
+        (["generator.architecture=upsampling", "sharing={}"], ["generator.architecture: domain 'a'", "resize"]),
+        (
+            ["metrics=[{name: pixel-agreement, from: a, to: c}]"],
+            ["metrics[0].to: no domain is called 'c'; known: a, b"],
+        ),
+        (["trackers=[tensorbord]"], ["trackers: no tracker is called 'tensorbord'; did you mean 'tensorboard'?"]),
+        (["trackers=[aim]"], ["trackers: 'aim' is not installed; pip install aim, or leave it out"]),
+        (["generator.optimizer.betas=[0.5, 1]"], ["generator.optimizer.betas[1]: 1 is not valid"]),
+        (["latent.size=0"], ["latent.size: 0 is not valid"]),
+        (["name=my run"], ["name: 'my run' is not valid: a name consists of letters, digits, - and _"]),
+    ],
+)
+def test_configurations(train, changes, fragments):
+    refused(train(*changes), *fragments)
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("name: [x", "c.yaml: line 1, column 9: not valid YAML"),
+        ("name: x\n\tseed: 1", "c.yaml: line 2, column 1: not valid YAML: found character '\\t'"),
+        ("domains:\n  a: 1\n  a: 2\n", "c.yaml: line 3: 'a' is given twice; a name stands for one thing only"),
+        ("", "c.yaml: is empty"),
+        ("- a", "c.yaml: a configuration is a mapping"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_files(command, verb, text, fragment):
+    Path("c.yaml").write_text(text)
+    refused(command(verb, "c.yaml"), fragment)
+
+
+def test_files_that_are_none(command):
+    refused(command("run", "missing.yaml"), "missing.yaml: no such file")
+    Path("folder").mkdir()
+    refused(command("run", "folder"), "folder: is a directory; give a file")
+    Path("latin.yaml").write_bytes(b"name: \xe9")
+    refused(command("run", "latin.yaml"), "latin.yaml: line 1: is not UTF-8 text")
+
+
+def test_a_forgotten_plugin(command):
+    Path("c.yaml").write_text(yaml.safe_dump(tiny.VALUES))
+    refused(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "needs --plugin MODULE")
+    refused(command("run", "c.yaml", "--plugin", "missing.py"), "--plugin missing.py: there is no file")
+
+
+# -- data sets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "fragments"),
+    [
+        (
+            numbers(low=0, high=1),
+            ["values lie in [0, 255]", "declared is [0, 1]; scale them into [0, 1], or declare their own range"],
+        ),
+        (numbers(low=1, high=0), ["declares shape (1, 4, 4), range [1, 0]", "a range is (lowest, highest)"]),
+        (numbers(shape="(4, 4)"), ["samples have shape (1, 4, 4), declared is (4, 4)"]),
+        (numbers(shape="(1, 0, 4)"), ["declares shape (1, 0, 4)", "a shape is of positive whole numbers"]),
+        (numbers(shape="4"), ["does not say its shape, range, source or length: TypeError"]),
+        (numbers(count=0), ["'numbers' has no samples"]),
+        (numbers(count=-1), ["does not say its shape, range, source or length: ValueError"]),
+        (numbers(sample="torch.full((1, 4, 4), float('nan'))"), ["values lie in [nan, nan], declared is [0, 255]"]),
+        (
+            numbers(sample="torch.zeros(1, 4, 4, dtype=torch.uint8)"),
+            ["samples are torch.uint8; a data set gives floats"],
+        ),
+        (numbers(sample="[[0.0] * 4] * 4"), ["failed: TypeError: expected Tensor as element 0"]),
+        (numbers(sample="torch.zeros(1, 4, 4 + index % 2)"), ["failed: RuntimeError: stack expects each tensor"]),
+        (numbers(sample="1 / 0"), ["failed: ZeroDivisionError: division by zero (plugin_"]),
+        ("def f(): ...\n@hookimpl\ndef register_datasets(register): register('numbers', f)", ["gives a NoneType"]),
+        (
+            "def f(): raise KeyError('x')\n@hookimpl\ndef register_datasets(register): register('numbers', f)",
+            ["failed: KeyError: 'x' (plugin_"],
+        ),
+        (
+            "from coupling import Dataset\nclass D(Dataset):\n  '''D.'''\n"
+            "@hookimpl\ndef register_datasets(register): register('numbers', D)",
+            ["failed: TypeError: Can't instantiate abstract class D"],
+        ),
+    ],
+)
+def test_data_sets_of_plugins(train, plugin, source, fragments):
+    path = plugin(source)
+    domains = "domains={x: {dataset: {name: numbers}}}"
+    told = refused(train(domains, "training.batch_size=8", "sharing={}", "--plugin", path), *fragments)
+    assert told.startswith("error: domains.x.dataset: ")
+    assert "numbers" in told
+    if "has no samples" not in told:
+        assert f"plugin '{path}'" in told
+
+
+def test_an_architecture_that_fails(train, plugin):
+    path = plugin(
+        """
+        class Odd:
+            '''Odd.'''
+            def generator(self, domain, latent): return [][0]
+            def discriminator(self, domain, outputs): return []
+        @hookimpl
+        def register_architectures(register): register("odd", Odd)
+        """
+    )
+    told = refused(train("generator.architecture=odd", "sharing={}", "--plugin", path), "IndexError: list index")
+    assert told.startswith(f"error: generator.architecture: architecture 'odd' of plugin '{path}' failed: ")
+    told = refused(
+        train("discriminator.architecture=odd", "sharing={}", "--plugin", path), "gives no layers for domain"
+    )
+    assert told.startswith("error: discriminator.architecture: ")
+
+
+def test_tied_layers_of_different_shape(train, plugin):
+    path = plugin(numbers(shape="(1, 8, 8)", low=-1, high=1, sample="torch.zeros(1, 8, 8)"))
+    changes = ["domains.b.dataset=numbers", "sharing.generator=[{last: 1}]", "--plugin", path]
+    refused(
+        train(*changes),
+        "generator: layer 3 of domain 'a' and layer 3 of domain 'b' are tied, but differ: '0.weight' has shape (16, 6)",
+        "(64, 6); share fewer layers",
+    )
+
+
+def test_data_that_go_away_during_training(train, plugin):
+    path = plugin("left = 40\n" + textwrap.dedent(numbers(sample="read(index)")) + textwrap.dedent("""
+        def read(index):
+            global left
+            left -= 1
+            if left < 0: raise OSError(5, "disk gone")
+            return torch.full((1, 4, 4), float(index))
+        """))  # fmt: skip
+    arguments = [
+        "domains={x: {dataset: numbers}}",
+        "training.steps=20",
+        "sharing={}",
+        "--plugin",
+        path,
+        "--output",
+        "out",
+    ]
+    result = train("training.checkpoint_every=2", *arguments)
+    assert result.exit_code == 1  # it was rightly asked for
+    assert isinstance(result.exception, SystemExit)
+    assert "error: step 10: domains.x.dataset: dataset 'numbers'" in result.stderr
+    assert "OSError: [Errno 5] disk gone (plugin_" in result.stderr
+    assert "mend it, then go on with --resume" in result.stderr
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
+    assert Path("out/checkpoints/step-0000008/manifest.json").exists()
+
+
+def test_pictures_of_what_is_none(train, command, plugin):
+    path = plugin(numbers(shape="(3,)", sample="torch.zeros(3)"))
+    result = train("domains={x: {dataset: numbers}}", "sharing={}", "--plugin", path, "--output", "out")
+    assert result.exit_code == 0, result.output
+    told = "none of the domains is of images: 'x' (3,)"
+    refused(command("sample", "out", "--plugin", TINY), told)
+    assert not Path("out/sampled").exists()
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images(train) -> Callable[..., object]:
+    """``images("domains.a.dataset.on_error=skip")``: train on 16 pictures in ``pictures/``, in halves."""
+    Path("pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(f"pictures/{number:02d}.png")
+
+    def run(*arguments: object) -> object:
+        both = [f"domains.{d}.dataset={{name: image-folder, path: pictures, on_error: stop}}" for d in "ab"]
+        return train(*both, *arguments)
+
+    return run
+
+
+SKIP = [f"domains.{d}.dataset.on_error=skip" for d in "ab"]
+
+
+def test_a_folder_that_is_none(images):
+    refused(images("domains.a.dataset.path=picture"), "domains.a.dataset: path 'picture'", "did you mean 'pictures'?")
+    refused(images("domains.a.dataset.path=pictures/00.png"), "is a file, not a folder of images")
+
+
+def test_a_domain_without_images(images):
+    Path("empty").mkdir()
+    Path("empty/readme.txt").write_text("")
+    refused(images("domains.a.dataset.path=empty"), "domains.a.dataset: ", "empty holds no images", "1 other files")
+
+
+def test_corrupt_images_are_named_and_counted(images):
+    Path("pictures/bad.png").write_bytes(b"nonsense")
+    Path("pictures/torn.png").write_bytes(Path("pictures/00.png").read_bytes()[:60])
+    refused(images(), "domains.a.dataset: ", "2 of 18", "bad.png: not an image", "torn.png: ", "`on_error: skip`")
+    result = images(*SKIP, "--output", "out")
+    assert result.exit_code == 0
+    assert "left out 2 of 18 samples" in result.stderr
+    refused(images(*SKIP, "training.batch_size=9"), "9 is larger than the 8 samples of domain 'a'")  # of 16, not 18
+
+
+def test_an_image_of_another_size(images):
+    Image.new("RGB", (9, 8)).save("pictures/large.png")
+    refused(images(), "large.png is [8, 9], expected [8, 8]", "`resize: crop` or `resize: stretch`")
+
+
+def test_an_image_of_another_mode(images):
+    Image.new("I;16", (8, 8)).save("pictures/deep.png")
+    refused(images(), "deep.png: pixels of kind 'I;16'; convert it to 8-bit RGB or gray")
+
+
+def test_a_data_directory_that_cannot_be_written(images, monkeypatch):
+    Path("file").write_text("")
+    monkeypatch.setenv("COUPLING_DATA", "file")
+    refused(images(), "cannot write prepared images to file/image-folder: Not a directory", "set COUPLING_DATA")
+
+
+# -- where a run goes --------------------------------------------------------------------------------
+
+
+def test_an_existing_output_is_left_alone(train):
+    assert train("--output", "out").exit_code == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    told = "out: exists already and is never overwritten; add --resume to go on with it, or give another --output"
+    refused(train("seed=1", "--output", "out"), told)
+    refused(train("seed=1", "--output", "out", "--resume"), "made with another configuration:\n  seed: 0 -> 1")
+    assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+
+
+def test_an_output_that_is_something_else(train):
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("years of work")
+    refused(train("--output", "mine"), "mine: exists already and is never overwritten; give another --output")
+    refused(train("--output", "mine/thesis.tex"), "mine/thesis.tex: exists already")
+    refused(train("--output", "mine/thesis.tex/run"), "cannot be written: Not a directory; give another --output")
+    refused(train("--output", "mine", "--resume"), "--resume: mine is no run directory (config.yaml is missing)")
+    refused(train("--output", "x" * 300), "cannot be written: File name too long")
+    assert Path("mine/thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_directory_is_taken(train):
+    Path("empty").mkdir()
+    assert train("--output", "empty").exit_code == 0
+
+
+def test_nothing_to_resume(train):
+    refused(train("--resume"), "--resume: there is no run of 'tiny' under runs/ yet; leave --resume out")
+
+
+def test_a_directory_that_cannot_be_written(train):
+    if not Path("/proc/self").exists():
+        pytest.skip("needs /proc: root may write everywhere else")
+    refused(train("--output", "/proc/run"), "/proc/run: cannot be written", "give another --output")
+
+
+def _limited(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``coupling`` in a process that can write no file of more than ``size`` bytes, as on a full disk."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    Path("tiny.yaml").write_text(yaml.safe_dump(tiny.values("training.steps=2"), sort_keys=False))
+    return subprocess.run(
+        [sys.executable, "-B", "-m", "coupling", "run", "tiny.yaml", "--plugin", TINY, *map(str, arguments)],
+        capture_output=True, text=True, check=False, preexec_fn=limit,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+
+
+def test_no_room_for_a_run():
+    result = _limited(0, "--output", "out")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: out: cannot be written: File too large; give another --output\n"
+    assert not Path("out").exists()  # the next attempt finds no half-made run
+
+
+def test_no_room_for_a_checkpoint(train):
+    wide = "generator.architecture.width=200"  # larger than a picture
+    result = _limited(50_000, "--output", "out", "--set", wide)
+    assert result.returncode == 1  # the run was rightly asked for
+    assert "Traceback" not in result.stderr
+    assert "the checkpoint cannot be written: " in result.stderr
+    assert "go on with --resume" in result.stderr
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
+    assert list(Path("out/checkpoints").iterdir()) == []
+    resumed = train(wide, "--output", "out", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "finished"
+
+
+# -- trained runs --------------------------------------------------------------------------------------
+
+
+def test_sampling_from_what_is_no_run(command, train):
+    assert train("--output", "faces").exit_code == 0
+    refused(command("sample", "face"), "face: no such run; did you mean 'faces'?")
+    refused(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
+    Path("empty").mkdir()
+    refused(command("sample", "empty"), "empty: neither a run directory")
+    refused(command("sample", "faces"), "no architecture is called 'linear'", "needs --plugin MODULE")
+    Path("file").write_text("")
+    refused(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
+
+
+def test_sampling_from_a_damaged_run(command, train):
+    assert train("--output", "out").exit_code == 0
+    model = Path("out/checkpoints/step-0000002/model.safetensors")
+    model.write_bytes(model.read_bytes()[:-1])
+    refused(
+        command("sample", "out", "--plugin", TINY), "out: this run has no whole checkpoint yet", "model.safetensors"
+    )
+    shutil.rmtree("out/checkpoints/step-0000002")
+    refused(command("sample", "out", "--plugin", TINY), "out: this run has no whole checkpoint yet")
+    Path("other.safetensors").write_bytes(b"nonsense")
+    refused(
+        command("sample", "other.safetensors", "--plugin", TINY), "other.safetensors: cannot be read as safetensors"
+    )
