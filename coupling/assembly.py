@@ -20,6 +20,7 @@ from coupling.networks import (
     layer_lists,
     team_graph,
 )
+from coupling.randomness import derive
 from coupling.registry import Registry
 from coupling.sharing import Rule, SharingGraph, Team
 
@@ -88,7 +89,9 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
     """The losses by name; one named twice gets a number, as its terms need names of their own."""
     losses: dict[str, Loss] = {}
     for number, entry in enumerate(config.losses):
-        loss = registry.build("loss", entry.name, entry.options, f"losses[{number}]")
+        with torch.random.fork_rng(devices=[]):  # a loss may own parameters: the same in every run and process
+            torch.manual_seed(derive(config.seed, "weights", "loss", number))
+            loss = registry.build("loss", entry.name, entry.options, f"losses[{number}]")
         name, again = entry.name, 2
         while name in losses:
             name, again = f"{entry.name}-{again}", again + 1

@@ -2,7 +2,8 @@
 
 No pickle: loading a checkpoint from a stranger can execute nothing. ``model.safetensors`` holds
 what users need (generators: live and averaged; discriminators; losses), and its metadata all that
-rebuilds the networks; ``state.safetensors`` what only going on needs (optimizers, random states).
+rebuilds the networks; ``state.safetensors`` what only going on needs (the optimizers). Random states are
+none of it: every step draws from its own seed.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from coupling import __version__
-from coupling.errors import CouplingError, nearest
+from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
 from coupling.terminal import remark
 
@@ -113,29 +113,35 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 
 @cli.command()
 @with_config
-def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...]) -> None:
-    """Validate and build CONFIG; print domains, sharing and parameters. Trains nothing."""
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the sharing graph into this SVG file.")
+def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None) -> None:
+    """Validate and build CONFIG; print domains, sharing, parameters, cost of a step. Trains nothing."""
     from coupling.config import load_config
     from coupling.inspection import print_check
+    from coupling.sharing_picture import sharing_picture
 
     plugins = _load_plugins(modules)
-    print_check(load_config(config, overrides, plugins=plugins), plugins, _console())
+    networks = print_check(load_config(config, overrides, plugins=plugins), plugins, _console())
+    if picture is not None:
+        try:
+            picture.write_text(sharing_picture(networks.graphs), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--picture {picture}: cannot be written: {error.strerror}") from None
 
 
 @cli.command()
 @run_argument
 @click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Samples a domain.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
-@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: RUN/sampled).")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, sampled).")
 @plugin_option
 def sample(run: Path, count: int, seed: int, output: Path | None, modules: tuple[str, ...]) -> None:
     """Draw corresponding images of RUN: OUTPUT/<domain>/000000.png, and one grid."""
     from coupling.model import load_model
-    from coupling.sampling import write_samples
+    from coupling.sampling import default_folder, write_samples
 
     model = load_model(run, plugins=_load_plugins(modules))
-    folder = output or (run if run.is_dir() else run.parent) / "sampled"
-    click.echo(str(write_samples(model, folder, count, seed)))
+    click.echo(str(write_samples(model, output or default_folder(run), count, seed)))
 
 
 @cli.command()

@@ -191,20 +191,13 @@ class TrainingConfig(Model):
     steps: int = Field(25_000, ge=1, description="iterations of Algorithm 1")
     batch_size: int = Field(128, ge=1, description="samples a domain and step, over all processes together")
     ema: float | None = Field(0.999, ge=0, lt=1, description="decay of the generators' average; null: none")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="bf16: mixed precision; fp16: not yet")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: mixed precision")
     compile: bool = Field(False, description="compile both teams with torch.compile")
     fresh_latent: bool = Field(False, description="draw a second z for the generators' half of a step")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     sample_every: int = Field(500, ge=1, description="steps between pictures")
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept")
-
-    @pydantic.field_validator("precision")
-    @classmethod
-    def _precision(cls, precision: str) -> str:
-        if precision == "fp16":
-            raise ValueError("fp16 is not available yet; use fp32 or bf16")
-        return precision
 
 
 class MetricConfig(Model):

@@ -31,8 +31,8 @@ def table(*columns: str) -> Table:
     return made
 
 
-def print_check(config: Config, plugins: Plugins, console: Console) -> None:
-    """Build a configuration, and print its domains, sharing tables and parameters."""
+def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
+    """Build a configuration, and print its domains, sharing tables, parameters and cost; returns what was built."""
     data = open_domains(config, plugins)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
     for domain in data.values():  # refuses a batch that is larger than the data set
@@ -56,6 +56,13 @@ def print_check(config: Config, plugins: Plugins, console: Console) -> None:
             "\nbatch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on "
             "the other domains' samples too"
         )
+    drawn_alike = all(len(g.members) == len(networks.domains) for g in networks.generator.graph.groups)
+    if len(networks.domains) > 1 and drawn_alike and config.latent.condition is None:
+        console.print(
+            "\nevery generator layer is shared by all domains: one code draws the same sample in all of them; share "
+            "fewer layers, or set latent.condition: domain"
+        )
+    return networks
 
 
 def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:

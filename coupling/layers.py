@@ -9,6 +9,7 @@ modules. Channels-last memory suits all of them: on a CPU it halves the time of 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,6 +109,42 @@ class UpsampledConvolution(nn.Conv2d):
         taps = taps[:, :, 1:] + taps[:, :, :-1]
         taps = taps[:, :, :, 1:] + taps[:, :, :, :-1]
         return F.conv_transpose2d(input, taps, self.bias, stride=2, padding=1)
+
+
+class PReLU(nn.PReLU):
+    """Parametric ReLU with one slope: ``nn.PReLU()``, its backward pass about twice as fast on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        if input.device.type != "cpu" or torch.compiler.is_compiling():
+            return F.prelu(input, self.weight)
+        output: Tensor = _LeakyReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return output
+
+
+class _LeakyReLU(torch.autograd.Function):
+    """The leaky ReLU's quick kernels, and the slope's gradient as one sum."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(input, slope)
+        return F.leaky_relu(input, slope.item())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        (gradient,) = gradients
+        input, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again, by the slope too (gradient penalties)
+            to_input = torch.where(input > 0, gradient, slope.to(gradient) * gradient)
+        else:
+            to_input = torch.ops.aten.leaky_relu_backward(gradient, input, slope.item(), False)
+        if not ctx.needs_input_grad[1]:
+            return to_input, None
+        to_slope = (gradient * input.clamp_max(0)).sum(dtype=slope.dtype).reshape(slope.shape)
+        return to_input, to_slope
 
 
 class ScaledSigmoid(nn.Module):

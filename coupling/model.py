@@ -75,9 +75,13 @@ class CoupledModel:
                 raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")
         was_training = self.generator.training
         self.generator.eval()
-        parts = [self.generator(part.to(self.device, torch.float32), domains) for part in z.split(batch_size)]
+        chosen = list(self.domains if domains is None else domains)
+        parts: dict[str, list[Tensor]] = {domain: [] for domain in chosen}
+        for part in z.split(batch_size):
+            for domain, samples in self.generator(part.to(self.device, torch.float32), chosen).items():
+                parts[domain].append(samples.float().cpu())
         self.generator.train(was_training)
-        return {d: torch.cat([part[d] for part in parts]).float().cpu() for d in domains or self.domains}
+        return {domain: torch.cat(samples) for domain, samples in parts.items()}
 
 
 def model_tensors(networks: Networks, averaged: CoupledGenerator | None) -> dict[str, Tensor]:

@@ -102,15 +102,16 @@ class RunDirectory:
             file.write(json.dumps(line) + "\n")
 
     def rewind(self, step: int) -> float:
-        """Drop lines of metrics.jsonl after ``step`` (a resumed run writes them again), and a torn last one.
+        """Drop from metrics.jsonl what a run that goes on at ``step`` writes again, and a torn last line.
 
-        Returns the seconds trained up to there.
+        That is what comes after ``step``, and what was measured at it: a checkpoint is saved after
+        the step's losses are logged and before its metrics are. Returns the seconds trained up to there.
         """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return 0.0
         lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
+        kept = [line for line in lines if _step_of(line) < step or (_step_of(line) == step and '"loss/' in line)]
         write_text(path, "".join(line + "\n" for line in kept))
         return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
 

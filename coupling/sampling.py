@@ -15,6 +15,14 @@ _GRID = 48
 """Samples in the grid, at most."""
 
 
+def default_folder(run: Path) -> Path:
+    """Where samples of RUN go: beside the checkpoints of its run, never inside one, as those are pruned."""
+    place = run if run.is_dir() else run.parent
+    if place.parent.name == "checkpoints":
+        return place.parent.parent / f"sampled-{place.name}"
+    return place / "sampled"
+
+
 def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> Path:
     """Write ``folder/<domain>/000000.png`` ... and ``folder/grid.png``; image k is of one z in all domains.
 

@@ -19,10 +19,10 @@ from coupling.assembly import assemble, make_optimizer
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.environment import describe_environment
-from coupling.errors import ConfigError, InputError, RunError
+from coupling.errors import ConfigError, CouplingError, InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
-from coupling.metric import Evaluation, open_metrics
+from coupling.metric import Evaluation, Metric, open_metrics
 from coupling.model import CoupledModel
 from coupling.normalisation import DomainBatchNorm
 from coupling.parts import open_domains
@@ -154,7 +154,9 @@ class Trainer:
     def open(self, output: Path | None, *, resume: bool) -> None:
         """Make the run's directory, or go on with an existing one."""
         path = None
+        environment = {}
         if self.accelerator.is_main_process:
+            environment = describe_environment(self.config, self.accelerator, self.data, self.plugins)
             if resume:
                 directory = resumable(self.config, output, self.plugins)
                 directory.write_config()  # steps and intervals may be new
@@ -170,9 +172,7 @@ class Trainer:
         if resume:
             self._restore()
         if self.accelerator.is_main_process:
-            self.run_directory.write_json(
-                "environment.json", describe_environment(self.config, self.accelerator, self.data, self.plugins)
-            )
+            self.run_directory.write_json("environment.json", environment)
         if self.config.trackers:
             project = self.accelerator.project_configuration
             project.project_dir = project.logging_dir = str(self.run_directory.path)
@@ -212,8 +212,11 @@ class Trainer:
         self._summarise("running")
         try:
             with caught_signals() as caught, self._bar() as bar:
-                if self.step == 0:
-                    self._draw()
+                with bar.aside():
+                    if self.step == 0:
+                        self._draw()
+                    else:  # the run may have died between its checkpoint and what follows that
+                        self._look(self.step == settings.steps)
                 while self.step < settings.steps:
                     pending.append((self.step + 1, self._one_step()))
                     self.step += 1
@@ -230,12 +233,9 @@ class Trainer:
                         self._log(values)
                         self._after_step(values)
                     with bar.aside():
-                        if any(self._due(m.every, last) for m in self.config.metrics):
-                            self._measure(last)
-                        if self._due(settings.sample_every, last):
-                            self._draw()
-                        if saved:
+                        if saved:  # first: what follows may fail
                             self._save()
+                        self._look(last)
                     if stop:
                         status = "interrupted"
                         raise Interrupted(stop, self.step, directory.path)
@@ -318,6 +318,13 @@ class Trainer:
         domains = {name: data.domain for name, data in self.data.items()}
         return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step)
 
+    def _look(self, last: bool) -> None:
+        """Measure and draw what is due."""
+        if any(self._due(m.every, last) for m in self.config.metrics):
+            self._measure(last)
+        if self._due(self.config.training.sample_every, last):
+            self._draw()
+
     def _measure(self, last: bool) -> None:
         """Measure the metrics that are due, on the main process."""
         if not self.accelerator.is_main_process:
@@ -325,7 +332,7 @@ class Trainer:
         evaluation = Evaluation(self.model(), self.data, self.config.seed)
         for entry, metric in zip(self.config.metrics, self.metrics, strict=True):
             if self._due(entry.every, last):
-                values = metric.measure(evaluation)
+                values = self._value(metric, evaluation, entry.name)
                 self._log(values)
                 name, value = next(iter(values.items()))
                 if math.isfinite(value):
@@ -333,6 +340,19 @@ class Trainer:
                     if name not in self.best or metric.improves(value, self.best[name]["value"]):
                         self.best[name] = {"value": value, "step": self.step}
                 remark(f"step {self.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+
+        self._summarise("running")
+
+    def _value(self, metric: Metric, evaluation: Evaluation, name: str) -> dict[str, float]:
+        try:
+            return metric.measure(evaluation)
+        except CouplingError:
+            raise
+        except Exception as error:  # a plugin's metric may fail in any way
+            raise RunError(
+                f"metric '{name}' failed at step {self.step:,}: {type(error).__name__}: {error}; leave it out "
+                "of metrics or mend it, then go on with --resume"
+            ) from error
 
     def _draw(self) -> None:
         """One picture of corresponding samples, of the same z every time."""

@@ -15,13 +15,14 @@ import torch
 
 from coupling import checkpoint
 from coupling.errors import ConfigError, RunError
-from coupling.trainer import Interrupted, Trainer, train
+from coupling.interruption import Interrupted
+from coupling.trainer import Trainer, train
 from tests import tiny
 
 CONFIG = (
     # SGD: Adam would hide a gradient that is a constant times too large.
     "optimizer={name: sgd, lr: 0.02, momentum: 0.5}",
-    "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}]",
+    "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}, head]",
     "domains.c.dataset={name: tiny, count: 13, pool: other}",
     "sharing.generator=[{first: 1}, {layers: [2], domains: [a, b]}]",
     "sharing.discriminator=[{last: 1}, {layers: [2], domains: [b, c]}]",

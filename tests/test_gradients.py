@@ -195,10 +195,14 @@ def test_views_that_were_cut_loose_are_detected():
 
 
 def test_frozen_discriminators_gather_no_gradient_in_the_generators_half():
-    graph = {t: SharingGraph(t, {"a": 2, "b": 2}, [Rule(last=1)], same_input=t == "generator")
-             for t in ("generator", "discriminator")}
-    lists = {t: {d: [layer(True, False), layer(False, True, 1 if t == "discriminator" else WIDTH)] for d in "ab"}
-             for t in graph}
+    graph = {
+        t: SharingGraph(t, {"a": 2, "b": 2}, [Rule(last=1)], same_input=t == "generator")
+        for t in ("generator", "discriminator")
+    }
+    lists = {
+        t: {d: [layer(True, False), layer(False, True, 1 if t == "discriminator" else WIDTH)] for d in "ab"}
+        for t in graph
+    }
     generator = CoupledGenerator(graph["generator"], lists["generator"])
     discriminator = CoupledDiscriminator(graph["discriminator"], lists["discriminator"])
     losses = {"non-saturating": NonSaturating()}

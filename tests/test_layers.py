@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, UpsampledConvolution, output_activation, scaled
+from coupling.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -216,3 +216,31 @@ def test_ranges_are_told_apart_where_layers_are_tied() -> None:
 @pytest.mark.parametrize(("width", "channels"), [(1.0, 50), (0.25, 12), (2.5, 125), (0.001, 1)])
 def test_scaled_rounds_and_keeps_a_channel(width: float, channels: int) -> None:
     assert scaled(50, width) == channels
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.floats(-0.5, 1.5), st.integers(0, 1000), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_prelu_agrees_with_torchs_own_also_differentiated_twice(batch, channels, slope, seed, channels_last):
+    torch.manual_seed(seed)
+    x = torch.randn(batch, channels, 3, 3, dtype=torch.float64)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    results = []
+    for kind in (PReLU, nn.PReLU):
+        layer = kind().double()
+        nn.init.constant_(layer.weight, slope)
+        inputs = x.clone().requires_grad_()
+        output = layer(inputs)
+        once = torch.autograd.grad(output.square().sum(), [inputs, layer.weight], retain_graph=True)
+        [gradient] = torch.autograd.grad(output.square().sum(), inputs, create_graph=True)
+        twice = torch.autograd.grad(gradient.square().sum(), [inputs, layer.weight])
+        results.append([output, *once, *twice])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_prelu_takes_the_state_of_torchs_own():
+    layer, own = PReLU(), nn.PReLU(init=0.7)
+    layer.load_state_dict(own.state_dict())
+    x = torch.randn(5)
+    assert torch.equal(layer(x), own(x))

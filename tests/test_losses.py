@@ -50,8 +50,9 @@ def test_value_and_gradient_are_those_of_the_formula(kind):
         ):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
             inputs = [real, fake]
-            gradients = [torch.autograd.grad(v, inputs, allow_unused=True, materialize_grads=True)
-                         for v in (ours, theirs)]
+            gradients = [
+                torch.autograd.grad(v, inputs, allow_unused=True, materialize_grads=True) for v in (ours, theirs)
+            ]
             for one, other in zip(*gradients, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 

@@ -180,8 +180,9 @@ def test_condition_appends_the_domain_to_z(condition):
 
 def test_taps_give_a_layers_output_by_each_domains_own_number():
     graph = SharingGraph("discriminator", {"a": 3, "b": 2}, [Rule(last=1)])
-    network = CoupledDiscriminator(graph, {"a": [nn.Linear(2, 2) for _ in range(3)],
-                                           "b": [nn.Linear(2, 2) for _ in range(2)]})
+    network = CoupledDiscriminator(
+        graph, {"a": [nn.Linear(2, 2) for _ in range(3)], "b": [nn.Linear(2, 2) for _ in range(2)]}
+    )
     real, fake = ({d: torch.randn(3, 2) for d in "ab"} for _ in range(2))
     real_logits, fake_logits, taps = network(real, fake, [2])
     assert set(taps) == {("a", 2), ("b", 2)}

@@ -17,8 +17,9 @@ import yaml
 
 from coupling import checkpoint
 from coupling.errors import InputError
+from coupling.interruption import Interrupted
 from coupling.plugins import Plugins
-from coupling.trainer import Interrupted, train
+from coupling.trainer import Trainer, train
 from tests import tiny
 
 EVERYTHING = (
@@ -26,7 +27,7 @@ EVERYTHING = (
     "domains.b.dataset={name: tiny, count: 9, pool: other}",  # 2.25
     "generator.architecture={name: linear, batch_norm: true, dropout: 0.3}",
     "discriminator.architecture={name: linear, batch_norm: true, dropout: 0.2}",
-    "losses=[hinge, {name: r1, every: 8}]",
+    "losses=[hinge, {name: r1, every: 8}, head]",
     "training.fresh_latent=true",
     "metrics=[{name: brightness, every: 3}]",
 )
@@ -118,6 +119,32 @@ def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_death_right_after_a_checkpoint_loses_no_measurement_and_no_picture(tmp_path, monkeypatch):
+    settings = ("training.steps=12", *EVERYTHING)
+    run(tmp_path / "whole", *settings)
+    save = Trainer._save
+
+    def die(trainer):
+        save(trainer)
+        if trainer.step == 6:
+            raise KeyError("power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", die)
+        with pytest.raises(KeyError):
+            run(tmp_path / "parts", *settings)
+    run(tmp_path / "parts", *settings, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_measurement_at_the_end_only_is_made_at_the_new_end(tmp_path):
+    settings = ("metrics=[{name: brightness}]", "training.log_every=3")
+    run(tmp_path / "whole", "training.steps=6", *settings)
+    run(tmp_path / "parts", "training.steps=3", *settings)
+    run(tmp_path / "parts", "training.steps=6", *settings, resume=True)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+
+
 @pytest.mark.parametrize(("at", "number"), [(4, signal.SIGTERM), (5, signal.SIGINT)])
 def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, number):
     """It comes in the middle of a step's end, which is the worst moment: the next step is done and saved."""
@@ -177,8 +204,14 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
     run(tmp_path / "run", "training.steps=2")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     with pytest.raises(InputError) as error:
-        run(tmp_path / "run", "training.steps=4", "training.batch_size=8", "optimizer.lr=0.5",
-            "sharing.generator=[{first: 1}]", resume=True)
+        run(
+            tmp_path / "run",
+            "training.steps=4",
+            "training.batch_size=8",
+            "optimizer.lr=0.5",
+            "sharing.generator=[{first: 1}]",
+            resume=True,
+        )
     message = str(error.value)
     assert "training.batch_size: 4 -> 8" in message
     assert "optimizer.lr: 0.01 -> 0.5" in message
@@ -211,7 +244,7 @@ def saved(path):
 def test_signals_and_kills_of_real_processes(tmp_path):
     """SIGTERM exits 143, SIGINT 130, kill -9 in the middle of anything; the end is that of one go."""
     slow = "losses=[non-saturating, {name: slow, seconds: 0.01}]"
-    settings = ("training.steps=2000", "training.checkpoint_every=2", slow, *EVERYTHING[:3])
+    settings = ("training.steps=2000", "training.checkpoint_every=2", "training.log_every=1", slow, *EVERYTHING[:3])
     config = tmp_path / "config.yaml"
     config.write_text(tiny.config(*INTERVALS, *settings).yaml())
     path = tmp_path / "run"

@@ -195,8 +195,11 @@ def test_table_has_one_letter_a_shared_layer(made):
 
 def test_rules_that_cross_call_a_layer_again_and_stay_right():
     """A4 ~ B1, A5 ~ B2 (tied from the end), B2 ~ C2, A3 ~ C3: each of three layers waits for another."""
-    rules = [Rule(last=2, domains=("A", "B")), Rule(layers=(2,), domains=("B", "C")),
-             Rule(layers=(3,), domains=("C", "A"))]
+    rules = [
+        Rule(last=2, domains=("A", "B")),
+        Rule(layers=(2,), domains=("B", "C")),
+        Rule(layers=(3,), domains=("C", "A")),
+    ]
     graph = SharingGraph("generator", {"A": 5, "B": 2, "C": 5}, rules, same_input=True)
     assert not runs_in_one_order(graph, graph.domains)
     schedule = graph.schedule()
@@ -217,13 +220,16 @@ def test_rules_that_cross_call_a_layer_again_and_stay_right():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (Rule(first=4),
-         "sharing.discriminator[1] {first: 4}: the discriminator of domain 'b' has layers 1 to 3, not 4"),
-        (Rule(last=4),
-         "sharing.discriminator[1] {last: 4}: the discriminator of domain 'b' has layers 1 to 3, not 4"),
-        (Rule(layers=(2, 5), domains=("b", "a")),
-         "sharing.discriminator[1] {layers: [2, 5], domains: ['b', 'a']}: "
-         "the discriminator of domain 'b' has layers 1 to 3, not 5"),
+        (
+            Rule(first=4),
+            "sharing.discriminator[1] {first: 4}: the discriminator of domain 'b' has layers 1 to 3, not 4",
+        ),
+        (Rule(last=4), "sharing.discriminator[1] {last: 4}: the discriminator of domain 'b' has layers 1 to 3, not 4"),
+        (
+            Rule(layers=(2, 5), domains=("b", "a")),
+            "sharing.discriminator[1] {layers: [2, 5], domains: ['b', 'a']}: "
+            "the discriminator of domain 'b' has layers 1 to 3, not 5",
+        ),
         (Rule(layers=(0,)), "has layers 1 to 4, not 0"),
         (Rule(first=-1), "has layers 1 to 4, not -1"),
         (Rule(), "has layers 1 to 4, not 0"),

@@ -140,8 +140,12 @@ def test_latent_codes_are_of_their_prior():
 
 def test_latent_codes_differ_by_step_purpose_and_seed():
     latent = LatentConfig(size=3)
-    drawn = [LatentStream(latent, seed, 4).batch(step, purpose)
-             for seed in (0, 1) for step in (0, 1) for purpose in ("z", "fresh z")]
+    drawn = [
+        LatentStream(latent, seed, 4).batch(step, purpose)
+        for seed in (0, 1)
+        for step in (0, 1)
+        for purpose in ("z", "fresh z")
+    ]
     assert len({tuple(z.flatten().tolist()) for z in drawn}) == 8
     assert torch.equal(drawn[0], LatentStream(latent, 0, 4).batch(0, "z"))
 

@@ -51,8 +51,11 @@ def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
     directory = run(path, "metrics=[{name: brightness, every: 2}, {name: brightness, domain: b}]")
     assert directory.path == path
     files = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
-    saved = [f"checkpoints/step-000000{n}/{f}" for n in (4, 8)
-             for f in ("manifest.json", "model.safetensors", "state.safetensors")]
+    saved = [
+        f"checkpoints/step-000000{n}/{f}"
+        for n in (4, 8)
+        for f in ("manifest.json", "model.safetensors", "state.safetensors")
+    ]
     pictures = [f"samples/step-000000{n}.png" for n in (0, 4, 8)]
     assert files == sorted([*saved, *pictures, "config.yaml", "environment.json", "metrics.jsonl", "summary.json"])
 
@@ -119,8 +122,9 @@ def test_progress_on_a_terminal_shows_losses_and_speed(monkeypatch):
     monkeypatch.setattr(training_bar, "console", screen)
     with training_bar.TrainingBar("faces", 3, 10, images=8, shown=True) as bar:
         bar.advance()
-        bar.show({"loss/generator/a": 1.0, "loss/generator/b": 0.5, "loss/generator/b/r1": 9.0,
-                  "loss/discriminator/a": 0.25})
+        bar.show(
+            {"loss/generator/a": 1.0, "loss/generator/b": 0.5, "loss/generator/b/r1": 9.0, "loss/discriminator/a": 0.25}
+        )
     text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.file.getvalue())
     assert "faces" in text
     assert "4/10" in text
@@ -316,7 +320,9 @@ def test_freezing_does_not_change_the_generators_gradient():
     seen = {}
     step = algorithm.generators.optimizer.step
     algorithm.generators.optimizer.step = lambda: (
-        seen.update({n: p.grad.clone() for n, p in network.named_parameters()}), step())
+        seen.update({n: p.grad.clone() for n, p in network.named_parameters()}),
+        step(),
+    )
     algorithm.generator_half(0, z, algorithm.generate(z))
     for parameter in network.parameters():
         parameter.grad.zero_()
@@ -327,6 +333,25 @@ def test_freezing_does_not_change_the_generators_gradient():
         expected = parameter.grad / len(sharing[parameter])
         torch.testing.assert_close(seen[name], expected, rtol=1e-4, atol=1e-7)
         assert expected.abs().max() > 0
+
+
+def test_parameters_of_a_loss_belong_to_their_team():
+    """They start from the seed, get the mean over the domains that use them, are stepped and are saved."""
+    first, again, other = (
+        trainer("losses=[non-saturating, head]", "optimizer={name: sgd, lr: 1.0}", f"seed={seed}") for seed in (0, 0, 1)
+    )
+    weights = [made.networks.losses["head"].scale.weight for made in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    before = [p.clone() for p in first.networks.losses["head"].parameters()]
+    real = {name: stream.batch(0) for name, stream in first.streams.items()}
+    logits = again.algorithm.f(real)[0]
+    head = again.networks.losses["head"]
+    mean = torch.stack([(head.scale(x) - 1).square().mean() for x in logits.values()]).mean()
+    expected = torch.autograd.grad(mean, list(head.parameters()))
+    first._one_step()
+    for old, gradient, new in zip(before, expected, first.networks.losses["head"].parameters(), strict=True):
+        torch.testing.assert_close(new, old - gradient)
 
 
 def test_a_step_does_not_depend_on_what_was_drawn_before():
@@ -390,7 +415,7 @@ def test_compiled_networks_give_the_same_steps(tmp_path):
 
 def test_every_loss_trains(tmp_path):
     names = tiny.plugins().registry.names("loss")
-    for name in sorted(set(names) - {"breaking", "slow"}):
+    for name in sorted(set(names) - {"breaking", "slow", "head"}):
         losses = f"[{name}]" if name != "r1" else "[hinge, {name: r1, every: 2}]"
         run(tmp_path / name, "training.steps=2", f"losses={losses}")
         assert summary(tmp_path / name)["status"] == "finished"
@@ -399,8 +424,13 @@ def test_every_loss_trains(tmp_path):
 def test_one_domain_alone_and_the_conditional_gan_are_configurations(tmp_path):
     run(tmp_path / "five", "training.steps=1", *(f"domains.d{i}.dataset={{name: tiny, count: 40}}" for i in range(3)))
     assert len({n.split(".")[2] for n in model_tensors(tmp_path / "five") if n.startswith("generator.")}) == 7
-    run(tmp_path / "conditional", "training.steps=1", "latent.condition=domain", "sharing.generator=[{first: 3}]",
-        "sharing.discriminator=[{first: 3}]")
+    run(
+        tmp_path / "conditional",
+        "training.steps=1",
+        "latent.condition=domain",
+        "sharing.generator=[{first: 3}]",
+        "sharing.discriminator=[{first: 3}]",
+    )
     tensors = model_tensors(tmp_path / "conditional")
     assert tensors["generator.layers.layer1[a,b].0.weight"].shape == (6, 5 + 2)
     plain = tiny.values("training.steps=1", "sharing={}")

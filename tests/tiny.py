@@ -118,6 +118,17 @@ class Slow(Loss):
         return {}
 
 
+class Head(Loss):
+    """Owns parameters: a scale of the logits that is trained with the discriminators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Linear(1, 1)
+
+    def discriminator(self, half: Any) -> dict[str, Tensor]:
+        return {d: (self.scale(x) - 1).square().mean() for d, x in half.real_logits.items()}
+
+
 class Brightness(Metric):
     """Mean value of a domain's samples."""
 
@@ -143,6 +154,7 @@ def register_architectures(register):
 def register_losses(register):
     register("breaking", Breaking)
     register("slow", Slow)
+    register("head", Head)
 
 
 @hookimpl

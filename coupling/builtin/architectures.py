@@ -12,7 +12,7 @@ from torch import nn
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.hookspecs import Register, hookimpl
-from coupling.layers import UpsampledConvolution, output_activation, scaled
+from coupling.layers import PReLU, UpsampledConvolution, output_activation, scaled
 
 
 class MLP:
@@ -52,7 +52,7 @@ class MLP:
         _refuse_empty(domain)
         inputs = [latent] + [self.hidden] * (self.layers - 1)
         hidden = [
-            nn.Sequential(nn.Linear(size, self.hidden, bias=False), nn.BatchNorm1d(self.hidden), nn.PReLU())
+            nn.Sequential(nn.Linear(size, self.hidden, bias=False), nn.BatchNorm1d(self.hidden), PReLU())
             for size in inputs
         ]
         last = nn.Sequential(
@@ -67,8 +67,8 @@ class MLP:
             ConfigError: the domain's samples hold no numbers.
         """
         _refuse_empty(domain)
-        first = nn.Sequential(nn.Flatten(), nn.Linear(domain.size, self.hidden), nn.PReLU())
-        more = [nn.Sequential(nn.Linear(self.hidden, self.hidden), nn.PReLU()) for _ in range(self.layers - 1)]
+        first = nn.Sequential(nn.Flatten(), nn.Linear(domain.size, self.hidden), PReLU())
+        more = [nn.Sequential(nn.Linear(self.hidden, self.hidden), PReLU()) for _ in range(self.layers - 1)]
         return _initialised([first, *more, nn.Linear(self.hidden, outputs)], slope=0.25)
 
 
@@ -122,10 +122,10 @@ class Upsampling:
             nn.Linear(latent, channels[0] * height * width, bias=False),
             nn.Unflatten(1, (channels[0], height, width)),
             nn.BatchNorm2d(channels[0]),
-            nn.PReLU(),
+            PReLU(),
         )
         blocks = [
-            nn.Sequential(UpsampledConvolution(before, after, bias=False), nn.BatchNorm2d(after), nn.PReLU())
+            nn.Sequential(UpsampledConvolution(before, after, bias=False), nn.BatchNorm2d(after), PReLU())
             for before, after in pairwise(channels)
         ]
         last = nn.Sequential(nn.Conv2d(channels[-1], domain.shape[0], 3, padding=1), output_activation(domain))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupling.layers import Deconvolution, UpsampledConvolution
+from coupling.layers import Deconvolution, PReLU, UpsampledConvolution
 from coupling.sharing import SharingGraph
 
 
@@ -30,6 +30,8 @@ def plain(module: nn.Module) -> nn.Module:
         convolution = nn.Conv2d(module.in_channels, module.out_channels, 3, padding=1, bias=module.bias is not None)
         convolution.load_state_dict(module.state_dict())
         return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
+    if isinstance(module, PReLU):
+        return nn.PReLU()
     made = copy.deepcopy(module)
     for name, child in module.named_children():
         setattr(made, name, plain(child))

@@ -13,7 +13,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, output_activation, scaled
+from coupling.layers import Deconvolution, PReLU, output_activation, scaled
 
 SIDE = 28
 """Height and width of the images, in pixels: the kernels are chosen for it."""
@@ -64,7 +64,7 @@ class Digits:
         return [
             nn.Sequential(nn.Conv2d(channels, first, 5), nn.MaxPool2d(2)),
             nn.Sequential(nn.Conv2d(first, second, 5), nn.MaxPool2d(2)),
-            nn.Sequential(nn.Flatten(), nn.Linear(second * 4 * 4, hidden), nn.PReLU()),
+            nn.Sequential(nn.Flatten(), nn.Linear(second * 4 * 4, hidden), PReLU()),
             nn.Sequential(nn.Dropout(self.dropout), last) if self.dropout else last,
         ]
 
@@ -105,9 +105,9 @@ def _upsampling(inputs: int, outputs: int, *, kernel: int, stride: int = 1, padd
     return nn.Sequential(
         Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.PReLU(),
+        PReLU(),
     )
 
 
 def _dense(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.PReLU())
+    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), PReLU())

@@ -14,7 +14,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, output_activation, scaled
+from coupling.layers import Deconvolution, PReLU, output_activation, scaled
 
 SIDES = (64, 128)
 """Heights and widths, in pixels, that the networks can draw."""
@@ -72,7 +72,7 @@ class Faces:
                 nn.Flatten(),
                 nn.Linear(wide[-1] * (side // 64) ** 2, hidden, bias=False),
                 nn.BatchNorm1d(hidden),
-                nn.PReLU(),
+                PReLU(),
             ),
             nn.Linear(hidden, outputs),
         ]
@@ -94,7 +94,7 @@ def _upsampling(inputs: int, outputs: int, kernel: int, stride: int = 1, padding
     return nn.Sequential(
         Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.PReLU(),
+        PReLU(),
     )
 
 
@@ -103,5 +103,5 @@ def _downsampling(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.PReLU(),
+        PReLU(),
     )

@@ -6,6 +6,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
+from coupling.layers import PReLU
 from coupling_faces.architecture import Faces
 
 
@@ -56,7 +57,7 @@ def test_each_hidden_layer_is_normalised_and_activated() -> None:
     faces, shape = Faces(width=1 / 32), domain(3, 64, 64)
     for layer in (*faces.generator(shape, latent=10)[:-1], *faces.discriminator(shape, outputs=1)[:-1]):
         kinds = [type(module) for module in layer.children()]
-        assert kinds[-2:] in ([nn.BatchNorm2d, nn.PReLU], [nn.BatchNorm1d, nn.PReLU])
+        assert kinds[-2:] in ([nn.BatchNorm2d, PReLU], [nn.BatchNorm1d, PReLU])
 
 
 @pytest.mark.parametrize("shape", [(3, 96, 96), (3, 64, 128), (2, 64, 64), (64,)])

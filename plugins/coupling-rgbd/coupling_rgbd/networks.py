@@ -9,7 +9,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, output_activation, scaled
+from coupling.layers import Deconvolution, PReLU, output_activation, scaled
 
 
 class Rgbd:
@@ -59,7 +59,7 @@ class Rgbd:
                 nn.Flatten(),
                 nn.Linear(c1024 * last * last, c2048, bias=False),
                 nn.BatchNorm1d(c2048),
-                nn.PReLU(),
+                PReLU(),
             ),
             nn.Linear(c2048, outputs),
         ]
@@ -80,7 +80,7 @@ def _picture(domain: Domain) -> tuple[int, int]:
 
 def _deconvolution(before: int, after: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
     return nn.Sequential(
-        Deconvolution(before, after, kernel, stride, padding, bias=False), nn.BatchNorm2d(after), nn.PReLU()
+        Deconvolution(before, after, kernel, stride, padding, bias=False), nn.BatchNorm2d(after), PReLU()
     )
 
 
@@ -88,5 +88,5 @@ def _convolution(before: int, after: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(after),
-        nn.PReLU(),
+        PReLU(),
     )
