@@ -1,4 +1,4 @@
-"""The configuration: frozen models, YAML, overrides, JSON schema.
+"""The configuration: frozen models, and how one is read.
 
 The models check the shape of a configuration; :meth:`Config.check` checks every component's
 options against what the plugins registered. Both happen before anything is built.
@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from coupling.errors import ConfigError, nearest
+from coupling.overrides import override
 from coupling.plugins import Plugins, installed
 from coupling.registry import describe
+from coupling.yaml_text import dump_yaml, parse_yaml
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
@@ -281,7 +282,7 @@ class Config(Model):
 
     def yaml(self) -> str:
         """Everything as YAML that runs again as it is."""
-        return yaml.dump(self.plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+        return dump_yaml(self.plain())
 
     def check(self, plugins: Plugins, *, data: bool = True) -> None:
         """Check every component's name and options; raises :class:`ConfigError` naming the path.
@@ -302,107 +303,6 @@ class Config(Model):
             registry.validate("loss", loss.name, loss.options, f"losses[{number}]")
         for number, metric in enumerate(self.metrics if data else ()):
             registry.validate("metric", metric.name, metric.options, f"metrics[{number}]", common=("every",))
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without its classic surprises.
-
-    A key given twice, or one that is no text, is an error; 2e-4 is a number; and yes, no, on, off,
-    010, 1:30 and 2024-01-01 are what they look like: text (where an option is a boolean or a number, text that
-    stands for one is taken).
-    """
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.tag != "tag:yaml.org,2002:str":
-                shown = f"'{key.value}'" if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                raise ConfigError(f"line {line}: the key {shown} is no text; if you mean it, put it in quotes")
-            if key.value in seen:
-                raise ConfigError(f"line {line}: '{key.value}' is given twice; a name stands for one thing only")
-            seen.add(key.value)
-        return node
-
-
-_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9][0-9_]*\.[0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$")
-_TAGS = {
-    "bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    "int": (re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), "-+0123456789"),
-    "float": (_FLOAT, "-+0123456789."),
-    "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    "merge": (re.compile(r"^<<$"), "<"),
-}
-for _tag, (_pattern, _first) in _TAGS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what :class:`_Loader` reads back as it was: text that looks like 2e-4 in quotes."""
-
-
-def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    """Unprintable characters are escaped: unquoted, some of them end a line and do not come back."""
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list(_TAGS["float"][1]))
-_Dumper.add_representer(str, _text)
-
-
-def parse_yaml(text: str) -> Any:
-    """A YAML value; :class:`ConfigError` with line and column where it is not YAML."""
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{where}not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def override(values: dict[str, Any], assignment: str) -> None:
-    """Apply one ``path.to.key=YAML value`` in place; list items by number: ``losses.0.name=hinge``."""
-    path, separator, text = assignment.partition("=")
-    if not separator or not path.strip():
-        raise ConfigError(f"--set {assignment}: write it as path.to.key=value")
-    try:
-        value = parse_yaml(text)
-    except ConfigError as error:
-        raise ConfigError(f"--set {assignment}: {error}") from None
-    keys = re.sub(r"\[(\d+)\]", r".\1", path.strip()).split(".")
-    place: Any = values
-    for number, key in enumerate(keys):
-        last = number == len(keys) - 1
-        if isinstance(place, list):
-            if not key.isdecimal() or int(key) > len(place):
-                raise ConfigError(
-                    f"--set {assignment}: '{'.'.join(keys[:number])}' is a list of {len(place)}; '{key}' is none of it"
-                )
-            if int(key) == len(place):
-                place.append(None if last else {})
-            index: Any = int(key)
-        elif isinstance(place, dict):
-            index = key
-            if not last and not isinstance(place.get(key), dict | list):
-                # A component by its name alone grows options: `dataset: mnist` + dataset.half=1.
-                # A list that is not there begins with its first item: metrics.0.name=pixel-agreement.
-                empty: Any = [] if keys[number + 1] == "0" and place.get(key) is None else {}
-                place[key] = {"name": place[key]} if isinstance(place.get(key), str) else empty
-        else:
-            raise ConfigError(f"--set {assignment}: '{'.'.join(keys[:number])}' has no keys below it")
-        if last:
-            place[index] = value
-        else:
-            if isinstance(place, list) and isinstance(place[index], str):
-                place[index] = {"name": place[index]}
-            place = place[index]
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugins | None = None) -> Config:

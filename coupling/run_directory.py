@@ -54,7 +54,11 @@ class RunDirectory:
     @staticmethod
     def refuse_taken(output: Path | None) -> None:
         """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
-        if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        try:
+            taken = output is not None and output.exists() and (not output.is_dir() or any(output.iterdir()))
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            raise InputError(f"{output}: cannot be written: {error.strerror}; give another --output") from None
+        if output is not None and taken:
             hint = "add --resume to go on with it, or " if (output / MARKER).exists() else ""
             raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
 

@@ -14,8 +14,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coupling.config import Config, PartOptions, load_config, override, parse_config, parse_yaml
+from coupling.config import Config, PartOptions, load_config, parse_config
 from coupling.errors import ConfigError
+from coupling.overrides import override
+from coupling.yaml_text import parse_yaml
 from tests import tiny
 
 
@@ -331,7 +333,7 @@ def test_a_teams_optimizer_changes_what_it_names():
         ("sharing.generator.0.domains=[a]", "sharing.generator[0].domains: ['a'] is not valid"),
         ("training=", "training: None is not valid: should be a mapping of keys to values; give a value, or leave"),
         ("training.steps=2.5", "training.steps: 2.5 is not valid"),
-        ("training.precision=fp16", "training.precision: 'fp16' is not valid: fp16 is not available yet; use"),
+        ("training.precision=fp8", "training.precision: 'fp8' is not valid: should be 'fp32'"),
         ("optimizer.lr=.inf", "optimizer.lr: '.inf' is not valid"),
         ("optimizer.betas=[0.5, 1]", "optimizer.betas[1]: 1 is not valid: should be less than 1"),
         ("optimizer.betas=[0.5]", "optimizer.betas[1]: is required and not given"),

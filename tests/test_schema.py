@@ -11,10 +11,11 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from coupling.config import override, parse_yaml
+from coupling.overrides import override
 from coupling.plugins import Plugins
 from coupling.registry import KINDS
 from coupling.schema import config_schema
+from coupling.yaml_text import parse_yaml
 from tests import tiny
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").rglob("*.yaml"))
