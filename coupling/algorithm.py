@@ -4,12 +4,15 @@
 2. one forward pass of the generators, x~_i = g_i(z), serves both halves
 3. all discriminators: gradient of V on real and generated samples; shared gradients averaged; step
 4. all generators: gradient through the UPDATED discriminators, same z; shared averaged; step
+
+Where memory is short, 3 and 4 add up the gradients of micro-batches, and 2 is done for each in both halves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +21,8 @@ from coupling.domain import Domain
 from coupling.gradients import GradientBuffer
 from coupling.loss import DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
+from coupling.precision import LossScale, in_full
+from coupling.sharing import TEAMS
 
 Losses = dict[str, Tensor]
 """{"loss/<team>/<domain>": scalar}, and ".../<term>" where an objective has several terms."""
@@ -32,7 +37,9 @@ class Team:
         losses: Mapping[str, Loss],
         optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
         processes: int = 1,
+        scale: LossScale | None = None,
     ) -> None:
+        """``processes``: over how many gradients are averaged. ``scale``: of the objective, for half precision."""
         self.name = network.graph.team
         self.network = network
         sharing = network.sharing_sets()
@@ -40,20 +47,37 @@ class Team:
             if loss.team == self.name:
                 users = tuple(loss.users(network.graph.domains))
                 sharing += [(parameter, users) for parameter in loss.parameters()]
-        self.gradients = GradientBuffer(sharing, processes)
+        # What an architecture has frozen for good (a fixed filter, pretrained features) is not trained.
+        self.gradients = GradientBuffer([(p, users) for p, users in sharing if p.requires_grad], processes)
         self.optimizer = optimizer(self.gradients.parameters)
+        self.scale = scale
 
     def freeze(self, frozen: bool) -> None:
         """Frozen, the team passes gradients through and gathers none: no work is thrown away."""
         for parameter in self.gradients.parameters:
             parameter.requires_grad_(not frozen)
 
-    def step(self, objective: Tensor) -> None:
-        """Back-propagate, average what is shared, step, clear."""
-        objective.backward()
+    def backward(self, objective: Tensor) -> None:
+        """Add an objective's gradients to the buffer."""
+        (objective if self.scale is None else self.scale.scaled(objective)).backward()
+
+    def step(self) -> None:
+        """Average what is shared, and step. What overflowed half precision is no step."""
         self.gradients.average()
-        self.optimizer.step()
-        self.gradients.clear()
+        if self.scale is None or self.scale.unscale(self.gradients.flat, self.optimizer):
+            self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The part of a step's samples that goes through the networks at once."""
+
+    step: int
+    z: Tensor
+    fresh_z: Tensor
+    real: Mapping[str, Tensor]
+    own: slice = field(default_factory=lambda: slice(None))
+    """Where its samples lie in this process's batch."""
 
 
 class Algorithm1:
@@ -68,15 +92,26 @@ class Algorithm1:
         *,
         autocast: Callable[[], AbstractContextManager[object]],
         uniform: Callable[[int, str, int], Tensor],
+        accumulate: int = 1,
     ) -> None:
-        """``autocast()``: one region a forward. ``uniform(step, purpose, numbers)``: noise for losses."""
+        """``autocast()``: one region a forward. ``uniform(step, purpose, numbers)``: noise for losses.
+
+        ``accumulate``: micro-batches that a batch is cut into, so that the memory for one of them is enough.
+        """
         self.domains = tuple(domains)
         self.generators = generators
         self.discriminators = discriminators
         self.losses = dict(losses)
         self.autocast = autocast
         self.uniform = uniform
+        self.accumulate = accumulate
         self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
+        self.several = {
+            team
+            for team in TEAMS
+            if sum(getattr(type(loss), team) is not getattr(Loss, team) for loss in losses.values()) > 1
+        }
+        """Teams whose objective has several terms, which are then logged by name."""
         self.g = generators.network
         self.f = discriminators.network
 
@@ -85,73 +120,84 @@ class Algorithm1:
 
         ``fresh_z``: another z for the generators' half (``training.fresh_latent``).
         """
-        if fresh_z is None:
-            fake = self.generate(z)
-            record = self.discriminator_half(step, real, fake)
-        else:
-            with torch.no_grad():
-                fake = self.generate(z)
-            record = self.discriminator_half(step, real, fake)
-            z, fake = fresh_z, self.generate(fresh_z)
-        return record | self.generator_half(step, z, fake)
+        parts = self._micro_batches(step, z, real, z if fresh_z is None else fresh_z)
+        kept = fresh_z is None and len(parts) == 1  # one forward pass serves both halves
+        records: list[Losses] = []
+        self.discriminators.gradients.clear()
+        for part in parts:
+            with torch.set_grad_enabled(kept):
+                fake = self.generate(part.z)
+            records.append(self.discriminator_half(part, fake))
+        self.discriminators.step()
+        self.generators.gradients.clear()  # also of what a loss's own parameters got in the other half
+        for part, record in zip(parts, records, strict=True):
+            if not kept:
+                fake = self.generate(part.fresh_z)
+            record |= self.generator_half(part, fake)
+        self.generators.step()
+        return records[0] if len(records) == 1 else _mean(records)
+
+    def _micro_batches(self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor) -> list[MicroBatch]:
+        size = len(z) // self.accumulate
+        parts = [slice(start, start + size) for start in range(0, len(z), size)]
+        return [MicroBatch(step, z[own], fresh_z[own], {d: x[own] for d, x in real.items()}, own) for own in parts]
 
     def generate(self, z: Tensor) -> PerDomain:
         """x~_i = g_i(z) of every domain; the shared prefix once."""
         with self.autocast():
             fake: PerDomain = self.g(z)
-        return {domain: x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for domain, x in fake.items()}
+        return in_full(fake)
 
-    def discriminator_half(self, step: int, real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> Losses:
-        """Step all discriminators on real and generated samples together."""
+    def discriminator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
+        """Gradients of all discriminators, on real and generated samples together."""
         fake = {domain: x.detach() for domain, x in fake.items()}
         with self.autocast():
-            real_logits, fake_logits, features = self.f(real, fake, self.taps)
+            real_logits, fake_logits, features = self.f(part.real, fake, self.taps)
         half = DiscriminatorHalf(
-            step=step,
+            step=part.step,
             domains=self.domains,
-            real=real,
+            real=part.real,
             fake=fake,
-            real_logits=_full(real_logits),
-            fake_logits=_full(fake_logits),
-            features=features,
+            real_logits=in_full(real_logits),
+            fake_logits=in_full(fake_logits),
+            features=in_full(features),
             score=lambda samples: self.f.run(samples, [(len(next(iter(samples.values()))), False)])[0],
-            uniform=lambda purpose, numbers: self.uniform(step, purpose, numbers),
+            uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
         )
         terms = {name: loss.discriminator(half) for name, loss in self.losses.items()}
-        objective, record = combine("discriminator", terms)
-        self.discriminators.step(objective)
+        objective, record = combine("discriminator", terms, named="discriminator" in self.several)
+        self.discriminators.backward(objective / self.accumulate)
         return record
 
-    def generator_half(self, step: int, z: Tensor, fake: Mapping[str, Tensor]) -> Losses:
-        """Step all generators through the updated discriminators."""
+    def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
+        """Gradients of all generators, through the updated discriminators, which are frozen."""
         self.discriminators.freeze(True)
         try:
             with self.autocast():
                 _, fake_logits, features = self.f(None, fake, self.taps)
-            half = GeneratorHalf(step, self.domains, z, fake, _full(fake_logits), features)
+            half = GeneratorHalf(part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features))
             terms = {name: loss.generator(half) for name, loss in self.losses.items()}
-            objective, record = combine("generator", terms)
-            self.generators.step(objective)
+            objective, record = combine("generator", terms, named="generator" in self.several)
+            self.generators.backward(objective / self.accumulate)
         finally:
             self.discriminators.freeze(False)
         return record
 
 
-def combine(team: str, terms: Mapping[str, PerDomain]) -> tuple[Tensor, Losses]:
-    """The objective (the sum over domains and terms) and its parts by name, detached."""
-    given = {name: per_domain for name, per_domain in terms.items() if per_domain}
+def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[Tensor, Losses]:
+    """The objective (the sum over domains and terms) and its parts, detached; ``named``: each term's too."""
     totals: Losses = {}
     parts: Losses = {}
-    for name, per_domain in given.items():
+    for name, per_domain in terms.items():
         for domain, value in per_domain.items():
             key = f"loss/{team}/{domain}"
             totals[key] = totals[key] + value if key in totals else value
             parts[f"{key}/{name}"] = value.detach()
     objective = torch.stack(list(totals.values())).sum()
     record = {key: value.detach() for key, value in totals.items()}
-    return objective, record | parts if len(given) > 1 else record
+    return objective, record | parts if named else record
 
 
-def _full(logits: Mapping[str, Tensor]) -> PerDomain:
-    """Logits in at least single precision: losses are not computed in half."""
-    return {d: x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for d, x in logits.items()}
+def _mean(records: Sequence[Losses]) -> Losses:
+    """Each loss's mean over micro-batches, which are of one size."""
+    return {name: torch.stack([record[name] for record in records]).mean() for name in records[0]}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from coupling.algorithm import Algorithm1, Team
 from coupling.config import Config, OptimizerConfig
 from coupling.domain import Domain
-from coupling.errors import ConfigError, CouplingError, PluginError, cause
+from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
 from coupling.loss import Loss
 from coupling.networks import (
     Architecture,
@@ -20,9 +22,10 @@ from coupling.networks import (
     layer_lists,
     team_graph,
 )
+from coupling.precision import LossScale, autocast
 from coupling.randomness import derive
 from coupling.registry import Registry
-from coupling.sharing import Rule, SharingGraph, Team
+from coupling.sharing import TEAMS, Rule, SharingGraph, TeamName
 
 
 @dataclass
@@ -33,11 +36,11 @@ class Networks:
     generator: CoupledGenerator
     discriminator: CoupledDiscriminator
     losses: dict[str, Loss]
-    unshared: dict[Team, int]
+    unshared: dict[TeamName, int]
     """Parameters that a team would have without sharing: what N separate GANs cost."""
 
     @property
-    def graphs(self) -> dict[Team, SharingGraph]:
+    def graphs(self) -> dict[TeamName, SharingGraph]:
         """The sharing graph of each team."""
         return {"generator": self.generator.graph, "discriminator": self.discriminator.graph}
 
@@ -48,14 +51,14 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
     Initial weights are a function of the configuration's seed.
     """
     losses = build_losses(config, registry)
-    outputs = max(loss.outputs(len(domains)) for loss in losses.values())
+    outputs = _outputs(losses, len(domains))
     condition = config.latent.condition == "domain"
     latent = config.latent.size + (len(domains) if condition else 0)
     joint = config.batch_statistics == "joint"
     order = list(domains.values())
     networks: dict[str, Any] = {}
-    unshared: dict[Team, int] = {}
-    sizes: tuple[tuple[Team, int], ...] = (("generator", latent), ("discriminator", outputs))
+    unshared: dict[TeamName, int] = {}
+    sizes: tuple[tuple[TeamName, int], ...] = (("generator", latent), ("discriminator", outputs))
     for team, size in sizes:
         chosen = getattr(config, team).architecture
         architecture: Architecture = registry.build("architecture", chosen.name, chosen.options, f"{team}.architecture")
@@ -75,8 +78,31 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
             graph = team_graph(team, lists, rules, same_input=False)
             networks[team] = CoupledDiscriminator(graph, lists, joint_statistics=joint)
     built = Networks(dict(domains), networks["generator"], networks["discriminator"], losses, unshared)
+    _check_taps(built)
     try_out(built, latent=config.latent.size, outputs=outputs)
     return built
+
+
+def _outputs(losses: Mapping[str, Loss], domains: int) -> int:
+    """Logits a sample, on which all losses that read any must agree."""
+    read = {name: number for name, loss in losses.items() if (number := loss.outputs(domains)) is not None}
+    if len(set(read.values())) > 1:
+        raise ConfigError(
+            f"losses: {', '.join(f'{name} reads {number} logits a sample' for name, number in read.items())}; "
+            "these losses do not go together, leave one out"
+        )
+    return next(iter(read.values()), 1)
+
+
+def _check_loss(loss: object, path: str, config: Config) -> None:
+    """Raise :class:`PluginError` where a loss is none, or names a team or domains that do not exist."""
+    if not isinstance(loss, Loss):
+        raise PluginError(f"{path}: gives a {type(loss).__name__}; a loss is a subclass of coupling.Loss")
+    if loss.team not in TEAMS:
+        raise PluginError(f"{path}: its parameters belong to team '{loss.team}'; {nearest(loss.team, TEAMS)}")
+    for user in loss.users(list(config.domains)):
+        if user not in config.domains:
+            raise PluginError(f"{path}: its parameters are used by domain '{user}'; {nearest(user, config.domains)}")
 
 
 def _rule(rule: Any) -> Rule:
@@ -92,6 +118,7 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
         with torch.random.fork_rng(devices=[]):  # a loss may own parameters: the same in every run and process
             torch.manual_seed(derive(config.seed, "weights", "loss", number))
             loss = registry.build("loss", entry.name, entry.options, f"losses[{number}]")
+        _check_loss(loss, f"losses[{number}] {entry.name}", config)
         name, again = entry.name, 2
         while name in losses:
             name, again = f"{entry.name}-{again}", again + 1
@@ -105,6 +132,18 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
     return losses
 
 
+def _check_taps(networks: Networks) -> None:
+    """Raise :class:`ConfigError` where a loss reads the output of a layer that a discriminator lacks."""
+    for name, loss in networks.losses.items():
+        for layer in loss.taps():
+            for domain, depth in networks.discriminator.graph.depths.items():
+                if not 1 <= layer <= depth:
+                    raise ConfigError(
+                        f"losses: {name} reads discriminator layer {layer}, but "
+                        f"domain '{domain}' has layers 1 to {depth}"
+                    )
+
+
 @torch.no_grad()
 def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
     """Carry two samples through both teams: what does not fit is said before anything is trained."""
@@ -113,8 +152,10 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
     networks.discriminator.eval()
     try:
         samples = networks.generator(torch.zeros(2, latent))
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"generator: the layers do not fit each other: {error}") from None
+    except CouplingError:
+        raise
+    except Exception as error:  # layers are a plugin's, and may fail in any way
+        raise ConfigError(f"generator: the layers do not fit each other: {cause(error)}") from error
     for name, domain in networks.domains.items():
         if tuple(samples[name].shape[1:]) != domain.shape:
             raise ConfigError(
@@ -123,8 +164,10 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
             )
     try:
         logits, _, _ = networks.discriminator({n: torch.zeros(2, *d.shape) for n, d in networks.domains.items()})
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"discriminator: the layers do not fit each other: {error}") from None
+    except CouplingError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"discriminator: the layers do not fit each other: {cause(error)}") from error
     for name, given in logits.items():
         if tuple(given.shape[1:]) != (outputs,):
             raise ConfigError(
@@ -133,6 +176,43 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
             )
     networks.generator.train(was[0])
     networks.discriminator.train(was[1])
+
+
+def make_algorithm(
+    config: Config,
+    networks: Networks,
+    uniform: Callable[[int, str, int], Tensor],
+    device: torch.device,
+    processes: int = 1,
+) -> Algorithm1:
+    """Algorithm 1 over networks that are on ``device``, with the optimizers that the configuration asks for.
+
+    ``uniform(step, purpose, numbers)``: this process's (B, numbers) of noise for losses.
+    """
+    settings = config.training
+    generators, discriminators = (
+        Team(
+            network,
+            networks.losses,
+            partial(make_optimizer, config.team_optimizer(network.graph.team)),
+            processes,
+            LossScale(device) if settings.precision == "fp16" else None,
+        )
+        for network in (networks.generator, networks.discriminator)
+    )
+    algorithm = Algorithm1(
+        list(networks.domains.values()),
+        generators,
+        discriminators,
+        networks.losses,
+        autocast=partial(autocast, settings.precision, device),
+        uniform=uniform,
+        accumulate=settings.accumulate,
+    )
+    if settings.compile:
+        algorithm.g = torch.compile(algorithm.g)  # type: ignore[assignment]
+        algorithm.f = torch.compile(algorithm.f)  # type: ignore[assignment]
+    return algorithm
 
 
 def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

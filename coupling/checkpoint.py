@@ -2,12 +2,14 @@
 
 No pickle: loading a checkpoint from a stranger can execute nothing. ``model.safetensors`` holds
 what users need (generators: live and averaged; discriminators; losses), and its metadata all that
-rebuilds the networks; ``state.safetensors`` what only going on needs (the optimizers). Random states are
-none of it: every step draws from its own seed.
+rebuilds the networks; ``state.safetensors`` what only going on needs: the optimizers, and in its metadata
+how far the metrics and the losses' means are. Random states are none of it: every step draws from its
+own seed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -30,6 +32,10 @@ _FILES = ("model.safetensors", "state.safetensors")
 _KEY = "coupling"  # one metadata key: several would be written in no fixed order
 
 
+class OtherFormatError(InputError):
+    """A checkpoint of another format: nothing is wrong with it, so it is neither skipped nor replaced."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A verified checkpoint on disk."""
@@ -49,13 +55,23 @@ class Checkpoint:
         """What rebuilds the networks: configuration, domains, sharing graphs."""
         return read_metadata(self.path / "model.safetensors")
 
+    def progress(self) -> dict[str, Any]:
+        """What only going on needs and is no tensor: how the metrics stand, the losses' sums."""
+        return read_metadata(self.path / "state.safetensors")
+
 
 def save(
-    folder: Path, step: int, model: Mapping[str, Tensor], state: Mapping[str, Tensor], metadata: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    model: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    progress: Mapping[str, Any],
 ) -> Path:
     """Write ``folder/step-NNNNNNN`` through a temporary directory; returns its path.
 
-    Raises :class:`RunError` where it cannot be written; earlier checkpoints are untouched.
+    ``metadata`` and ``progress``: plain data that go with ``model`` and ``state``. Raises :class:`RunError`
+    where it cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"step-{step:07d}"
     temporary = folder / f".step-{step:07d}.tmp"
@@ -63,10 +79,9 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         described: dict[str, Any] = {}
-        for name, tensors in zip(_FILES, (model, state), strict=True):
-            extra = {_KEY: json.dumps(metadata)} if name == _FILES[0] else None
+        for name, tensors, plain in zip(_FILES, (model, state), (metadata, progress), strict=True):
             path = temporary / name
-            safetensors.torch.save_file(_plain(tensors), path, extra)
+            safetensors.torch.save_file(_plain(tensors), path, {_KEY: json.dumps(plain)})
             path.chmod(0o644)
             _sync(path)
             described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
@@ -79,7 +94,7 @@ def save(
         # not count as the newest when older ones are pruned.
         for damaged in _newest_first(folder):
             if _step(damaged) >= step:
-                shutil.rmtree(damaged)
+                _remove(damaged)
         temporary.rename(final)
         _sync(folder)
     except (OSError, safetensors.SafetensorError) as error:
@@ -91,20 +106,35 @@ def save(
     return final
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints, and what interrupted writing left."""
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the newest ``keep`` checkpoints and that of step ``best``, and what interrupted writing left."""
     for stale in folder.glob(".step-*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
     for old in _newest_first(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if _step(old) != best:
+            with contextlib.suppress(OSError):  # it costs room, and nothing else
+                _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint: first its name, so that a death half-way leaves none that looks damaged."""
+    going = path.with_name(f".{path.name}.old.tmp")
+    shutil.rmtree(going, ignore_errors=True)
+    path.rename(going)
+    shutil.rmtree(going)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of a run, and what is wrong with the newer ones that are not."""
+    """The newest whole checkpoint of a run, and what is wrong with the newer ones that are not.
+
+    Raises :class:`OtherFormatError` where one of them is of another version.
+    """
     complaints: list[str] = []
     for path in _newest_first(folder):
         try:
             return verified(path), complaints
+        except OtherFormatError:
+            raise
         except InputError as error:
             complaints.append(str(error))
     return None, complaints
@@ -138,7 +168,10 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: manifest.json is damaged: {error}") from None
     version = manifest.get("version") if isinstance(manifest, dict) else None
     if isinstance(version, int) and version != VERSION:
-        raise InputError(f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}")
+        raise OtherFormatError(
+            f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: go on with the "
+            "version that wrote it (environment.json names it), or train anew"
+        )
     if not isinstance(manifest, dict) or manifest != _signed(manifest):
         raise InputError(f"{path}: manifest.json was altered: its SHA-256 is not the one that was written")
     return manifest

@@ -192,13 +192,23 @@ class TrainingConfig(Model):
     steps: int = Field(25_000, ge=1, description="iterations of Algorithm 1")
     batch_size: int = Field(128, ge=1, description="samples a domain and step, over all processes together")
     ema: float | None = Field(0.999, ge=0, lt=1, description="decay of the generators' average; null: none")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: mixed precision")
+    accumulate: int = Field(
+        1, ge=1, description="micro-batches that a batch is cut into: their gradients add up, memory is for one"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="bf16, fp16: mixed precision; fp16 with a loss scale a team"
+    )
     compile: bool = Field(False, description="compile both teams with torch.compile")
+    sync_batch_norm: bool = Field(
+        True, description="batch statistics over all processes' samples, not over each one's own"
+    )
     fresh_latent: bool = Field(False, description="draw a second z for the generators' half of a step")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     sample_every: int = Field(500, ge=1, description="steps between pictures")
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept")
+    keep_checkpoints: int = Field(
+        3, ge=1, description="newest checkpoints kept, beside that of the first metric's best value"
+    )
 
 
 class MetricConfig(Model):

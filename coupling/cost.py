@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from coupling.algorithm import Algorithm1, Team
-from coupling.assembly import assemble, make_optimizer
+from coupling.assembly import assemble, make_algorithm
 from coupling.config import Config, SharingConfig
 from coupling.domain import Domain
 from coupling.registry import Registry
@@ -25,25 +22,22 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     A multiply-add counts as two. Matrix products and convolutions are counted, as these are nearly
     everything; terms that a loss takes only every few steps are not.
     """
+    settings = config.training
+    plain = settings.model_copy(update={"precision": "fp32", "compile": False})  # the same operations
     networks = assemble(config, domains, registry)
-    generators, discriminators = (
-        Team(network, networks.losses, partial(make_optimizer, config.team_optimizer(network.graph.team)))
-        for network in (networks.generator, networks.discriminator)
+    samples = _SAMPLES * settings.accumulate
+    algorithm = make_algorithm(
+        config.model_copy(update={"training": plain}),
+        networks,
+        lambda step, purpose, numbers: torch.full((samples, numbers), 0.5),
+        torch.device("cpu"),
     )
-    algorithm = Algorithm1(
-        list(domains.values()),
-        generators,
-        discriminators,
-        networks.losses,
-        autocast=contextlib.nullcontext,
-        uniform=lambda step, purpose, numbers: torch.full((_SAMPLES, numbers), 0.5),
-    )
-    z = torch.randn(_SAMPLES, config.latent.size)
-    real = {name: torch.rand(_SAMPLES, *domain.shape) for name, domain in domains.items()}
-    fresh = torch.randn_like(z) if config.training.fresh_latent else None
+    z = torch.randn(samples, config.latent.size)
+    real = {name: torch.rand(samples, *domain.shape) for name, domain in domains.items()}
+    fresh = torch.randn_like(z) if settings.fresh_latent else None
     with FlopCounterMode(display=False) as counter:
         algorithm.step(_STEP, z, real, fresh)
-    return int(counter.get_total_flops()) // _SAMPLES
+    return int(counter.get_total_flops()) // samples
 
 
 def separate(config: Config) -> Config:

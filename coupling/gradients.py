@@ -39,12 +39,15 @@ class GradientBuffer:
         # Larger sets first: what most domains share lies together.
         ordered = sorted(by_set.items(), key=lambda item: -len(item[0]))
         self.parameters = [parameter for _, members in ordered for parameter in members]
+        if not self.parameters:
+            raise CouplingError("a team has no parameters to train")
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1:
             raise CouplingError(f"a team's parameters must have one dtype and device, not {sorted(map(str, kinds))}")
         ((dtype, device),) = kinds
         self.flat = torch.zeros(sum(p.numel() for p in self.parameters), dtype=dtype, device=device)
         self.slices: list[tuple[tuple[str, ...], Tensor]] = []
+        self._views: list[Tensor] = []
         offset = 0
         for domains, members in ordered:
             start = offset
@@ -54,6 +57,7 @@ class GradientBuffer:
                     parameter.shape, _dense_strides(parameter)
                 )
                 offset += parameter.numel()
+                self._views.append(parameter.grad)
             self.slices.append((domains, self.flat[start:offset]))
 
     @property
@@ -76,8 +80,7 @@ class GradientBuffer:
             dist.all_reduce(self.flat)
 
     def _check_views(self) -> None:
-        first = self.parameters[0]
-        if first.grad is None or first.grad.untyped_storage().data_ptr() != self.flat.untyped_storage().data_ptr():
+        if any(p.grad is not view for p, view in zip(self.parameters, self._views, strict=True)):
             raise CouplingError(
                 "a gradient is no longer a view of the team's buffer; clear gradients with GradientBuffer.clear(), "
                 "never with zero_grad(set_to_none=True)"

@@ -7,21 +7,51 @@ from collections.abc import Sequence
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import InitProcessGroupKwargs
 
-from coupling.config import Config
-from coupling.errors import ConfigError, RunError, nearest
+from coupling.config import Config, TrainingConfig
+from coupling.errors import ConfigError, InputError, RunError, nearest
+from coupling.processes import PATIENCE
+
+_WORKS = (
+    "launch with accelerate launch --multi_gpu --num_processes N, on CPUs with "
+    "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
+)
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
 
 
 def launched(config: Config) -> Accelerator:
-    """The accelerator of this process; refuses several processes that do not know each other."""
-    accelerator = Accelerator(log_with=_trackers(config.trackers), project_dir=".")
+    """The accelerator of this process; refuses a launch that would not do what it says.
+
+    Raises:
+        ConfigError: launcher and configuration contradict each other.
+        InputError: one process in place of several, or a way of sharding that cannot hold two teams.
+        RunError: processes that do not know each other.
+    """
+    settings = config.training
+    _refuse_sharding()
+    _refuse_unread(settings)
+    _refuse_one_for_many()
+    accelerator = Accelerator(
+        log_with=_trackers(config.trackers),
+        project_dir=".",
+        mixed_precision="no",  # ours: each team has a scale of its own
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
     processes = accelerator.num_processes
     _refuse_unconnected(processes)
-    batch = config.training.batch_size
-    if batch % processes:
+    if settings.batch_size % (processes * settings.accumulate):
+        cut = f"{processes} processes" if processes > 1 else ""
+        if settings.accumulate > 1:
+            cut += (" times " if cut else "") + f"{settings.accumulate} micro-batches (training.accumulate)"
         raise ConfigError(
-            f"training.batch_size: {batch} cannot be divided among {processes} processes; "
-            f"choose a multiple of {processes}"
+            f"training.batch_size: {settings.batch_size} cannot be divided among {cut}; "
+            f"choose a multiple of {processes * settings.accumulate}"
         )
     return accelerator
 
@@ -36,11 +66,53 @@ def _trackers(names: Sequence[str]) -> list[str] | None:
     return list(names) or None
 
 
+def _refuse_sharding() -> None:
+    """Accelerate shards one model with one optimizer; a step here is of two teams, one through the other."""
+    for variable, name in _SHARDING.items():
+        if os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise InputError(
+                f"launched with {name}: it shards one model with one optimizer, but a coupled GAN trains two teams, "
+                "one through the other, and averages shared gradients in one buffer a team; these networks "
+                f"fit on one device, so more devices share the batch: {_WORKS} (docs/scaling.md)"
+            )
+
+
+def _refuse_unread(settings: TrainingConfig) -> None:
+    """What a launcher was asked for, and the configuration alone decides."""
+    precision = {"no": "fp32"}.get(given := os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), given)
+    if precision not in ("fp32", settings.precision):
+        raise ConfigError(
+            f"training.precision: {settings.precision}, but launched with mixed precision {precision}; the "
+            f"configuration decides: --set training.precision={precision}, or launch with --mixed_precision no"
+        )
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("1", str(settings.accumulate)):
+        raise ConfigError(
+            f"training.accumulate: {settings.accumulate}, but launched with {steps} accumulation steps; the "
+            f"configuration decides: --set training.accumulate={steps}"
+        )
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no" and not settings.compile:
+        raise ConfigError(
+            "training.compile: false, but launched with a dynamo backend; the configuration decides: "
+            "--set training.compile=true, or launch without it"
+        )
+
+
+def _refuse_one_for_many() -> None:
+    """``accelerate launch --cpu --num_processes N`` starts one process, and only these variables tell."""
+    environment = os.environ
+    if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
+        raise InputError(
+            "launched for several processes, but Accelerate started only this one, as it does with --cpu: the others "
+            f"would be missing, and nobody would say so; {_WORKS}; for one process, --num_processes 1"
+        )
+
+
 def _refuse_unconnected(processes: int) -> None:
     """Launched as several processes that do not know each other, each would train alone."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world != processes:
         raise RunError(
             f"launched as {world} processes, but they are not connected (this one sees {processes}): each would train "
-            "alone; on CPUs launch with ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
+            f"alone; {_WORKS}"
         )

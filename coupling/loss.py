@@ -34,7 +34,8 @@ class DiscriminatorHalf:
     score: Callable[[Mapping[str, Tensor]], PerDomain]
     """Another pass through the discriminators: {domain: samples} to logits; twice differentiable."""
     uniform: Callable[[str, int], Tensor]
-    """``uniform(purpose, numbers)``: (B, numbers) in [0, 1), a function of seed, step and purpose."""
+    """``uniform(purpose, numbers)``: (B, numbers) in [0, 1), float32 on the samples' device, a function of
+    seed, step and purpose."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Loss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 
-    def outputs(self, domains: int) -> int:
-        """Logits a sample that this loss reads, for a number of domains."""
-        return 1
+    def outputs(self, domains: int) -> int | None:
+        """Logits a sample that this loss reads, for a number of domains; None: any number will do."""
+        return None
 
     def taps(self) -> Sequence[int]:
         """Discriminator layers whose outputs this loss reads (``half.features``)."""
@@ -92,6 +93,10 @@ class AdversarialLoss(Loss, ABC):
     @abstractmethod
     def fool(self, fake: Tensor) -> Tensor:
         """The generator's scalar, from logits (B, 1) of its samples."""
+
+    def outputs(self, domains: int) -> int:
+        """One logit a sample."""
+        return 1
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
         """``criticise``, each domain for itself."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coupling.config import Config
-from coupling.errors import ConfigError
+from coupling.errors import ConfigError, PluginError
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
 from coupling.registry import Registry
@@ -50,6 +50,8 @@ def open_metrics(config: Config, data: Mapping[str, DomainData], registry: Regis
     for number, entry in enumerate(config.metrics):
         path = f"metrics[{number}]"
         metric: Metric = registry.build("metric", entry.name, entry.options, path)
+        if not isinstance(metric, Metric):
+            raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, no coupling.Metric")
         try:
             metric.check(data)
         except ConfigError as error:

@@ -20,6 +20,9 @@ from coupling.randomness import generator as random_source
 from coupling.streams import draw
 from coupling.terminal import remark
 
+_LISTED = 8
+"""Tensors in a message, at most."""
+
 
 class CoupledModel:
     """Generators of all domains (averaged weights where kept), in evaluation mode."""
@@ -107,14 +110,18 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], room: s
     """Put a room's tensors into ``module``; raises :class:`InputError` naming what differs."""
     own = {k.removeprefix(f"{room}."): v for k, v in tensors.items() if k.startswith(f"{room}.")}
     expected = module.state_dict()
+    misfits = []
     for name in dict.fromkeys([*expected, *own]):
         here, there = expected.get(name), own.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            shapes = [None if t is None else tuple(t.shape) for t in (there, here)]
-            raise InputError(
-                f"{path}: does not fit its configuration: '{room}.{name}' has shape {shapes[0]} in the file, "
-                f"{shapes[1]} in the network"
+        if here is None or there is None:
+            misfits.append(f"'{room}.{name}' is in the {'file' if here is None else 'network'} alone")
+        elif here.shape != there.shape:
+            misfits.append(
+                f"'{room}.{name}' has shape {tuple(there.shape)} in the file, {tuple(here.shape)} in the network"
             )
+    if misfits:
+        more = [f"and {len(misfits) - _LISTED} more"] if len(misfits) > _LISTED else []
+        raise InputError("\n  ".join([f"{path}: does not fit its configuration:", *misfits[:_LISTED], *more]))
     module.load_state_dict(own)
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from coupling.domain import Domain
-from coupling.errors import ConfigError
+from coupling.errors import ConfigError, PluginError
 from coupling.normalisation import DomainBatchNorm, Section, by_domain
 from coupling.randomness import derive
-from coupling.sharing import Group, Rule, Schedule, SharingGraph, Team
+from coupling.sharing import Group, Rule, Schedule, SharingGraph, TeamName
 
 
 class Architecture(Protocol):
@@ -33,7 +33,7 @@ class Architecture(Protocol):
 
 
 def layer_lists(
-    team: Team, architecture: Architecture, domains: Sequence[Domain], size: int, seed: int
+    team: TeamName, architecture: Architecture, domains: Sequence[Domain], size: int, seed: int
 ) -> dict[str, list[nn.Module]]:
     """Every domain's own layers, before sharing; ``size`` is the latent size or the outputs.
 
@@ -44,8 +44,8 @@ def layer_lists(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "weights", team, position))
             layers = getattr(architecture, team)(domain, size)
-        if not layers:
-            raise ConfigError(f"{team}: the architecture gives no layers for domain '{domain.name}'")
+        if not layers or not all(isinstance(layer, nn.Module) for layer in layers):
+            raise PluginError(f"gives no list of nn.Module, one a layer, for domain '{domain.name}': {layers!r:.80}")
         lists[domain.name] = list(layers)
     return lists
 
@@ -139,6 +139,12 @@ class CoupledNetwork(nn.Module):
     ) -> Sequence[Tensor]:
         """One layer on several inputs: side by side in one call, where that gives the same result."""
         if len(inputs) > 1 and (self._apart[key] or len({i.shape[1:] for i in inputs}) > 1):
+            if any(norm.joint for norm in self._norms[key]):
+                raise ConfigError(
+                    f"batch_statistics: joint: {self.graph.team} {key} gets inputs that cannot be normalised together: "
+                    f"of shapes {', '.join(str(tuple(i.shape[1:])) for i in inputs)}, or it mixes samples; tie fewer "
+                    "layers, or leave batch_statistics: per-domain"
+                )
             return [self._call(key, [x], [slot], chunks)[0] for x, slot in zip(inputs, slots, strict=True)]
         if self._apart[key] and len(chunks) > 1:
             parts = zip(inputs[0].split([size for size, _ in chunks]), chunks, strict=True)
@@ -210,6 +216,14 @@ class CoupledDiscriminator(CoupledNetwork):
         return {d: h[0] for d, h in halves.items()}, {d: h[1] for d, h in halves.items()}, tapped
 
 
+def place(network: nn.Module, device: torch.device) -> None:
+    """Move a network; its convolutions' weights become channels-last, which their kernels read fastest."""
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.dim() == 4:  # weights of other dimensions have no such format
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+
 def structural_difference(first: nn.Module, second: nn.Module) -> str:
     """What keeps two layers from being one module: the first difference, or an empty string."""
     kinds = [type(m).__name__ for m in first.modules()], [type(m).__name__ for m in second.modules()]
@@ -230,7 +244,7 @@ def structural_difference(first: nn.Module, second: nn.Module) -> str:
 
 
 def team_graph(
-    team: Team,
+    team: TeamName,
     lists: Mapping[str, Sequence[nn.Module]],
     rules: Iterable[Rule],
     *,

@@ -3,18 +3,28 @@
 A shared layer is called once on the samples of several domains side by side. Its weights are
 shared, but what it normalises by is each domain's own (unless ``batch_statistics: joint``): the
 mean and variance within each section of the batch, and in evaluation each domain's running ones.
+
+With several processes, each of which holds a part of every domain's batch, the statistics are those
+of the whole batch where the layers are ``synchronised``: P processes then compute what one does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from coupling.config import TrainingConfig
 from coupling.errors import ConfigError
+
+_FEW = 16
+"""Samples of which statistics are noisy."""
 
 
 @dataclass(frozen=True)
@@ -55,44 +65,72 @@ class DomainBatchNorm(nn.Module):
             value = getattr(like, name)
             self.register_buffer(name, None if value is None else value.repeat(slots, 1))
         self.sections: tuple[Section, ...] = ()
+        self.synchronised = False
+        """Take batch statistics over all processes' samples."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, ...) section by section."""
+        """Normalise (B, C, ...) pool by pool: a section each, or jointly."""
         sections = self.sections or (Section(x.shape[0], 0),)
-        if not self.training and self.running_mean is not None:
-            return self._by_section(x, sections, batch=False)
-        if self.joint and len(sections) > 1:
-            return self._jointly(x, sections)
-        return self._by_section(x, sections, batch=True)
-
-    def _normalise(self, x: Tensor, slot: int, *, batch: bool, track: bool) -> Tensor:
-        slot = 0 if self.joint else slot
-        known = self.running_mean is not None and self.running_var is not None and (track or not batch)
-        mean = self.running_mean[slot] if known and self.running_mean is not None else None
-        variance = self.running_var[slot] if known and self.running_var is not None else None
-        return F.batch_norm(x, mean, variance, self.weight, self.bias, batch, self.momentum, self.eps)
-
-    def _by_section(self, x: Tensor, sections: tuple[Section, ...], *, batch: bool) -> Tensor:
-        if len(sections) == 1:
-            return self._normalise(x, sections[0].slot, batch=batch, track=sections[0].track)
-        parts = x.split([section.size for section in sections])
-        return torch.cat(
-            [
-                self._normalise(part, section.slot, batch=batch, track=section.track)
-                for part, section in zip(parts, sections, strict=True)
-            ]
-        )
-
-    def _jointly(self, x: Tensor, sections: tuple[Section, ...]) -> Tensor:
+        batch = self.training or self.running_mean is None
+        pools = self._pools(sections, batch)
         parts = list(x.split([section.size for section in sections]))
-        for track in (True, False):
-            chosen = [i for i, section in enumerate(sections) if section.track is track]
-            if chosen:
-                together = self._normalise(torch.cat([parts[i] for i in chosen]), 0, batch=True, track=track)
-                sizes = [sections[i].size for i in chosen]
-                for i, part in zip(chosen, together.split(sizes), strict=True):
-                    parts[i] = part
-        return torch.cat(parts)
+        inputs = [parts[pool[0]] if len(pool) == 1 else torch.cat([parts[i] for i in pool]) for pool in pools]
+        firsts = [sections[pool[0]] for pool in pools]
+        if batch and self.synchronised:
+            outputs = self._over_processes(inputs, firsts)
+        else:
+            outputs = [self._alone(*pair, batch=batch) for pair in zip(inputs, firsts, strict=True)]
+        for pool, output in zip(pools, outputs, strict=True):
+            for i, part in zip(pool, output.split([sections[i].size for i in pool]), strict=True):
+                parts[i] = part
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _pools(self, sections: tuple[Section, ...], batch: bool) -> list[list[int]]:
+        """Which sections are normalised as one."""
+        if not (self.joint and batch):
+            return [[i] for i in range(len(sections))]
+        pools = [[i for i, section in enumerate(sections) if section.track is track] for track in (True, False)]
+        return [pool for pool in pools if pool]
+
+    def _statistics(self, section: Section) -> tuple[Tensor | None, Tensor | None]:
+        """The running mean and variance that a section uses."""
+        if self.running_mean is None or self.running_var is None:
+            return None, None
+        slot = 0 if self.joint else section.slot
+        return self.running_mean[slot], self.running_var[slot]
+
+    def _alone(self, x: Tensor, section: Section, *, batch: bool) -> Tensor:
+        known = self._statistics(section) if section.track or not batch else (None, None)
+        return F.batch_norm(x, *known, self.weight, self.bias, batch, self.momentum, self.eps)
+
+    def _over_processes(self, inputs: list[Tensor], sections: list[Section]) -> list[Tensor]:
+        """Batch normalisation over the samples of all processes, which have equally many.
+
+        Two sums over processes for all inputs together: of the samples, then of the squared
+        distances from their mean (a difference of large sums would cancel).
+        """
+        axes = [0, *range(2, inputs[0].dim())]
+        row = [1, -1, *[1] * (inputs[0].dim() - 2)]
+        kind = inputs[0].dtype
+        if kind in (torch.float16, torch.bfloat16):  # statistics are taken in single precision
+            inputs = [x.float() for x in inputs]
+        counts = [x.numel() // x.shape[1] * dist.get_world_size() for x in inputs]
+        if min(counts) < 2:
+            raise ValueError("batch normalisation needs more than one value a channel, over all processes together")
+        number = inputs[0].new_tensor(counts)[:, None]
+        means = total(torch.stack([x.sum(axes) for x in inputs])) / number
+        centred = [x - mean.view(row) for x, mean in zip(inputs, means, strict=True)]
+        variances = total(torch.stack([x.square().sum(axes) for x in centred])) / number
+        for section, mean, variance, count in zip(sections, means, variances, counts, strict=True):
+            running_mean, running_var = self._statistics(section)
+            if section.track and running_mean is not None and running_var is not None:
+                running_mean.lerp_(mean.detach().to(running_mean), self.momentum)
+                running_var.lerp_(variance.detach().to(running_var) * (count / (count - 1)), self.momentum)
+        scales = (variances + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
+        outputs = [x * scale.view(row) for x, scale in zip(centred, scales, strict=True)]
+        if self.bias is not None:
+            outputs = [x + self.bias.view(row) for x in outputs]
+        return [x.to(kind) for x in outputs]
 
     def extra_repr(self) -> str:
         """Shown by ``print(network)``."""
@@ -113,3 +151,56 @@ def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
             parent, _, name = path.rpartition(".")
             setattr(layer.get_submodule(parent), name, made[module])
     return made.get(layer, layer)
+
+
+def set_statistics(networks: Sequence[nn.Module], settings: TrainingConfig, processes: int) -> str | None:
+    """Take batch statistics over all processes, or over each one's own samples; returns a warning, if there is one.
+
+    Raises:
+        ConfigError: statistics would be of a single sample.
+    """
+    found = [module for network in networks for module in network.modules() if isinstance(module, DomainBatchNorm)]
+    synchronised = settings.sync_batch_norm and processes > 1
+    parts = settings.accumulate * (1 if synchronised else processes)
+    samples = settings.batch_size // parts
+    for norm in found:
+        norm.synchronised = synchronised
+    owner = "process" if not synchronised and processes > 1 else "micro-batch" if parts > 1 else "step"
+    if found and samples < 2:
+        raise ConfigError(
+            f"training.batch_size: {settings.batch_size} leaves one sample a {owner}, and batch normalisation "
+            f"needs more; choose {2 * parts} or more" + (", or sync_batch_norm: true" if owner == "process" else "")
+        )
+    if not found or parts == 1 or samples >= _FEW:
+        return None
+    return (
+        f"batch normalisation is over the {samples} samples a domain of one {owner}: statistics of so few are noisy; "
+        + (
+            "training.sync_batch_norm: true takes them over all processes, as one process would"
+            if owner == "process"
+            else f"raise training.batch_size, or lower training.accumulate ({settings.accumulate})"
+        )
+    )
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum of all processes' tensors. As often differentiable as a sum: gradient penalties need it twice.
+
+    Every process must call it, and go back through it, equally often and in the same order.
+    """
+    summed: Tensor = _Total.apply(x)  # type: ignore[no-untyped-call]
+    return summed
+
+
+class _Total(torch.autograd.Function):
+    """The objective is all processes' together, so a tensor's gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        summed = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return total(gradients[0])

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
 from coupling.plugins import Plugins
 from coupling.randomness import derive
+from coupling.terminal import remark
 
 Transform = Callable[[Tensor, tuple[float, float]], Tensor]
 
@@ -112,13 +115,17 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
         _check_dataset(dataset, origins[name])
         transforms = [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
         made[name] = dataset, common, transforms
+        if len(dataset) == 0:
+            raise DataError(f"{path}: '{entry.dataset.name}' has no samples")
     parts = _disjoint(made)
     domains = {}
     for name, (dataset, _, transforms) in made.items():
         (k, n), count = parts[name], len(dataset)
         if count * k // n == count * (k - 1) // n:
-            samples = "no samples" if count == 0 else f"{count} samples, too few for {n} disjoint parts"
-            raise DataError(f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has {samples}")
+            raise DataError(
+                f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has {count} samples, too few for {n} "
+                "disjoint parts"
+            )
         shape = _transformed_shape(name, dataset, transforms)
         domain = Domain(name, shape, (float(dataset.range[0]), float(dataset.range[1])))
         domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed, origins[name])
@@ -169,6 +176,29 @@ def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[s
                 f"domains.{silent[0]}.dataset: shares the source '{source}' with "
                 f"{', '.join(repr(n) for n in names if n != silent[0])}; where one of them says half or part, all must"
             )
+        lengths = {name: len(made[name][0]) for name in names}
+        if len(set(lengths.values())) > 1:
+            raise DataError(
+                f"domains {', '.join(f'{n} ({count} samples)' for n, count in lengths.items())} name one source, "
+                f"'{source}', but are of different length, so no disjoint parts can be cut; a data set of other "
+                "samples has another source"
+            )
         for position, name in enumerate(names):
             parts[name] = said[name] or (position + 1, len(names))
+        for one, other in combinations(names, 2):
+            if _overlap(parts[one], parts[other]):
+                remark(
+                    f"domains '{one}' and '{other}' have samples in common: parts {_spoken(parts[one])} and "
+                    f"{_spoken(parts[other])} of {source}"
+                )
     return parts
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether parts (k, n), the shares from (k - 1) / n to k / n, have anything in common."""
+    starts, ends = ((Fraction(k - side, n) for k, n in (one, other)) for side in (1, 0))
+    return max(starts) < min(ends)
+
+
+def _spoken(part: tuple[int, int]) -> str:
+    return f"{part[0]} of {part[1]}"

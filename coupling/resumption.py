@@ -47,6 +47,21 @@ def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirec
     return RunDirectory(output, config)
 
 
+def refuse_other_data(run: RunDirectory, data: Mapping[str, str]) -> None:
+    """Raise :class:`InputError` where a domain's data are not those that the run began with.
+
+    ``data``: the fingerprint of each domain. Other samples would make it another run, silently.
+    """
+    before: Mapping[str, str] = run.read_json("environment.json").get("data", {})
+    changes = [f"domains.{name}: {before[name]} -> {now}" for name, now in data.items() if before.get(name, now) != now]
+    if changes:
+        raise InputError(
+            f"--resume: {run.path} was trained on other data:\n  "
+            + "\n  ".join(changes)
+            + "\nbring back the data, or start a new run without --resume"
+        )
+
+
 def differences(before: Config, after: Config) -> list[str]:
     """Keys whose values differ, one a line: ``key: before -> after``."""
     old, new = dict(_flat(before.plain())), dict(_flat(after.plain()))

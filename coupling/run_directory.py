@@ -3,6 +3,7 @@
 config.yaml environment.json metrics.jsonl summary.json report.html
 samples/step-0000500.png
 checkpoints/step-0001000/{model.safetensors,state.safetensors,manifest.json}
+.lock (while a process trains in it)
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 from coupling.config import Config
 from coupling.errors import InputError, RunError
+from coupling.lock import FILE as LOCK
+from coupling.lock import RunLock
 
 MARKER = "config.yaml"
 
@@ -28,20 +31,25 @@ class RunDirectory:
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
+        self._lock: RunLock | None = None
 
     @classmethod
     def create(cls, config: Config, output: Path | None) -> RunDirectory:
-        """A new directory: ``output``, or the next free ``runs/<name>-<NNN>``.
+        """A new directory, locked: ``output``, or the next free ``runs/<name>-<NNN>``.
 
-        Raises :class:`InputError` where ``output`` holds anything, or cannot be written.
+        Raises :class:`InputError` where ``output`` holds anything, is in use, or cannot be written.
         """
         try:
-            run = cls(cls._claim(config, output), config)
+            run = cls(cls._make(config, output), config)
             try:
+                run._lock = RunLock(run.path)
+                run._refuse_rival()
                 for folder in (run.samples, run.checkpoints):
                     folder.mkdir()
                 write_text(run.path / MARKER, config.yaml())
             except OSError:  # a full disk: leave nothing that the next attempt would take for a run
+                (run.path / LOCK).unlink(missing_ok=True)
+                run.release()
                 for folder in (run.samples, run.checkpoints, run.path):
                     with contextlib.suppress(OSError):
                         folder.rmdir()
@@ -55,15 +63,45 @@ class RunDirectory:
     def refuse_taken(output: Path | None) -> None:
         """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
         try:
-            taken = output is not None and output.exists() and (not output.is_dir() or any(output.iterdir()))
+            taken = output is not None and output.exists() and (not output.is_dir() or _holds_anything(output))
         except OSError as error:  # a name that is too long, a folder that may not be read
             raise InputError(f"{output}: cannot be written: {error.strerror}; give another --output") from None
         if output is not None and taken:
             hint = "add --resume to go on with it, or " if (output / MARKER).exists() else ""
             raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
 
+    def _refuse_rival(self) -> None:
+        """Another process may have made its whole run here since we looked."""
+        try:
+            self.refuse_taken(self.path)
+        except InputError:
+            self.release()
+            raise
+
+    def lock(self) -> None:
+        """Take an existing directory for this process, and sweep up what a killed one left half-written.
+
+        Raises :class:`InputError` where a living process has it, or it cannot be written.
+        """
+        try:
+            self._lock = RunLock(self.path)
+            for torn in self.path.glob(".*.tmp"):
+                torn.unlink()
+        except OSError as error:
+            self.release()
+            raise InputError(
+                f"{self.path}: cannot be written: {error.strerror}; mend its permissions, or copy it to another "
+                "place and go on there with --output"
+            ) from None
+
+    def release(self) -> None:
+        """Let other processes have the directory."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     @staticmethod
-    def _claim(config: Config, output: Path | None) -> Path:
+    def _make(config: Config, output: Path | None) -> Path:
         if output is not None:
             RunDirectory.refuse_taken(output)
             output.mkdir(parents=True, exist_ok=True)
@@ -105,6 +143,13 @@ class RunDirectory:
         with self.writing(self.path / "metrics.jsonl") as path, path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def settle(self) -> None:
+        """Wait until metrics.jsonl is on the disk: a checkpoint must not outlive the lines before it."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            with self.writing(path), path.open("rb") as file:
+                os.fsync(file.fileno())
+
     def rewind(self, step: int) -> float:
         """Drop from metrics.jsonl what a run that goes on at ``step`` writes again, and a torn last line.
 
@@ -114,9 +159,10 @@ class RunDirectory:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return 0.0
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) < step or (_step_of(line) == step and '"loss/' in line)]
-        write_text(path, "".join(line + "\n" for line in kept))
+        with self.writing(path):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _step_of(line) < step or (_step_of(line) == step and '"loss/' in line)]
+            write_text(path, "".join(line + "\n" for line in kept))
         return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
@@ -165,6 +211,10 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _holds_anything(folder: Path) -> bool:
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def latest_numbers(runs: Path, name: str) -> list[int]:

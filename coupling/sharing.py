@@ -8,15 +8,15 @@ computed in one call where that is possible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from coupling.errors import ConfigError, nearest
 
-Team = Literal["generator", "discriminator"]
-TEAMS: tuple[Team, Team] = ("generator", "discriminator")
+TeamName = Literal["generator", "discriminator"]
+TEAMS: tuple[TeamName, TeamName] = ("generator", "discriminator")
 Node = tuple[str, int]
 """(domain, layer), the layer numbered from 1 at the input."""
 
@@ -29,6 +29,10 @@ class Rule:
     last: int | None = None
     layers: tuple[int, ...] | None = None
     domains: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.first, self.last, self.layers)) != 1:
+            raise ConfigError(f"rule {self}: give exactly one of first, last, layers")
 
     def __str__(self) -> str:
         given = {"first": self.first, "last": self.last, "layers": self.layers, "domains": self.domains}
@@ -101,7 +105,7 @@ class SharingGraph:
     """
 
     def __init__(
-        self, team: Team, depths: Mapping[str, int], rules: Iterable[Rule] = (), *, same_input: bool = False
+        self, team: TeamName, depths: Mapping[str, int], rules: Iterable[Rule] = (), *, same_input: bool = False
     ) -> None:
         """``same_input``: all domains start from one value (generators on one z), not each from its own."""
         self.team = team
@@ -144,11 +148,11 @@ class SharingGraph:
                         f"{where}: the {self.team} of domain '{domain}' has layers 1 to {depth}, not {layer}"
                     )
 
-    def _check_distinct(self, parent: Mapping[Node, Node], root: object, where: str) -> None:
+    def _check_distinct(self, parent: Mapping[Node, Node], root: Callable[[Node], Node], where: str) -> None:
         """No group may hold two layers of one domain."""
         seen: dict[tuple[Node, str], int] = {}
         for node in parent:
-            key = (root(node), node[0])  # type: ignore[operator]
+            key = (root(node), node[0])
             if key in seen:
                 raise ConfigError(
                     f"{where}: with the rules before it, this ties layers {seen[key]} and {node[1]} of "

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from xml.etree import ElementTree as Xml
 
-from coupling.sharing import TEAMS, Group, SharingGraph, Team
+from coupling.sharing import TEAMS, Group, SharingGraph, TeamName
 
 _BOX = 26
 _GAP = 18
@@ -31,7 +31,7 @@ Run = tuple[str, ...]
 """Domains in neighbouring columns."""
 
 
-def sharing_picture(graphs: Mapping[Team, SharingGraph]) -> str:
+def sharing_picture(graphs: Mapping[TeamName, SharingGraph]) -> str:
     """Both teams, or one, as an SVG element: the content of a file, or a part of an HTML page.
 
     All graphs have the same domains.

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from coupling import checkpoint
-from coupling.algorithm import Algorithm1, Losses, Team
-from coupling.assembly import assemble, make_optimizer
+from coupling.algorithm import Losses
+from coupling.assembly import assemble, make_algorithm
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.environment import describe_environment
-from coupling.errors import ConfigError, CouplingError, InputError, RunError
+from coupling.errors import CouplingError, InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
+from coupling.lock import refuse_in_use
+from coupling.loss_means import LossMeans
+from coupling.memory import shortage_explained
 from coupling.metric import Evaluation, Metric, open_metrics
 from coupling.model import CoupledModel
-from coupling.normalisation import DomainBatchNorm
+from coupling.networks import place
+from coupling.normalisation import set_statistics
 from coupling.parts import open_domains
 from coupling.pictures import grid, save_png
 from coupling.plugins import Plugins, installed
+from coupling.processes import Processes, connected, fingerprint
 from coupling.randomness import derive, generator
-from coupling.resumption import resumable
+from coupling.resumption import refuse_other_data, resumable
 from coupling.run_directory import RunDirectory
+from coupling.standings import Standings
 from coupling.streams import LatentStream, Stream
 from coupling.terminal import remark
 from coupling.training_bar import TrainingBar
@@ -58,12 +62,16 @@ def train(
     plugins = plugins or installed()
     path = None if output is None else Path(output)
     if resume:  # what cannot go on is said before anything heavy is done
-        resumable(config, path, plugins)
+        before = resumable(config, path, plugins)
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # of several, one may already hold it for all
+            refuse_in_use(before.path)
     else:
         RunDirectory.refuse_taken(path)
-    trainer = Trainer(config, plugins)
-    trainer.open(path, resume=resume)
-    return trainer.run()
+    with connected():
+        with shortage_explained(config, lambda: "before the first step"):
+            trainer = Trainer(config, plugins)
+            trainer.open(path, resume=resume)
+        return trainer.run()
 
 
 class Trainer:
@@ -75,79 +83,51 @@ class Trainer:
         settings = config.training
         self.accelerator = launched(config)
         self.device = self.accelerator.device
-        self.processes = self.accelerator.num_processes
-        rank = self.accelerator.process_index
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.processes = Processes(rank, processes)
         self.data = open_domains(config, plugins)
         self.metrics = open_metrics(config, self.data, plugins.registry)
         domains = {name: data.domain for name, data in self.data.items()}
         self.networks = assemble(config, domains, plugins.registry)
-        share = settings.batch_size // self.processes
-        if share == 1 and any(isinstance(m, DomainBatchNorm) for m in self.networks.generator.modules()):
-            raise ConfigError(
-                f"training.batch_size: {settings.batch_size} leaves one sample a process, and batch normalisation "
-                f"needs more; choose {2 * self.processes} or more"
-            )
+        teams = self.networks.generator, self.networks.discriminator
+        warning = set_statistics(teams, settings, processes)
+        if warning and self.accelerator.is_main_process:
+            remark(warning)
         with self.accelerator.main_process_first():
             for data in self.data.values():
                 data.prepare()
         self.streams = {
-            name: Stream(data, config.seed, settings.batch_size, rank, self.processes)
-            for name, data in self.data.items()
+            name: Stream(data, config.seed, settings.batch_size, rank, processes) for name, data in self.data.items()
         }
         for stream in self.streams.values():
             stream.batch(0)  # what is wrong with the samples is said before anything is written
-        self.latents = LatentStream(config.latent, config.seed, settings.batch_size, rank, self.processes)
-        self._to_device()
+        self.latents = LatentStream(config.latent, config.seed, settings.batch_size, rank, processes)
+        everything = *teams, *self.networks.losses.values()
+        for network in everything:
+            place(network, self.device)
+        if processes > 1:
+            self.processes.agree(
+                configuration=config.yaml(),
+                data={name: data.fingerprint for name, data in self.data.items()},
+                initial_weights=fingerprint(*everything),
+            )
         self.average = None if settings.ema is None else MovingAverage(self.networks.generator, settings.ema)
-        self.algorithm = self._algorithm()
-        teams = self.algorithm.generators, self.algorithm.discriminators
-        self.state = TrainingState(self.networks, self.average, teams)
-        # A signal to one process ends all. They agree on the CPU, so that no device is waited for.
-        self._control = dist.new_group(backend="gloo") if self.processes > 1 else None
+        self.algorithm = make_algorithm(config, self.networks, self._uniform, self.device, processes)
+        trained = self.algorithm.generators, self.algorithm.discriminators
+        self.means = LossMeans(self._across, _BROKEN)
+        self.standings = Standings()
+        self.state = TrainingState(self.networks, self.average, trained, self.means, self.standings)
         self.step = 0
         """Steps done."""
         self.rank = rank
-        self.best: dict[str, dict[str, float]] = {}
-        self.last: dict[str, float] = {}
         self.seconds = 0.0
         """Training time of earlier sessions of this run."""
         self.run_directory: RunDirectory
 
-    def _to_device(self) -> None:
-        for network in (self.networks.generator, self.networks.discriminator, *self.networks.losses.values()):
-            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _algorithm(self) -> Algorithm1:
-        networks, settings = self.networks, self.config.training
-        generators, discriminators = (
-            Team(network, networks.losses, self._optimizer(network.graph.team), self.processes)
-            for network in (networks.generator, networks.discriminator)
-        )
-        algorithm = Algorithm1(
-            [data.domain for data in self.data.values()],
-            generators,
-            discriminators,
-            networks.losses,
-            autocast=self._autocast,
-            uniform=self._uniform,
-        )
-        if settings.compile:
-            algorithm.g = torch.compile(algorithm.g)  # type: ignore[assignment]
-            algorithm.f = torch.compile(algorithm.f)  # type: ignore[assignment]
-        return algorithm
-
-    def _optimizer(self, team: str) -> Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]:
-        return partial(make_optimizer, self.config.team_optimizer(team))
-
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        if self.config.training.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
     def _uniform(self, step: int, purpose: str, numbers: int) -> Tensor:
         batch = self.config.training.batch_size
         drawn = torch.rand(batch, numbers, generator=generator(self.config.seed, "loss", purpose, step))
-        return drawn[self.latents.slice]
+        return self._place(drawn[self.latents.slice])
 
     # -- the run's directory ---------------------------------------------------------------
 
@@ -158,21 +138,31 @@ class Trainer:
         if self.accelerator.is_main_process:
             environment = describe_environment(self.config, self.accelerator, self.data, self.plugins)
             if resume:
-                directory = resumable(self.config, output, self.plugins)
-                directory.write_config()  # steps and intervals may be new
+                self.run_directory = resumable(self.config, output, self.plugins)
+                self.run_directory.lock()
             else:
-                directory = RunDirectory.create(self.config, output)
-            path = str(directory.path)
-        if self.processes > 1:
+                self.run_directory = RunDirectory.create(self.config, output)
+            path = str(self.run_directory.path)
+        if self.processes.count > 1:
             from accelerate.utils import broadcast_object_list
 
             [path] = broadcast_object_list([path])
         assert path is not None
-        self.run_directory = RunDirectory(Path(path), self.config)
-        if resume:
-            self._restore()
-        if self.accelerator.is_main_process:
-            self.run_directory.write_json("environment.json", environment)
+        if not self.accelerator.is_main_process:
+            self.run_directory = RunDirectory(Path(path), self.config)
+        try:
+            if resume:
+                self.processes.agree(run_directory=self.run_directory.path.is_dir())
+                refuse_other_data(self.run_directory, {name: data.fingerprint for name, data in self.data.items()})
+                self._restore()
+                self.processes.agree(step=self.step, restored_weights=fingerprint(self.networks.generator))
+                if self.accelerator.is_main_process:
+                    self.run_directory.write_config()  # steps and intervals may be new
+            if self.accelerator.is_main_process:
+                self.run_directory.write_json("environment.json", environment)
+        except BaseException:
+            self.run_directory.release()
+            raise
         if self.config.trackers:
             project = self.accelerator.project_configuration
             project.project_dir = project.logging_dir = str(self.run_directory.path)
@@ -182,6 +172,11 @@ class Trainer:
         found, complaints = checkpoint.newest(self.run_directory.checkpoints)
         for complaint in complaints if self.accelerator.is_main_process else ():
             remark(f"skipped: {complaint}")
+        if found is None and complaints:
+            raise InputError(
+                f"{self.run_directory.checkpoints}: none of its {len(complaints)} checkpoints is whole (see above); "
+                "bring one back, or move them away to start again from step 0"
+            )
         if found is None:
             if self.accelerator.is_main_process:
                 self.run_directory.rewind(0)
@@ -194,11 +189,10 @@ class Trainer:
                 f"{self.run_directory.path} has done; give more, or start a new run"
             )
         summary = self.run_directory.read_json("summary.json")
-        # What was measured after the checkpoint is measured again.
-        self.best = {name: b for name, b in summary.get("best", {}).items() if b["step"] <= self.step}
-        self.last = summary.get("last", {})
         if self.accelerator.is_main_process:
             self.seconds = self.run_directory.rewind(self.step)
+            if summary.get("step") == self.step:  # more than the last line says
+                self.seconds = max(self.seconds, summary["seconds"])
             remark(f"going on from step {self.step:,} of {self.config.training.steps:,}")
 
     # -- the loop ----------------------------------------------------------------------------
@@ -207,69 +201,62 @@ class Trainer:
         """Train to the last step; on a signal or an error, leave a run that can go on."""
         settings, directory = self.config.training, self.run_directory
         started = time.monotonic() - self.seconds
-        pending: list[tuple[int, Losses]] = []
         status = "failed"
-        self._summarise("running")
         try:
-            with caught_signals() as caught, self._bar() as bar:
+            self._summarise("running")
+            with (
+                shortage_explained(self.config, self._now, self.networks, self.processes.count),
+                caught_signals() as caught,
+                self._bar() as bar,
+            ):
                 with bar.aside():
                     if self.step == 0:
                         self._draw()
                     else:  # the run may have died between its checkpoint and what follows that
-                        self._look(self.step == settings.steps)
+                        self._look(self.step == settings.steps, saved=True)
                 while self.step < settings.steps:
-                    pending.append((self.step + 1, self._one_step()))
+                    losses = self._one_step()
                     self.step += 1
+                    self.means.add(self.step, losses)
                     self.seconds = time.monotonic() - started
                     bar.advance()
                     last = self.step == settings.steps
-                    stop = 0 if last else self._signal(caught)  # a later one ends the next step, which is saved
+                    # A signal to one process ends all; a later one ends the next step, which is saved.
+                    stop = 0 if last else self.processes.largest(caught[0] if caught else 0)
                     saved = self._due(settings.checkpoint_every, last or stop > 0)
-                    # Reading the losses waits for the device, so it is done rarely; a checkpoint ends
-                    # a line, so that a resumed run takes its means over the same steps.
-                    if saved or self._due(settings.log_every, last):
-                        values = self._read(pending)
+                    if self._due(settings.log_every, last):
+                        values = self.means.take()
                         bar.show(values)
                         self._log(values)
                         self._after_step(values)
+                    elif saved or self._leads():  # a loss that is not finite is named before anything is saved
+                        self.means.read()
                     with bar.aside():
                         if saved:  # first: what follows may fail
                             self._save()
-                        self._look(last)
+                        self._look(last, saved)
                     if stop:
                         status = "interrupted"
                         raise Interrupted(stop, self.step, directory.path)
             status = "finished"
             if self.accelerator.is_main_process:
                 self.plugins.notify("after_training", run=directory, model=self.model())
-        except torch.OutOfMemoryError as error:
-            raise RunError(
-                f"out of memory at step {self.step + 1} on {self.device}: lower training.batch_size "
-                f"({settings.batch_size}) or the architecture's width, then go on with --resume: {error}"
-            ) from None
         except InputError as error:  # data that went away, say: the run itself was rightly asked for
             raise RunError(f"step {self.step + 1:,}: {error}; mend it, then go on with --resume") from None
         finally:
-            self._summarise(status)
+            with contextlib.suppress(RunError) if status == "failed" else contextlib.nullcontext():
+                self._summarise(status)  # the first failure is the one to be told
+            directory.release()
             if self.config.trackers:
                 self.accelerator.end_training()
         return directory
-
-    def _signal(self, caught: Sequence[int]) -> int:
-        """The signal that ends the run, 0 for none: the same on all processes, which must stop together."""
-        number = caught[0] if caught else 0
-        if self.processes > 1:
-            numbers = torch.tensor(number)
-            dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self._control)
-            number = int(numbers)
-        return number
 
     def _one_step(self) -> Losses:
         """Algorithm 1 once; what it draws is a function of (seed, step, process) alone."""
         step = self.step
         torch.manual_seed(derive(self.config.seed, "step", step, self.rank))
-        z = self.latents.batch(step).to(self.device)
-        fresh = self.latents.batch(step, "fresh z").to(self.device) if self.config.training.fresh_latent else None
+        z = self._place(self.latents.batch(step))
+        fresh = self._place(self.latents.batch(step, "fresh z")) if self.config.training.fresh_latent else None
         real = {name: self._place(stream.batch(step)) for name, stream in self.streams.items()}
         losses = self.algorithm.step(step, z, real, fresh)
         if self.average is not None:
@@ -285,22 +272,18 @@ class Trainer:
     def _due(self, every: int | None, last: bool) -> bool:
         return last or (every is not None and self.step % every == 0)
 
-    def _read(self, pending: list[tuple[int, Losses]]) -> dict[str, float]:
-        """Mean of each loss since the last line, in one transfer; a number that is not finite ends the run."""
-        numbers = torch.stack([value.float() for _, losses in pending for value in losses.values()])
-        if self.processes > 1:
+    def _leads(self) -> bool:
+        """Whether the first metric is due: its best step is saved."""
+        return bool(self.config.metrics) and self._due(self.config.metrics[0].every, last=False)
+
+    def _across(self, numbers: Tensor) -> Tensor:
+        """The mean over processes."""
+        if self.processes.count > 1:
             numbers = self.accelerator.reduce(numbers, "mean")
-        row = iter(numbers.tolist())
-        collected: dict[str, list[float]] = {}
-        for step, losses in pending:
-            values = {name: next(row) for name in losses}
-            for name, value in sorted(values.items(), key=lambda item: -item[0].count("/")):
-                if not math.isfinite(value):
-                    raise RunError(f"{name} is {value} at step {step}: {_BROKEN}")
-            for name, value in values.items():
-                collected.setdefault(name, []).append(value)
-        pending.clear()
-        return {name: sum(values) / len(values) for name, values in collected.items()}
+        return numbers
+
+    def _now(self) -> str:
+        return f"at step {self.step + 1:,} on {self.device}"
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self.accelerator.is_main_process:
@@ -318,30 +301,37 @@ class Trainer:
         domains = {name: data.domain for name, data in self.data.items()}
         return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step)
 
-    def _look(self, last: bool) -> None:
-        """Measure and draw what is due."""
-        if any(self._due(m.every, last) for m in self.config.metrics):
-            self._measure(last)
+    def _look(self, last: bool, saved: bool) -> None:
+        """Measure and draw what is due, then part with old checkpoints."""
+        measured = any(self._due(m.every, last) for m in self.config.metrics)
+        if measured and self._measure(last) and not saved:
+            self.state.check_finite(self.step, _BROKEN)
+            self._write_checkpoint()
+            saved = True
         if self._due(self.config.training.sample_every, last):
             self._draw()
+        if saved and self.accelerator.is_main_process:
+            keep = self.config.training.keep_checkpoints
+            checkpoint.prune(self.run_directory.checkpoints, keep, self.standings.best_step)
+        if saved or measured:
+            self._summarise("running")
 
-    def _measure(self, last: bool) -> None:
-        """Measure the metrics that are due, on the main process."""
+    def _measure(self, last: bool) -> bool:
+        """Measure the metrics that are due, on the main process; whether the first is better than ever."""
+        better = False
         if not self.accelerator.is_main_process:
-            return
+            return better
         evaluation = Evaluation(self.model(), self.data, self.config.seed)
-        for entry, metric in zip(self.config.metrics, self.metrics, strict=True):
+        for number, (entry, metric) in enumerate(zip(self.config.metrics, self.metrics, strict=True)):
             if self._due(entry.every, last):
                 values = self._value(metric, evaluation, entry.name)
                 self._log(values)
                 name, value = next(iter(values.items()))
-                if math.isfinite(value):
-                    self.last[name] = value
-                    if name not in self.best or metric.improves(value, self.best[name]["value"]):
-                        self.best[name] = {"value": value, "step": self.step}
+                improved = self.standings.note(name, value, self.step, metric.improves)
+                if number == 0:
+                    self.standings.leading, better = name, improved
                 remark(f"step {self.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
-
-        self._summarise("running")
+        return better
 
     def _value(self, metric: Metric, evaluation: Evaluation, name: str) -> dict[str, float]:
         try:
@@ -365,11 +355,13 @@ class Trainer:
     def _save(self) -> None:
         self.state.check_finite(self.step, _BROKEN)
         if self.accelerator.is_main_process:
-            folder = self.run_directory.checkpoints
-            self.state.save(folder, self.config, self.step)
-            checkpoint.prune(folder, self.config.training.keep_checkpoints)
+            self._write_checkpoint()
             self._summarise("running")
         self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(self) -> None:
+        self.run_directory.settle()
+        self.state.save(self.run_directory.checkpoints, self.config, self.step)
 
     def _summarise(self, status: str) -> None:
         if self.accelerator.is_main_process:
@@ -380,10 +372,17 @@ class Trainer:
                     "step": self.step,
                     "steps": self.config.training.steps,
                     "seconds": round(self.seconds, 1),
-                    "last": self.last,
-                    "best": self.best,
+                    "last": self.standings.last,
+                    "best": self.standings.best,
+                    "best_checkpoint": self._best_checkpoint(),
                 },
             )
+
+    def _best_checkpoint(self) -> str | None:
+        """The checkpoint of the first metric's best step, as a path in the run's directory."""
+        step, folder = self.standings.best_step, self.run_directory.checkpoints
+        path = folder / f"step-{step or 0:07d}"
+        return None if step is None or not path.is_dir() else str(path.relative_to(self.run_directory.path))
 
     def _bar(self) -> TrainingBar:
         settings = self.config.training

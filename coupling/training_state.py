@@ -14,18 +14,25 @@ from coupling.assembly import Networks
 from coupling.checkpoint import Checkpoint
 from coupling.config import Config
 from coupling.ema import MovingAverage
-from coupling.errors import RunError
+from coupling.errors import InputError, RunError
+from coupling.loss_means import LossMeans
 from coupling.model import load_tensors, metadata, model_tensors
 from coupling.networks import CoupledGenerator
+from coupling.standings import Standings
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Networks, losses, moving average and optimizers. No random state: each step draws from its own seed."""
+    """Networks, losses, moving average, optimizers, and what goes on being counted.
+
+    No random state: each step draws from its own seed.
+    """
 
     networks: Networks
     average: MovingAverage | None
     teams: Sequence[Team]
+    means: LossMeans
+    standings: Standings
 
     @property
     def averaged(self) -> CoupledGenerator | None:
@@ -41,12 +48,20 @@ class TrainingState:
             for team in self.teams
             for name, tensor in checkpoint.optimizer_tensors(team.optimizer).items()
         }
+        optimizers |= {
+            f"loss_scale.{team.name}.{name}": tensor
+            for team in self.teams
+            if team.scale is not None
+            for name, tensor in team.scale.tensors().items()
+        }
         tensors = model_tensors(self.networks, self.averaged)
-        checkpoint.save(folder, step, tensors, optimizers, metadata(config, self.networks, step))
+        progress = {"losses": self.means.plain(), "metrics": self.standings.plain()}
+        checkpoint.save(folder, step, tensors, optimizers, metadata(config, self.networks, step), progress)
 
     def restore(self, found: Checkpoint) -> None:
         """Put back a checkpoint; raises :class:`InputError` naming what does not fit."""
-        tensors, state = found.model(), found.state()
+        self._refuse_other_sharing(found)
+        tensors, state, progress = found.model(), found.state(), found.progress()
         load_tensors(self.networks.generator, tensors, "generator", found.path)
         load_tensors(self.networks.discriminator, tensors, "discriminator", found.path)
         for name, loss in self.networks.losses.items():
@@ -56,6 +71,29 @@ class TrainingState:
         for team in self.teams:
             own = {k.removeprefix(f"{team.name}."): v for k, v in state.items() if k.startswith(f"{team.name}.")}
             checkpoint.restore_optimizer(team.optimizer, own)
+            if team.scale is not None:
+                prefix = f"loss_scale.{team.name}."
+                team.scale.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self.means.restore(progress.get("losses", {}))
+        self.standings.restore(progress.get("metrics", {}))
+
+    def _refuse_other_sharing(self, found: Checkpoint) -> None:
+        """The same configuration may share otherwise: its architecture's plugin may have changed since."""
+        saved = found.metadata().get("sharing", {})
+        lines = []
+        for team, graph in self.networks.graphs.items():
+            there = saved.get(team, {}).get("groups", [])
+            here = [group.key for group in graph.groups]
+            for place, keys, others in (("checkpoint", there, here), ("configuration", here, there)):
+                only = [key for key in keys if key not in others]
+                if only:
+                    lines.append(f"{team}: in the {place} alone: {', '.join(only)}")
+        if lines:
+            raise InputError(
+                f"{found.path}: does not fit its configuration: its layers are shared otherwise:\n  "
+                + "\n  ".join(lines)
+                + "\ngo on with the versions that environment.json names, or start a new run"
+            )
 
     def check_finite(self, step: int, advice: str) -> None:
         """A finite loss may have an infinite gradient: broken weights must not become the newest checkpoint."""

@@ -64,7 +64,10 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
             ["sharing.generator[0].domains: no domain is called 'c'"],
         ),
         (["domains.a.dataset.count=0"], ["domains.a.dataset: 'tiny' has no samples"]),
-        (["domains.a.dataset.count=1"], ["domains.a.dataset: 'tiny' has 1 samples, too few for 2 disjoint parts"]),
+        (
+            ["domains.a.dataset.count=1", "domains.b.dataset.count=1"],
+            ["domains.a.dataset: 'tiny' has 1 samples, too few for 2 disjoint parts"],
+        ),
         (["domains.a.dataset.half=1"], ["domains.b.dataset: shares the source 'tiny:pool'", "where one of them says"]),
         (
             ["domains.a.dataset.scale=255"],
@@ -180,7 +183,8 @@ def test_an_architecture_that_fails(train, plugin):
     told = refused(train("generator.architecture=odd", "sharing={}", "--plugin", path), "IndexError: list index")
     assert told.startswith(f"error: generator.architecture: architecture 'odd' of plugin '{path}' failed: ")
     told = refused(
-        train("discriminator.architecture=odd", "sharing={}", "--plugin", path), "gives no layers for domain"
+        train("discriminator.architecture=odd", "sharing={}", "--plugin", path),
+        "gives no list of nn.Module, one a layer, for domain",
     )
     assert told.startswith("error: discriminator.architecture: ")
 

@@ -16,6 +16,7 @@ from coupling.config import OptimizerConfig
 from coupling.errors import InputError, RunError
 
 FILES = ("model.safetensors", "state.safetensors", "manifest.json")
+PROGRESS = {"losses": {"loss/generator/b": [0.1, 3], "loss/generator/a": [1 / 3, 3]}, "metrics": {"leading": None}}
 METADATA = {"config": {"name": "x"}, "step": 1, "domains": {"b": 1, "a": 2}}
 
 
@@ -24,7 +25,8 @@ def tensors(step):
 
 
 def save(folder, step):
-    return checkpoint.save(folder, step, tensors(step), {"generator.0.step": torch.tensor(float(step))}, METADATA)
+    state = {"generator.0.step": torch.tensor(float(step))}
+    return checkpoint.save(folder, step, tensors(step), state, METADATA, PROGRESS)
 
 
 def flip(path, position):
@@ -47,13 +49,15 @@ def test_what_was_saved_is_what_is_read(tmp_path):
     for name, tensor in tensors(12).items():
         assert torch.equal(found.model()[name], tensor)
     assert found.state()["generator.0.step"] == 12.0
+    assert found.progress() == PROGRESS  # to the last bit
+    assert list(found.progress()["losses"]) == ["loss/generator/b", "loss/generator/a"]
 
 
 def test_bytes_are_a_function_of_the_content_and_metadata_is_one_key(tmp_path):
     contents = []
     for order in (1, -1):
         (tmp_path / str(order)).mkdir()
-        path = checkpoint.save(tmp_path / str(order), 1, dict(list(tensors(1).items())[::order]), {}, METADATA)
+        path = checkpoint.save(tmp_path / str(order), 1, dict(list(tensors(1).items())[::order]), {}, METADATA, {})
         contents.append([(path / name).read_bytes() for name in FILES])
     assert contents[0] == contents[1]
     with safetensors.safe_open(path / "model.safetensors", framework="pt") as file:
@@ -63,7 +67,7 @@ def test_bytes_are_a_function_of_the_content_and_metadata_is_one_key(tmp_path):
 
 def test_names_for_one_memory_are_saved_all(tmp_path):
     weight = torch.ones(3)
-    path = checkpoint.save(tmp_path, 1, {"one": weight, "other": weight, "part": weight[1:]}, {}, {})
+    path = checkpoint.save(tmp_path, 1, {"one": weight, "other": weight, "part": weight[1:]}, {}, {}, {})
     read = checkpoint.verified(path).model()
     assert {name: tensor.shape for name, tensor in read.items()} == {"one": (3,), "other": (3,), "part": (2,)}
 
@@ -76,6 +80,30 @@ def test_the_newest_are_kept_by_number_and_the_rest_is_pruned(tmp_path):
     assert checkpoint.newest(tmp_path)[0].step == 10_000_000
     checkpoint.prune(tmp_path, 2)
     assert {p.name for p in tmp_path.iterdir()} == {"step-9999999", "step-10000000", "step-notes"}
+
+
+def test_the_best_is_not_pruned(tmp_path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step)
+    checkpoint.prune(tmp_path, 1, best=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-0000002", "step-0000004"]
+    checkpoint.prune(tmp_path, 1, best=4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-0000004"]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_is_left(tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+
+    def stuck(path):
+        raise OSError(16, "Device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_remove", stuck)
+        checkpoint.prune(tmp_path, 1)
+    assert len(list(tmp_path.iterdir())) == 3
+    checkpoint.prune(tmp_path, 1)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 DAMAGES = {
@@ -130,6 +158,8 @@ def test_another_version_is_said(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(InputError, match="written in checkpoint format 7; this version of coupling reads 1"):
         checkpoint.verified(path)
+    with pytest.raises(checkpoint.OtherFormatError):
+        checkpoint.newest(tmp_path)  # it is no damage, to be skipped
 
 
 def test_a_damaged_newer_checkpoint_never_outlives_a_whole_one(tmp_path):
@@ -211,7 +241,7 @@ def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, settings, me
     optimizer = make_optimizer(settings, list(network.parameters()))
     for x in xs[:2]:
         step(network, optimizer, x)
-    path = checkpoint.save(tmp_path, 2, network.state_dict(), checkpoint.optimizer_tensors(optimizer), {})
+    path = checkpoint.save(tmp_path, 2, network.state_dict(), checkpoint.optimizer_tensors(optimizer), {}, {})
     other = copy.deepcopy(network)
     other.load_state_dict(checkpoint.verified(path).model())
     again = make_optimizer(settings, list(other.parameters()))

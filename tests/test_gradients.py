@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from coupling.algorithm import Algorithm1, Team
+from coupling.algorithm import Algorithm1, MicroBatch, Team
 from coupling.builtin.losses import R1, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError
@@ -210,7 +210,7 @@ def test_frozen_discriminators_gather_no_gradient_in_the_generators_half():
     algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     before = [norm.running_mean.clone() for norm in discriminator._norms["layer1[a]"]]
     z = torch.randn(BATCH, WIDTH)
-    algorithm.generator_half(0, z, algorithm.generate(z))
+    algorithm.generator_half(MicroBatch(0, z, z, {}), algorithm.generate(z))
     assert teams[1].gradients.flat.abs().max() == 0
     for norm, mean in zip(discriminator._norms["layer1[a]"], before, strict=True):
         assert torch.equal(norm.running_mean, mean)  # generated samples do not move them

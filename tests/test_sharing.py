@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import assume, given, settings
@@ -232,7 +234,6 @@ def test_rules_that_cross_call_a_layer_again_and_stay_right():
         ),
         (Rule(layers=(0,)), "has layers 1 to 4, not 0"),
         (Rule(first=-1), "has layers 1 to 4, not -1"),
-        (Rule(), "has layers 1 to 4, not 0"),
         (Rule(first=1, domains=("a", "faces")), "no domain is called 'faces'; known: a, b"),
     ],
 )
@@ -260,3 +261,14 @@ def test_the_graph_as_plain_data_names_every_group():
 def test_letters_go_on_after_z():
     graph = SharingGraph("generator", {"a": 30, "b": 30}, [Rule(first=30)])
     assert [row[1] for row in graph.table()][1:] == [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "AA", "AB", "AC", "AD"]
+
+
+@pytest.mark.parametrize("given", [{}, {"first": 1, "last": 1}, {"last": 2, "layers": (1,)}])
+def test_a_rule_says_exactly_one_thing(given):
+    with pytest.raises(ConfigError, match="exactly one of first, last, layers"):
+        Rule(**given)
+
+
+def test_the_graph_needs_no_torch():
+    code = "import sys, coupling.sharing; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

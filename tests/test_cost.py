@@ -1,0 +1,31 @@
+"""The cost of a step, counted by hand for linear layers."""
+
+from __future__ import annotations
+
+from coupling.assembly import assemble
+from coupling.cost import separate, step_cost
+from coupling.domain import Domain
+from tests import tiny
+
+
+def test_a_step_of_one_gan():
+    config = tiny.config("domains={a: {dataset: tiny}}", "sharing={}")
+    domain = {"a": Domain("a", tiny.SHAPE, (-1.0, 1.0))}
+    networks = assemble(config, domain, tiny.plugins().registry)
+    g = [p.numel() for p in networks.generator.parameters() if p.dim() == 2]
+    f = [p.numel() for p in networks.discriminator.parameters() if p.dim() == 2]
+    # Generators: one forward; backward to weights and inputs, but not to z.
+    generators = sum(g) + 2 * sum(g) - g[0]
+    # Discriminators: real and generated, forward and backward but not to the samples; then generated
+    # samples once more, backward to them alone.
+    discriminators = 2 * (sum(f) + 2 * sum(f) - f[0]) + 2 * sum(f)
+    assert step_cost(config, domain, tiny.plugins().registry) == 2 * (generators + discriminators)
+
+
+def test_sharing_saves_the_common_layers():
+    config = tiny.config()
+    domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}
+    registry = tiny.plugins().registry
+    assert step_cost(config, domains, registry) < step_cost(separate(config), domains, registry)
+    alone = step_cost(tiny.config("domains={a: {dataset: tiny}}", "sharing={}"), {"a": domains["a"]}, registry)
+    assert step_cost(separate(config), domains, registry) == 2 * alone
