@@ -38,4 +38,5 @@ def caught_signals() -> Iterator[list[int]]:
         yield caught
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is note:  # else somebody has decided otherwise since
+                signal.signal(number, handler)

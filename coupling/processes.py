@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -65,6 +66,9 @@ def connected() -> Iterator[None]:
         lost = isinstance(error, dist.DistError) or any(sign in message for sign in _LOST)
         if not (lost and dist.is_initialized()):
             raise
+        with contextlib.suppress(ValueError):  # not the main thread: no signal comes here
+            # The launcher now ends every process; this one is ending, and has something to say first.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise RunError(
             f"process {dist.get_rank()} of {dist.get_world_size()} lost the others: one has died, or has not answered "
             f"for {PATIENCE}; look above, or in its own log, for what it said; then go on with --resume ({message})"

@@ -207,6 +207,7 @@ class Trainer:
             with (
                 shortage_explained(self.config, self._now, self.networks, self.processes.count),
                 caught_signals() as caught,
+                connected(),
                 self._bar() as bar,
             ):
                 with bar.aside():

@@ -38,6 +38,10 @@ class Reference:
                     self.layers[team][node] = copy.deepcopy(lists[team][first_domain][first_number - 1])
 
     def forward(self, team: str, domain: str, x: Tensor) -> Tensor:
+        if team == "generator" and not self.graphs[team].same_input:  # the domain, one-hot, is appended to z
+            number = self.graphs[team].domains.index(domain)
+            code = torch.eye(len(self.graphs[team].domains), dtype=x.dtype)[number]
+            x = torch.cat([x, code.expand(len(x), -1)], dim=1)
         for number in range(1, self.graphs[team].depths[domain] + 1):
             x = self.layers[team][domain, number](x)
         return x

@@ -16,6 +16,7 @@ from coupling.builtin.losses import R1, Hinge, LeastSquares, Minimax, NonSaturat
 from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError
 from coupling.gradients import GradientBuffer
+from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.sharing import Rule, SharingGraph
 from tests.reference import Reference
@@ -31,8 +32,8 @@ LOSSES = {
 }
 
 
-def layer(batch_norm: bool, last: bool, outputs: int = WIDTH) -> nn.Module:
-    parts: list[nn.Module] = [nn.Linear(WIDTH, outputs)]
+def layer(batch_norm: bool, last: bool, outputs: int = WIDTH, inputs: int = WIDTH) -> nn.Module:
+    parts: list[nn.Module] = [nn.Linear(inputs, outputs)]
     if batch_norm and not last:
         parts.append(nn.BatchNorm1d(outputs))
     if not last:
@@ -62,18 +63,23 @@ def rules(draw, depths):
 def coupled(draw):
     """Graphs and layers of both teams."""
     names = [f"d{i}" for i in range(draw(st.integers(1, 5)))]
-    batch_norm = draw(st.booleans())
+    batch_norm, condition = draw(st.booleans()), draw(st.booleans())
     torch.manual_seed(draw(st.integers(0, 10_000)))
     graphs, lists = {}, {}
     for team in ("generator", "discriminator"):
         depths = {name: draw(st.integers(1, 6)) for name in names}
         outputs = 1 if team == "discriminator" else WIDTH
+        inputs = WIDTH + len(names) if team == "generator" and condition else WIDTH
         lists[team] = {
-            d: [layer(batch_norm, i == n, outputs if i == n else WIDTH).double() for i in range(1, n + 1)]
+            d: [
+                layer(batch_norm, i == n, outputs if i == n else WIDTH, inputs if i == 1 else WIDTH).double()
+                for i in range(1, n + 1)
+            ]
             for d, n in depths.items()
         }
         try:
-            graphs[team] = SharingGraph(team, depths, draw(rules(depths)), same_input=team == "generator")
+            same_input = team == "generator" and not condition
+            graphs[team] = SharingGraph(team, depths, draw(rules(depths)), same_input=same_input)
         except ConfigError:
             assume(False)
     return names, graphs, lists
@@ -108,7 +114,8 @@ def compare(network, optimizer, expected):
 def test_step_equals_separate_networks_with_explicit_mean(made, name):
     names, graphs, lists = made
     try:
-        generator = CoupledGenerator(graphs["generator"], copy.deepcopy(lists["generator"]))
+        condition = not graphs["generator"].same_input
+        generator = CoupledGenerator(graphs["generator"], copy.deepcopy(lists["generator"]), condition=condition)
         discriminator = CoupledDiscriminator(graphs["discriminator"], copy.deepcopy(lists["discriminator"]))
     except ConfigError:  # a rule ties a last layer (other width, no normalisation) to a middle one
         assume(False)
@@ -234,3 +241,80 @@ def test_shared_prefix_is_computed_once_whatever_n():
     network(torch.zeros(BATCH, WIDTH))
     assert Counter.calls == 1
     assert rows == [BATCH]
+
+
+class Scaled(Loss):
+    """Owns a factor on the logits, which some of the domains use."""
+
+    def __init__(self, team, users):
+        super().__init__()
+        self.team = team
+        self.of = users
+        self.factor = nn.Parameter(torch.tensor([0.5, 2.0], dtype=torch.float64))
+
+    def users(self, domains):
+        return self.of
+
+    def term(self, logits):
+        return {d: (self.factor * logits[d]).square().mean() for d in self.of}
+
+    def discriminator(self, half):
+        return self.term(half.real_logits)
+
+    def generator(self, half):
+        return self.term(half.fake_logits)
+
+
+@pytest.mark.parametrize("team", ["discriminator", "generator"])
+@pytest.mark.parametrize("users", [("a",), ("a", "c"), ("a", "b", "c")])
+def test_a_losss_own_parameters_get_the_mean_over_their_users_from_their_teams_half(team, users):
+    torch.manual_seed(0)
+    graphs = {
+        t: SharingGraph(t, dict.fromkeys("abc", 2), [Rule(last=1)], same_input=t == "generator")
+        for t in ("generator", "discriminator")
+    }
+    lists = {
+        t: {d: [layer(False, False).double(), layer(False, True, 1 if t == "discriminator" else WIDTH).double()]
+            for d in "abc"}
+        for t in graphs
+    }  # fmt: skip
+    generator = CoupledGenerator(graphs["generator"], lists["generator"])
+    discriminator = CoupledDiscriminator(graphs["discriminator"], lists["discriminator"])
+    losses = {"non-saturating": NonSaturating(), "scaled": Scaled(team, users)}
+    teams = [Team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
+    algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
+    z = torch.randn(BATCH, WIDTH, dtype=torch.float64)
+    real = {n: torch.randn(BATCH, WIDTH, dtype=torch.float64) for n in "abc"}
+    factor = losses["scaled"].factor
+    before = factor.detach().clone()
+    logits = {d: x.detach() for d, x in discriminator(real)[0].items()}
+    algorithm.step(0, z, real)
+    if team == "generator":  # through the updated discriminators, on samples of the generators before their step
+        for p, gradient in teams[0].optimizer.seen.items():
+            p.data += 0.1 * gradient
+        logits = {d: x.detach() for d, x in discriminator(None, generator(z))[1].items()}
+    expected = []
+    for domain in users:
+        own = before.clone().requires_grad_()
+        (own * logits[domain]).square().mean().backward()
+        expected.append(own.grad)
+    seen = teams[["generator", "discriminator"].index(team)].optimizer.seen[factor]
+    assert relative_error(seen, torch.stack(expected).mean(0)) < 1e-10
+
+
+def test_what_an_architecture_froze_stays_as_it_was():
+    graph = {t: SharingGraph(t, {"a": 2}, same_input=t == "generator") for t in ("generator", "discriminator")}
+    lists = {t: {"a": [layer(False, False), layer(False, True, 1 if t == "discriminator" else WIDTH)]} for t in graph}
+    frozen = lists["discriminator"]["a"][0][0].weight.requires_grad_(False)
+    networks = (
+        CoupledGenerator(graph["generator"], lists["generator"]),
+        CoupledDiscriminator(graph["discriminator"], lists["discriminator"]),
+    )
+    losses = {"non-saturating": NonSaturating()}
+    teams = [Team(n, losses, lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1)) for n in networks]
+    algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
+    before = frozen.clone()
+    for step in range(2):
+        algorithm.step(step, torch.randn(BATCH, WIDTH), {"a": torch.randn(BATCH, WIDTH)})
+    assert torch.equal(frozen, before)
+    assert not frozen.requires_grad
