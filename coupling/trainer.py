@@ -17,13 +17,13 @@ from coupling.assembly import assemble, make_algorithm
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.environment import describe_environment
-from coupling.errors import CouplingError, InputError, RunError
+from coupling.errors import InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
 from coupling.lock import refuse_in_use
 from coupling.loss_means import LossMeans
+from coupling.measurement import Measurement
 from coupling.memory import shortage_explained
-from coupling.metric import Evaluation, Metric, open_metrics
 from coupling.model import CoupledModel
 from coupling.networks import place
 from coupling.normalisation import set_statistics
@@ -34,7 +34,6 @@ from coupling.processes import Processes, connected, fingerprint
 from coupling.randomness import derive, generator
 from coupling.resumption import refuse_other_data, resumable
 from coupling.run_directory import RunDirectory
-from coupling.standings import Standings
 from coupling.streams import LatentStream, Stream
 from coupling.terminal import remark
 from coupling.training_bar import TrainingBar
@@ -86,7 +85,7 @@ class Trainer:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, processes)
         self.data = open_domains(config, plugins)
-        self.metrics = open_metrics(config, self.data, plugins.registry)
+        self.measurement = Measurement(config, self.data, plugins.registry)
         domains = {name: data.domain for name, data in self.data.items()}
         self.networks = assemble(config, domains, plugins.registry)
         teams = self.networks.generator, self.networks.discriminator
@@ -115,7 +114,7 @@ class Trainer:
         self.algorithm = make_algorithm(config, self.networks, self._uniform, self.device, processes)
         trained = self.algorithm.generators, self.algorithm.discriminators
         self.means = LossMeans(self._across, _BROKEN)
-        self.standings = Standings()
+        self.standings = self.measurement.standings
         self.state = TrainingState(self.networks, self.average, trained, self.means, self.standings)
         self.step = 0
         """Steps done."""
@@ -230,8 +229,8 @@ class Trainer:
                         bar.show(values)
                         self._log(values)
                         self._after_step(values)
-                    elif saved or self._leads():  # a loss that is not finite is named before anything is saved
-                        self.means.read()
+                    elif saved or self.measurement.leads(self.step):
+                        self.means.read()  # a loss that is not finite is named before anything is saved
                     with bar.aside():
                         if saved:  # first: what follows may fail
                             self._save()
@@ -273,10 +272,6 @@ class Trainer:
     def _due(self, every: int | None, last: bool) -> bool:
         return last or (every is not None and self.step % every == 0)
 
-    def _leads(self) -> bool:
-        """Whether the first metric is due: its best step is saved."""
-        return bool(self.config.metrics) and self._due(self.config.metrics[0].every, last=False)
-
     def _across(self, numbers: Tensor) -> Tensor:
         """The mean over processes."""
         if self.processes.count > 1:
@@ -304,11 +299,13 @@ class Trainer:
 
     def _look(self, last: bool, saved: bool) -> None:
         """Measure and draw what is due, then part with old checkpoints."""
-        measured = any(self._due(m.every, last) for m in self.config.metrics)
-        if measured and self._measure(last) and not saved:
-            self.state.check_finite(self.step, _BROKEN)
-            self._write_checkpoint()
-            saved = True
+        measured = self.measurement.due(self.step, last)
+        if measured and self.accelerator.is_main_process:
+            best = self.measurement.take(self.model(), self.step, last, self._log)
+            if best and not saved:
+                self.state.check_finite(self.step, _BROKEN)
+                self._write_checkpoint()
+                saved = True
         if self._due(self.config.training.sample_every, last):
             self._draw()
         if saved and self.accelerator.is_main_process:
@@ -316,34 +313,6 @@ class Trainer:
             checkpoint.prune(self.run_directory.checkpoints, keep, self.standings.best_step)
         if saved or measured:
             self._summarise("running")
-
-    def _measure(self, last: bool) -> bool:
-        """Measure the metrics that are due, on the main process; whether the first is better than ever."""
-        better = False
-        if not self.accelerator.is_main_process:
-            return better
-        evaluation = Evaluation(self.model(), self.data, self.config.seed)
-        for number, (entry, metric) in enumerate(zip(self.config.metrics, self.metrics, strict=True)):
-            if self._due(entry.every, last):
-                values = self._value(metric, evaluation, entry.name)
-                self._log(values)
-                name, value = next(iter(values.items()))
-                improved = self.standings.note(name, value, self.step, metric.improves)
-                if number == 0:
-                    self.standings.leading, better = name, improved
-                remark(f"step {self.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
-        return better
-
-    def _value(self, metric: Metric, evaluation: Evaluation, name: str) -> dict[str, float]:
-        try:
-            return metric.measure(evaluation)
-        except CouplingError:
-            raise
-        except Exception as error:  # a plugin's metric may fail in any way
-            raise RunError(
-                f"metric '{name}' failed at step {self.step:,}: {type(error).__name__}: {error}; leave it out "
-                "of metrics or mend it, then go on with --resume"
-            ) from error
 
     def _draw(self) -> None:
         """One picture of corresponding samples, of the same z every time."""
