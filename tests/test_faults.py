@@ -214,6 +214,8 @@ def read_only(path):
     if root:
         os.seteuid(65534)
     try:
+        if not os.access(torch.__file__, os.R_OK, effective_ids=True):
+            pytest.skip("run as root, from packages that nobody else may read")
         yield
     finally:
         if root:
