@@ -26,8 +26,11 @@ class CouplingGroup(click.Group):
         try:
             return super().main(*args, **kwargs)
         except CouplingError as error:
-            remark(f"error: {error}")
+            remark(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is no error
             sys.exit(error.exit_code)
+        except OSError as error:  # the commands name the files they write: what is left is their output
+            remark(f"error: the output cannot be written: {error.strerror or error}")
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """An interruption before or after training, which saves for itself, has the shell's own exit code."""
@@ -88,7 +91,8 @@ def _load_plugins(modules: Iterable[str]) -> Plugins:
 
 def _console() -> Console:
     """Prints results as they are: descriptions hold brackets and colons that are no markup."""
-    return Console(markup=False, highlight=False, emoji=False)
+    width = None if sys.stdout.isatty() else 240  # a pipe has no width: lines stay whole, to be searched
+    return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def _remark_broken(plugins: Plugins) -> None:

@@ -294,6 +294,33 @@ class Config(Model):
         """Everything as YAML that runs again as it is."""
         return dump_yaml(self.plain())
 
+    def completed(self, plugins: Plugins, *, data: bool = True) -> Config:
+        """The same with every component's defaults written out, so that it stays the same when they change."""
+        registry = plugins.registry
+
+        def full(kind: str, component: ComponentConfig) -> ComponentConfig:
+            return ComponentConfig(
+                name=component.name, options=registry.completed(kind, component.name, component.options, component.name)
+            )
+
+        update: dict[str, Any] = {"losses": [full("loss", loss) for loss in self.losses]}
+        for team in ("generator", "discriminator"):
+            settings = getattr(self, team)
+            update[team] = settings.model_copy(update={"architecture": full("architecture", settings.architecture)})
+        if data:
+            update["domains"] = {}
+            for name, domain in self.domains.items():
+                common = {k: v for k, v in domain.dataset.options.items() if k in PartOptions.model_fields}
+                own = {k: v for k, v in domain.dataset.options.items() if k not in common}
+                dataset = full("dataset", ComponentConfig(name=domain.dataset.name, options=own))
+                whole = ComponentConfig(name=dataset.name, options={**dataset.options, **common})
+                update["domains"][name] = domain.model_copy(update={"dataset": whole})
+            update["metrics"] = [
+                metric.model_copy(update={"options": registry.completed("metric", metric.name, metric.options, "")})
+                for metric in self.metrics
+            ]
+        return self.model_copy(update=update)
+
     def check(self, plugins: Plugins, *, data: bool = True) -> None:
         """Check every component's name and options; raises :class:`ConfigError` naming the path.
 
@@ -359,5 +386,6 @@ def parse_config(values: Mapping[str, Any], plugins: Plugins | None = None, *, d
         config = Config.model_validate(values)
     except pydantic.ValidationError as error:
         raise ConfigError(describe(error, Config, values)) from None
-    config.check(plugins or installed(), data=data)
-    return config
+    plugins = plugins or installed()
+    config.check(plugins, data=data)
+    return config.completed(plugins, data=data)

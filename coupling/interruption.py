@@ -10,9 +10,11 @@ from types import FrameType
 
 from coupling.errors import CouplingError
 
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
-    """A signal ended the run, after everything was saved. Exit code 128 + its number: 130, 143."""
+    """A signal ended the run, after everything was saved. Exit code 128 + its number: 130, 143; 129 for SIGHUP."""
 
     def __init__(self, number: int, step: int, path: Path) -> None:
         name = signal.Signals(number).name
@@ -22,7 +24,10 @@ class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
 
 @contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying: the loop ends after its step. A second one kills."""
+    """Collect SIGINT, SIGTERM and a closed terminal's SIGHUP instead of dying: the loop ends after its step.
+
+    A second one kills. A SIGHUP that nohup has had ignored stays so.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -30,7 +35,7 @@ def caught_signals() -> Iterator[list[int]]:
         signal.signal(number, before[signal.Signals(number)])
 
     try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {s: signal.signal(s, note) for s in _ENDING if signal.getsignal(s) != signal.SIG_IGN}
     except ValueError:  # not the main thread: signals are the caller's
         yield caught
         return

@@ -61,6 +61,8 @@ class CoupledModel:
         self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256
     ) -> dict[str, Tensor]:
         """Corresponding samples: {domain: float tensor (count, *shape) in the domain's own range}."""
+        if count < 1:
+            raise InputError(f"count is {count}; a sample is of 1 or more")
         return self.generate(self.latent(count, seed), domains, batch_size)
 
     @torch.no_grad()
@@ -73,6 +75,8 @@ class CoupledModel:
         size = self.config.latent.size
         if z.dim() != 2 or z.shape[1] != size:
             raise InputError(f"z has shape {tuple(z.shape)}; this model takes (B, {size})")
+        if isinstance(domains, str):
+            domains = [domains]
         for domain in domains or ():
             if domain not in self.domains:
                 raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")

@@ -150,6 +150,8 @@ def _check_dataset(dataset: object, origin: str) -> None:
 
 
 def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:
+    if not transforms:
+        return tuple(dataset.shape)
     samples = torch.full((1, *dataset.shape), float(dataset.range[0]))
     for transform in transforms:
         try:

@@ -152,6 +152,12 @@ class Registry:
             raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'", common)) from None
         return {key: getattr(checked, key) for key in component.options.model_fields}
 
+    def completed(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Checked options with the defaults of those not given, as they are written in a configuration."""
+        component = self.get(kind, name, path)
+        given = self.validate(kind, name, options, path)
+        return component.options.model_construct(**given).model_dump(mode="json", by_alias=True)
+
     def build(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
         """Make the component from its options.
 

@@ -24,7 +24,7 @@ MAY_CHANGE = (
 
 
 def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirectory:
-    """The run to go on with: ``output``, or the newest of the configuration's name under runs/.
+    """The run to go on with: ``output``, or the newest of this configuration under runs/.
 
     Raises :class:`InputError` where there is none, or it was made with another configuration.
     """
@@ -33,11 +33,12 @@ def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirec
         numbers = latest_numbers(runs, config.name) if runs.is_dir() else []
         if not numbers:
             raise InputError(f"--resume: there is no run of '{config.name}' under {runs}/ yet; leave --resume out")
-        output = runs / f"{config.name}-{max(numbers):03d}"
+        newest_first = [runs / f"{config.name}-{number:03d}" for number in sorted(numbers, reverse=True)]
+        fitting = (path for path in newest_first if (path / MARKER).is_file() and not _changes(path, config, plugins))
+        output = next(fitting, newest_first[0])
     if not (output / MARKER).is_file():
         raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
-    before = load_config(output / MARKER, plugins=plugins)
-    changes = [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
+    changes = _changes(output, config, plugins)
     if changes:
         raise InputError(
             f"--resume: {output} was made with another configuration:\n  "
@@ -45,6 +46,12 @@ def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirec
             + "\nundo the changes, name another run with --output, or start a new one without --resume"
         )
     return RunDirectory(output, config)
+
+
+def _changes(run: Path, config: Config, plugins: Plugins) -> list[str]:
+    """Where a run's configuration differs from ``config`` in what may not change."""
+    before = load_config(run / MARKER, plugins=plugins)
+    return [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
 
 
 def refuse_other_data(run: RunDirectory, data: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -23,6 +24,16 @@ def default_folder(run: Path) -> Path:
     return place / "sampled"
 
 
+def _refuse_mixture(folder: Path, domains: Sequence[str], count: int) -> None:
+    """Refuse a folder in which samples of an earlier, larger draw would be left beside the new ones."""
+    for name in domains:
+        if (folder / name / f"{count:06d}.png").exists():
+            raise InputError(
+                f"{folder}: holds more than {count} samples of an earlier draw, which the new ones "
+                "would be mixed with; give another --output, or delete it"
+            )
+
+
 def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> Path:
     """Write ``folder/<domain>/000000.png`` ... and ``folder/grid.png``; image k is of one z in all domains.
 
@@ -33,6 +44,7 @@ def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> P
         shapes = ", ".join(f"'{name}' {domain.shape}" for name, domain in model.domains.items())
         raise InputError(f"none of the domains is of images: {shapes}; use load_model(...).sample(...) in Python")
     z = model.latent(count, seed)
+    _refuse_mixture(folder, drawn, count)
     try:
         for name in drawn:
             (folder / name).mkdir(parents=True, exist_ok=True)

@@ -158,3 +158,19 @@ def test_as_a_module_in_a_process_of_its_own(tmp_path):
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: c.yaml: line 2: 'name' is given twice; a name stands for one thing only\n"
+
+
+def test_samples_of_two_draws_are_not_mixed(train, command):
+    assert train("--output", "run").exit_code == 0
+    assert command("sample", "run", "--plugin", TINY, "--count", 5, "--output", "drawn").exit_code == 0
+    assert command("sample", "run", "--plugin", TINY, "--count", 5, "--seed", 1, "--output", "drawn").exit_code == 0
+    refused(command("sample", "run", "--plugin", TINY, "--count", 3, "--output", "drawn"), "drawn: holds more than 3")
+
+
+def test_resume_takes_the_newest_run_of_the_same_configuration(train):
+    assert train("training.steps=1").exit_code == 0
+    assert train("optimizer.lr=0.5", "training.steps=1").exit_code == 0
+    result = train("training.steps=2", "--resume")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip().endswith("runs/tiny-001")
+    refused(train("optimizer.lr=0.7", "--resume"), "runs/tiny-002 was made with another configuration", "optimizer.lr")

@@ -258,7 +258,9 @@ def test_complete_and_with_the_defaults():
     plain = tiny.config().plain()
     assert plain["training"]["precision"] == "fp32"
     assert plain["losses"] == ["non-saturating"]
-    assert plain["domains"]["a"] == {"dataset": {"name": "tiny", "count": 33}}
+    # Also a component's defaults: a plugin that changes one does not change what a saved run means.
+    assert plain["domains"]["a"] == {"dataset": {"name": "tiny", "count": 33, "pool": "pool", "scale": 1.0}}
+    assert plain["generator"]["architecture"] == {"name": "linear", "width": 6, "batch_norm": False, "dropout": 0.0}
     assert plain["sharing"] == {"generator": [{"first": 2}], "discriminator": [{"last": 2}]}
 
 

@@ -156,7 +156,7 @@ def test_a_measurement_at_the_end_only_is_made_at_the_new_end(tmp_path):
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
 
 
-@pytest.mark.parametrize(("at", "number"), [(4, signal.SIGTERM), (5, signal.SIGINT)])
+@pytest.mark.parametrize(("at", "number"), [(4, signal.SIGTERM), (5, signal.SIGINT), (4, signal.SIGHUP)])
 def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, number):
     """It comes in the middle of a step's end, which is the worst moment: the next step is done and saved."""
     settings = ("training.steps=12", "training.log_every=1", *EVERYTHING)

@@ -27,7 +27,7 @@ _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
 _QUICK = 64 * 2**20  # bytes of image files that decode about as fast as worker processes start
 
-_Pixels = Annotated[int, Field(ge=1)]
+_Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ImageFolder(Dataset):
