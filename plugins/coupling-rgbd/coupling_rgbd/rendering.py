@@ -19,7 +19,7 @@ from coupling_rgbd.depth import BACKGROUND, to_levels
 from coupling_rgbd.objects import ACCENT, CATEGORIES, Shape
 from coupling_rgbd.solids import Array, Points
 
-RENDERER = 1
+RENDERER = 2
 """Version of what is drawn: raised when the same number no longer gives the same picture."""
 
 FIELD_OF_VIEW = 25.0
@@ -62,7 +62,7 @@ class _View:
     @classmethod
     def random(cls, rng: np.random.Generator) -> _View:
         azimuth, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(10, 60))
-        roll, metres = math.radians(rng.uniform(-5, 5)), rng.uniform(0.15, 0.185)
+        roll, metres = math.radians(rng.uniform(-5, 5)), rng.uniform(0.145, 0.18)
         outward = np.array(
             [
                 math.cos(elevation) * math.sin(azimuth),

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coupling_rgbd.depth import BACKGROUND, FAR, NEAR, to_levels, to_metres
@@ -31,6 +31,7 @@ def test_colour_and_depth_have_one_silhouette(number: int) -> None:
 
 
 @given(numbers)
+@example(135733191)  # came within half a pixel of the edge when objects were 3 % larger
 @settings(max_examples=60, deadline=None)
 def test_object_lies_in_the_picture_and_between_the_planes(number: int) -> None:
     rendering = render(5000, number, 64)
