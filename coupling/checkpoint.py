@@ -166,14 +166,17 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no checkpoint: manifest.json is missing") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: manifest.json is damaged: {error}") from None
-    version = manifest.get("version") if isinstance(manifest, dict) else None
-    if isinstance(version, int) and version != VERSION:
+    if not isinstance(manifest, dict) or manifest != _signed(manifest):  # signed alike in all versions
+        raise InputError(f"{path}: manifest.json was altered: its SHA-256 is not the one that was written")
+    version = manifest.get("version")
+    if version != VERSION:
         raise OtherFormatError(
             f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: go on with the "
             "version that wrote it (environment.json names it), or train anew"
         )
-    if not isinstance(manifest, dict) or manifest != _signed(manifest):
-        raise InputError(f"{path}: manifest.json was altered: its SHA-256 is not the one that was written")
+    files = manifest.get("files")
+    if not isinstance(manifest.get("step"), int) or not isinstance(files, dict) or not set(_FILES) <= set(files):
+        raise InputError(f"{path}: manifest.json names no step and files")
     return manifest
 
 

@@ -11,7 +11,12 @@ from coupling.assembly import Networks
 from coupling.config import Config
 from coupling.errors import RunError
 
-_ON_THE_CPU = "DefaultCPUAllocator: "
+_SIGNS = (
+    "DefaultCPUAllocator: ",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @contextmanager
@@ -33,9 +38,9 @@ def shortage_explained(
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether ``error`` means that memory ran out: on the CPU torch raises a plain RuntimeError."""
+    """Whether ``error`` means that memory ran out: torch does not always raise an OutOfMemoryError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and _ON_THE_CPU in str(error)
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
+import numpy as np
 import torch
 
 
@@ -11,6 +13,13 @@ def derive(seed: int, *purpose: str | int) -> int:
     """A seed in [0, 2^63) for ``purpose``: the same for the same words, unrelated for others."""
     text = repr((seed, *purpose)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def seed_all(seed: int) -> None:
+    """Seed every global random generator: torch's on all devices, numpy's and Python's, which a plugin may use."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:

@@ -73,6 +73,9 @@ def differences(before: Config, after: Config) -> list[str]:
     """Keys whose values differ, one a line: ``key: before -> after``."""
     old, new = dict(_flat(before.plain())), dict(_flat(after.plain()))
     keys = dict.fromkeys([*old, *new])
+    orders = list(before.domains), list(after.domains)
+    if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):  # the same keys, but other weights and streams
+        return [f"domains: {', '.join(orders[0])} -> {', '.join(orders[1])}, in another order"]
     return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
 
 

@@ -31,7 +31,7 @@ from coupling.parts import open_domains
 from coupling.pictures import grid, save_png
 from coupling.plugins import Plugins, installed
 from coupling.processes import Processes, connected, fingerprint
-from coupling.randomness import derive, generator
+from coupling.randomness import derive, generator, seed_all
 from coupling.resumption import refuse_other_data, resumable
 from coupling.run_directory import RunDirectory
 from coupling.streams import LatentStream, Stream
@@ -254,7 +254,7 @@ class Trainer:
     def _one_step(self) -> Losses:
         """Algorithm 1 once; what it draws is a function of (seed, step, process) alone."""
         step = self.step
-        torch.manual_seed(derive(self.config.seed, "step", step, self.rank))
+        seed_all(derive(self.config.seed, "step", step, self.rank))
         z = self._place(self.latents.batch(step))
         fresh = self._place(self.latents.batch(step, "fresh z")) if self.config.training.fresh_latent else None
         real = {name: self._place(stream.batch(step)) for name, stream in self.streams.items()}

@@ -262,3 +262,14 @@ def test_a_checkpoint_can_be_copied_and_renamed(tmp_path):
     path = save(tmp_path, 3)
     shutil.copytree(path, tmp_path / "good")
     assert checkpoint.verified(tmp_path / "good").step == 3
+
+
+def test_a_flipped_bit_in_the_version_is_damage_and_not_another_format(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {"a": torch.ones(2)}, {}, {"step": step}, {})
+    manifest = tmp_path / "step-0000002" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"version": {checkpoint.VERSION}', '"version": 3'))
+    found, complaints = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    assert "step-0000002: manifest.json was altered" in complaints[0]

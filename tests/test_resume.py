@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from coupling import checkpoint
+from coupling.config import parse_config
 from coupling.errors import InputError
 from coupling.interruption import Interrupted
 from coupling.plugins import Plugins
@@ -487,3 +488,13 @@ if __name__ == "__main__":
 
     installed(("tests.tiny",))
     interrupt(*sys.argv[1:3], sys.argv[3:])
+
+
+def test_domains_in_another_order_are_another_run(tmp_path):
+    """Without sharing the tensors have the same names, but first weights, pictures and optimizers go by position."""
+    config = tiny.config("sharing={}", "training.steps=2")
+    train(config, tmp_path / "run", plugins=tiny.plugins())
+    values = tiny.values("sharing={}", "training.steps=4")
+    values["domains"] = dict(reversed(values["domains"].items()))
+    with pytest.raises(InputError, match="domains: a, b -> b, a, in another order"):
+        train(parse_config(values, tiny.plugins()), tmp_path / "run", resume=True, plugins=tiny.plugins())
