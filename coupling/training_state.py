@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from coupling import checkpoint
 from coupling.algorithm import Team
@@ -43,11 +44,12 @@ class TrainingState:
 
     def save(self, folder: Path, config: Config, step: int) -> None:
         """Write the checkpoint of ``step`` into ``folder``."""
-        optimizers = {
-            f"{team.name}.{name}": tensor
-            for team in self.teams
-            for name, tensor in checkpoint.optimizer_tensors(team.optimizer).items()
-        }
+        optimizers: dict[str, Tensor] = {}
+        for team in self.teams:
+            names = self._parameter_names(team)
+            for key, tensor in checkpoint.optimizer_tensors(team.optimizer).items():
+                number, kind = key.split(".", 1)
+                optimizers[f"{team.name}.{names[int(number)]}.{kind}"] = tensor
         optimizers |= {
             f"loss_scale.{team.name}.{name}": tensor
             for team in self.teams
@@ -70,12 +72,44 @@ class TrainingState:
             load_tensors(self.averaged, tensors, "ema", found.path)
         for team in self.teams:
             own = {k.removeprefix(f"{team.name}."): v for k, v in state.items() if k.startswith(f"{team.name}.")}
-            checkpoint.restore_optimizer(team.optimizer, own)
+            checkpoint.restore_optimizer(team.optimizer, self._numbered(team, own, found))
             if team.scale is not None:
                 prefix = f"loss_scale.{team.name}."
                 team.scale.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self.means.restore(progress.get("losses", {}))
         self.standings.restore(progress.get("metrics", {}))
+
+    def _parameter_names(self, team: Team) -> list[str]:
+        """A name for each of a team's trained parameters, in the optimizer's order."""
+        names = {id(p): name for name, p in team.network.named_parameters()}
+        for loss, module in self.networks.losses.items():
+            names |= {id(p): f"loss.{loss}.{name}" for name, p in module.named_parameters()}
+        return [names[id(p)] for p in team.gradients.parameters]
+
+    def _numbered(self, team: Team, saved: Mapping[str, Tensor], found: Checkpoint) -> dict[str, Tensor]:
+        """An optimizer's saved state by number; raises :class:`InputError` where it is of other parameters."""
+        names = self._parameter_names(team)
+        shapes = {name: p.shape for name, p in zip(names, team.gradients.parameters, strict=True)}
+        lines, numbered = [], {}
+        for key, tensor in saved.items():
+            name, _, kind = key.rpartition(".")
+            if name not in shapes:
+                lines.append(f"{team.name}: {key} is of a parameter that is not trained here")
+            elif tensor.dim() and tensor.shape != shapes[name]:
+                lines.append(f"{team.name}: {key} has shape {tuple(tensor.shape)}, here {tuple(shapes[name])}")
+            else:
+                numbered[f"{names.index(name)}.{kind}"] = tensor
+        # Plain SGD keeps nothing, and no team does whose every step has overflowed half precision.
+        kept = {key.rpartition(".")[0] for key in saved}
+        if saved or (team.scale is None and not isinstance(team.optimizer, torch.optim.SGD)):
+            lines += [f"{team.name}: nothing was kept for {name}" for name in names if name not in kept]
+        if lines:
+            raise InputError(
+                f"{found.path}: its optimizer does not fit its configuration:\n  "
+                + "\n  ".join(lines[:10])
+                + "\ngo on with the versions that environment.json names, or start a new run"
+            )
+        return numbered
 
     def _refuse_other_sharing(self, found: Checkpoint) -> None:
         """The same configuration may share otherwise: its architecture's plugin may have changed since."""

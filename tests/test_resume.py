@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -498,3 +499,25 @@ def test_domains_in_another_order_are_another_run(tmp_path):
     values["domains"] = dict(reversed(values["domains"].items()))
     with pytest.raises(InputError, match="domains: a, b -> b, a, in another order"):
         train(parse_config(values, tiny.plugins()), tmp_path / "run", resume=True, plugins=tiny.plugins())
+
+
+def test_an_optimizers_state_belongs_to_named_parameters(tmp_path):
+    """One that was frozen, or is trained only now, is named: the moments of the others must not move to it."""
+    overrides = "training.steps=2", "training.checkpoint_every=2"
+    train(tiny.config(*overrides), tmp_path / "run", plugins=tiny.plugins())
+    found, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    trainer = Trainer(tiny.config(*overrides), tiny.plugins())
+    team = trainer.state.teams[0]
+    name = trainer.state._parameter_names(team)[0]
+    assert f"generator.{name}.exp_avg" in found.state()
+    saved = {k.removeprefix("generator."): v for k, v in found.state().items() if k.startswith("generator.")}
+    assert len(trainer.state._numbered(team, saved, found)) == len(saved)
+    less = {k: v for k, v in saved.items() if not k.startswith(f"{name}.")}
+    with pytest.raises(InputError, match="nothing was kept for " + re.escape(name)):
+        trainer.state._numbered(team, less, found)
+    with pytest.raises(InputError, match="nothing was kept for"):
+        trainer.state._numbered(team, {}, found)
+    with pytest.raises(InputError, match=r"more\.exp_avg is of a parameter that is not trained here"):
+        trainer.state._numbered(team, saved | {"more.exp_avg": torch.ones(1)}, found)
+    with pytest.raises(InputError, match="has shape"):
+        trainer.state._numbered(team, saved | {f"{name}.exp_avg": torch.ones(77)}, found)
