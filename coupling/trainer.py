@@ -107,7 +107,7 @@ class Trainer:
         if processes > 1:
             self.processes.agree(
                 configuration=config.yaml(),
-                data={name: data.fingerprint for name, data in self.data.items()},
+                data=self._fingerprints,
                 initial_weights=fingerprint(*everything),
             )
         self.average = None if settings.ema is None else MovingAverage(self.networks.generator, settings.ema)
@@ -122,6 +122,10 @@ class Trainer:
         self.seconds = 0.0
         """Training time of earlier sessions of this run."""
         self.run_directory: RunDirectory
+
+    @property
+    def _fingerprints(self) -> dict[str, str]:
+        return {name: data.fingerprint for name, data in self.data.items()}
 
     def _uniform(self, step: int, purpose: str, numbers: int) -> Tensor:
         batch = self.config.training.batch_size
@@ -152,7 +156,7 @@ class Trainer:
         try:
             if resume:
                 self.processes.agree(run_directory=self.run_directory.path.is_dir())
-                refuse_other_data(self.run_directory, {name: data.fingerprint for name, data in self.data.items()})
+                refuse_other_data(self.run_directory, self._fingerprints)
                 self._restore()
                 self.processes.agree(step=self.step, restored_weights=fingerprint(self.networks.generator))
                 if self.accelerator.is_main_process:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -26,15 +25,6 @@ ARCHITECTURES: dict[str, Any] = {
 }
 examples = settings(deadline=None, max_examples=25)
 ranges = st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several threads, much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @st.composite

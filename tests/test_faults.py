@@ -21,7 +21,6 @@ from coupling import checkpoint
 from coupling.config import parse_config
 from coupling.errors import InputError, RunError
 from coupling.memory import is_shortage
-from coupling.plugins import Plugins
 from coupling.trainer import Trainer, train
 from tests import deaths, tiny
 from tests.test_checkpoint import FILES, flip
@@ -54,24 +53,6 @@ def assert_same(one, other):
         assert torch.equal(ours[name], theirs[name]), name
     rows = [[json.loads(line) for line in (p / "metrics.jsonl").read_text().splitlines()] for p in (one, other)]
     assert [row | {"seconds": 0} for row in rows[0]] == [row | {"seconds": 0} for row in rows[1]]
-
-
-class At:
-    """A plugin that does something after the step ``step`` is logged."""
-
-    def __init__(self, step, what):
-        self.step = step
-        self.what = what
-
-    def plugins(self):
-        plugins = Plugins(("tests.tiny",), entry_points=False)
-        plugins.manager.register(self)
-        return plugins
-
-    @tiny.hookimpl
-    def after_step(self, step):
-        if step == self.step:
-            self.what()
 
 
 # -- kill -9 -----------------------------------------------------------------------------------------
@@ -139,7 +120,11 @@ def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, size):
     run(tmp_path / "whole", *settings)
     limit = contextlib.ExitStack()
     with limit, pytest.raises(RunError, match=r"cannot be written: .*go on with --resume"):
-        run(tmp_path / "parts", *settings, plugins=At(4, lambda: limit.enter_context(small_files(size))).plugins())
+        run(
+            tmp_path / "parts",
+            *settings,
+            plugins=tiny.AfterStep(4, lambda: limit.enter_context(small_files(size))).plugins(),
+        )
     found, complaints = checkpoint.newest(tmp_path / "parts/checkpoints")
     assert (found.step, complaints) == (3, [])
     assert [p.name for p in (tmp_path / "parts/checkpoints").iterdir()] == ["step-0000003"]
@@ -238,7 +223,9 @@ def test_a_run_that_becomes_read_only_stops_and_goes_on_later(tmp_path):
     path = tmp_path / "parts"
     closed = contextlib.ExitStack()
     with closed, pytest.raises(RunError, match=r"cannot be written: .*Permission denied.*go on with --resume"):
-        run(path, "training.steps=9", plugins=At(4, lambda: closed.enter_context(read_only(path))).plugins())
+        run(
+            path, "training.steps=9", plugins=tiny.AfterStep(4, lambda: closed.enter_context(read_only(path))).plugins()
+        )
     run(path, "training.steps=9", resume=True)
     assert_same(tmp_path / "whole", path)
     assert list(path.rglob(".*")) == []
@@ -286,10 +273,10 @@ def test_a_cache_that_vanishes_in_the_run_is_not_missed_and_made_anew(tmp_path, 
         raise KeyError("power")
 
     with pytest.raises(KeyError):
-        train(config, tmp_path / "parts", plugins=At(4, vanish).plugins())
+        train(config, tmp_path / "parts", plugins=tiny.AfterStep(4, vanish).plugins())
     train(config, tmp_path / "parts", resume=True, plugins=tiny.plugins())
     assert_same(tmp_path / "whole", tmp_path / "parts")
-    swift = At(4, lambda: shutil.rmtree(tmp_path / "data"))
+    swift = tiny.AfterStep(4, lambda: shutil.rmtree(tmp_path / "data"))
     train(config, tmp_path / "swift", plugins=swift.plugins())
     assert_same(tmp_path / "whole", tmp_path / "swift")
 

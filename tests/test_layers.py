@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
@@ -18,15 +17,6 @@ from coupling.layers import Deconvolution, PReLU, UpsampledConvolution, output_a
 Layer = TypeVar("Layer", bound=nn.Module)
 
 examples = settings(deadline=None, max_examples=60)  # a kernel is slow the first time
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several threads, much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @st.composite

@@ -21,7 +21,6 @@ from coupling import checkpoint
 from coupling.config import parse_config
 from coupling.errors import InputError
 from coupling.interruption import Interrupted
-from coupling.plugins import Plugins
 from coupling.trainer import Trainer, train
 from tests import deaths, tiny
 
@@ -98,24 +97,6 @@ def test_stopping_at_a_step_and_going_on_changes_nothing(tmp_path, case):
     assert yaml.safe_load((tmp_path / "parts/config.yaml").read_text())["training"]["steps"] == 12
 
 
-class Ending:
-    """A plugin that ends a run after the step ``at`` is logged."""
-
-    def __init__(self, at, how):
-        self.at = at
-        self.how = how
-
-    def plugins(self):
-        plugins = Plugins(("tests.tiny",), entry_points=False)
-        plugins.manager.register(self)
-        return plugins
-
-    @tiny.hookimpl
-    def after_step(self, step):
-        if step == self.at:
-            self.how()
-
-
 def crash():
     raise KeyError("a bug in a plugin")
 
@@ -124,7 +105,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
     settings = ("training.steps=12", "training.log_every=1", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     with pytest.raises(KeyError):
-        run(tmp_path / "parts", *settings, plugins=Ending(8, crash).plugins())
+        run(tmp_path / "parts", *settings, plugins=tiny.AfterStep(8, crash).plugins())
     assert json.loads((tmp_path / "parts/summary.json").read_text())["status"] == "failed"
     with (tmp_path / "parts/metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "sec')  # torn in the middle of a line
@@ -165,7 +146,7 @@ def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, 
     run(tmp_path / "whole", *settings)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match=r"at step \d+: saved in .*--resume") as caught:
-        run(tmp_path / "parts", *settings, plugins=Ending(at, lambda: os.kill(os.getpid(), number)).plugins())
+        run(tmp_path / "parts", *settings, plugins=tiny.AfterStep(at, lambda: os.kill(os.getpid(), number)).plugins())
     assert caught.value.exit_code == 128 + number
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     summary = json.loads((tmp_path / "parts/summary.json").read_text())
@@ -305,7 +286,7 @@ def test_what_is_best_is_what_was_best_at_the_checkpoint(tmp_path, monkeypatch):
 
 def test_a_signal_at_the_last_step_changes_nothing(tmp_path):
     run(tmp_path / "whole", "training.steps=6")
-    ending = Ending(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    ending = tiny.AfterStep(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     run(tmp_path / "signalled", "training.steps=6", plugins=ending.plugins())
     assert_same(tmp_path / "whole", tmp_path / "signalled")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -194,3 +195,22 @@ def values(*overrides: str) -> dict[str, Any]:
 def config(*overrides: str) -> Config:
     """The configuration, changed as by ``--set``: ``config("training.steps=2")``."""
     return parse_config(values(*overrides), plugins())
+
+
+class AfterStep:
+    """A plugin that does something after the step ``step`` is logged: ends the run, say."""
+
+    def __init__(self, step: int, what: Callable[[], object]) -> None:
+        self.step = step
+        self.what = what
+
+    def plugins(self) -> Plugins:
+        """The test's plugins with this one: not the cached ones, which other tests use."""
+        made = Plugins(("tests.tiny",), entry_points=False)
+        made.manager.register(self)
+        return made
+
+    @hookimpl
+    def after_step(self, step: int) -> None:
+        if step == self.step:
+            self.what()
