@@ -76,6 +76,7 @@ class MicroBatch:
     z: Tensor
     fresh_z: Tensor
     real: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
     own: slice = field(default_factory=lambda: slice(None))
     """Where its samples lie in this process's batch."""
 
@@ -115,12 +116,20 @@ class Algorithm1:
         self.g = generators.network
         self.f = discriminators.network
 
-    def step(self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor | None = None) -> Losses:
+    def step(
+        self,
+        step: int,
+        z: Tensor,
+        real: Mapping[str, Tensor],
+        fresh_z: Tensor | None = None,
+        labels: Mapping[str, Tensor] | None = None,
+    ) -> Losses:
         """Both halves of step ``step`` (from 0) on z (B, size) and {domain: (B, *shape)}.
 
-        ``fresh_z``: another z for the generators' half (``training.fresh_latent``).
+        ``fresh_z``: another z for the generators' half (``training.fresh_latent``). ``labels``: classes of
+        the real samples of labelled domains, {domain: (B,) int64}.
         """
-        parts = self._micro_batches(step, z, real, z if fresh_z is None else fresh_z)
+        parts = self._micro_batches(step, z, real, z if fresh_z is None else fresh_z, labels or {})
         kept = fresh_z is None and len(parts) == 1  # one forward pass serves both halves
         records: list[Losses] = []
         self.discriminators.gradients.clear()
@@ -137,10 +146,22 @@ class Algorithm1:
         self.generators.step()
         return records[0] if len(records) == 1 else _mean(records)
 
-    def _micro_batches(self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor) -> list[MicroBatch]:
+    def _micro_batches(
+        self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor, labels: Mapping[str, Tensor]
+    ) -> list[MicroBatch]:
         size = len(z) // self.accumulate
         parts = [slice(start, start + size) for start in range(0, len(z), size)]
-        return [MicroBatch(step, z[own], fresh_z[own], {d: x[own] for d, x in real.items()}, own) for own in parts]
+        return [
+            MicroBatch(
+                step,
+                z[own],
+                fresh_z[own],
+                {d: x[own] for d, x in real.items()},
+                {d: c[own] for d, c in labels.items()},
+                own,
+            )
+            for own in parts
+        ]
 
     def generate(self, z: Tensor) -> PerDomain:
         """x~_i = g_i(z) of every domain; the shared prefix once."""
@@ -162,12 +183,21 @@ class Algorithm1:
             fake_logits=in_full(fake_logits),
             features=in_full(features),
             score=lambda samples: self.f.run(samples, [(len(next(iter(samples.values()))), False)])[0],
+            tap=self._tap,
+            labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
         )
         terms = {name: loss.discriminator(half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
         self.discriminators.backward(objective / self.accumulate)
         return record
+
+    def _tap(self, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
+        """A layer's outputs for other samples than the step's; the running statistics stay."""
+        with self.autocast():
+            size = len(next(iter(samples.values())))
+            tapped = self.f.run(samples, [(size, False)], [layer])[1]
+        return {domain: x for (domain, _), x in in_full(tapped).items()}
 
     def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all generators, through the updated discriminators, which are frozen."""

@@ -79,7 +79,8 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
             networks[team] = CoupledDiscriminator(graph, lists, joint_statistics=joint)
     built = Networks(dict(domains), networks["generator"], networks["discriminator"], losses, unshared)
     _check_taps(built)
-    try_out(built, latent=config.latent.size, outputs=outputs)
+    features = try_out(built, latent=config.latent.size, outputs=outputs)
+    _open_losses(built, features, config, registry)
     return built
 
 
@@ -137,16 +138,41 @@ def _check_taps(networks: Networks) -> None:
     for name, loss in networks.losses.items():
         for layer in loss.taps():
             for domain, depth in networks.discriminator.graph.depths.items():
-                if not 1 <= layer <= depth:
+                if not 1 <= networks.discriminator.graph.numbered(domain, layer) <= depth:
                     raise ConfigError(
                         f"losses: {name} reads discriminator layer {layer}, but "
                         f"domain '{domain}' has layers 1 to {depth}"
                     )
 
 
+def _open_losses(
+    networks: Networks, features: Mapping[tuple[str, int], tuple[int, ...]], config: Config, registry: Registry
+) -> None:
+    """Show each loss the domains and the shapes of what it taps; errors name its place."""
+    order = list(networks.domains.values())
+    for number, (entry, loss) in enumerate(zip(config.losses, networks.losses.values(), strict=True)):
+        path, taps = f"losses[{number}] {entry.name}", set(loss.taps())
+        shapes = {(domain, layer): shape for (domain, layer), shape in features.items() if layer in taps}
+        try:
+            with torch.random.fork_rng(devices=[]):  # its weights: the same in every run and process
+                torch.manual_seed(derive(config.seed, "weights", "loss", number))
+                loss.open(order, shapes, networks.losses)
+        except CouplingError as error:
+            raise type(error)(f"{path}: {error}") from None
+        except Exception as error:
+            raise PluginError(f"{path}: {registry.get('loss', entry.name, path)} failed: {cause(error)}") from error
+        for name in loss.labels(list(networks.domains)):
+            if name not in networks.domains:
+                raise PluginError(f"{path}: reads the labels of domain '{name}'; {nearest(name, networks.domains)}")
+
+
 @torch.no_grad()
-def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
-    """Carry two samples through both teams: what does not fit is said before anything is trained."""
+def try_out(networks: Networks, *, latent: int, outputs: int) -> dict[tuple[str, int], tuple[int, ...]]:
+    """Carry two samples through both teams: what does not fit is said before anything is trained.
+
+    Returns the shape of one sample of each output that a loss taps, {(domain, layer): shape}.
+    """
+    taps = sorted({layer for loss in networks.losses.values() for layer in loss.taps()})
     was = networks.generator.training, networks.discriminator.training
     networks.generator.eval()
     networks.discriminator.eval()
@@ -163,7 +189,8 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
                 f"whose shape is {domain.shape}; choose another architecture or size"
             )
     try:
-        logits, _, _ = networks.discriminator({n: torch.zeros(2, *d.shape) for n, d in networks.domains.items()})
+        blank = {name: torch.zeros(2, *domain.shape) for name, domain in networks.domains.items()}
+        logits, _, tapped = networks.discriminator(blank, taps=taps)
     except CouplingError:
         raise
     except Exception as error:
@@ -176,6 +203,7 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> None:
             )
     networks.generator.train(was[0])
     networks.discriminator.train(was[1])
+    return {place: tuple(output.shape[1:]) for place, output in tapped.items()}
 
 
 def make_algorithm(

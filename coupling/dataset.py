@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,21 @@ class Dataset(ABC):
     source: str
     """Names the pool the samples come from. Domains whose sources are equal get disjoint parts of
     it, unless the user says otherwise."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Class of each sample, from 0: (len(self),) int64, in the order of the samples; None: it has none.
+
+        Training reads the labels of a domain only where a loss asks for that domain's.
+        """
+        return None
+
+    def attributes(self) -> Mapping[str, Tensor]:
+        """What else is known of each sample, by name: class numbers from 0, (len(self),) int64 each.
+
+        For metrics and probes; training never reads it.
+        """
+        return {}
 
     @abstractmethod
     def __len__(self) -> int:

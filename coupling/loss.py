@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -33,9 +33,13 @@ class DiscriminatorHalf:
     """Outputs of the layers that some loss taps, real samples first: {(domain, layer): (2B, ...)}."""
     score: Callable[[Mapping[str, Tensor]], PerDomain]
     """Another pass through the discriminators: {domain: samples} to logits; twice differentiable."""
+    tap: Callable[[Mapping[str, Tensor], int], PerDomain]
+    """Another pass, up to a layer: ({domain: samples}, layer) to that layer's outputs."""
     uniform: Callable[[str, int], Tensor]
     """``uniform(purpose, numbers)``: (B, numbers) in [0, 1), float32 on the samples' device, a function of
     seed, step and purpose."""
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    """Classes of the real samples, {domain: (B,) int64}, of the domains that some loss names (:meth:`Loss.labels`)."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,26 @@ class Loss(nn.Module):
         return None
 
     def taps(self) -> Sequence[int]:
-        """Discriminator layers whose outputs this loss reads (``half.features``)."""
+        """Discriminator layers whose outputs this loss reads (``half.features``): 1 is the first, -1 the last."""
         return ()
+
+    def labels(self, domains: Sequence[str]) -> Sequence[str]:
+        """Domains whose labels this loss reads (``half.labels``). No other domain's are read in training."""
+        return ()
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Called once, when the networks exist and before anything is counted or trained.
+
+        ``features``: shape of one sample of each tapped output, {(domain, layer): shape}; parameters that
+        depend on them are made here, from torch's own generator, which is seeded. ``losses``: all of the
+        configuration by name, opened in its order. Raises :class:`coupling.errors.ConfigError` where the
+        loss does not suit the domains.
+        """
 
     def users(self, domains: Sequence[str]) -> Sequence[str]:
         """Domains that share the parameters this loss owns."""

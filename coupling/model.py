@@ -14,6 +14,7 @@ from coupling.assembly import Networks, assemble
 from coupling.config import Config, parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
+from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.plugins import Plugins, installed
 from coupling.randomness import generator as random_source
@@ -34,12 +35,15 @@ class CoupledModel:
         generator: CoupledGenerator,
         discriminator: CoupledDiscriminator | None = None,
         step: int = 0,
+        losses: Mapping[str, Loss] | None = None,
     ) -> None:
+        """``losses``: those of the training by name, for what they learned besides (a classifier, say)."""
         self.config = config
         self.domains = dict(domains)
         self.generator = generator
         self.discriminator = discriminator
         self.step = step
+        self.losses = dict(losses or {})
 
     @property
     def device(self) -> torch.device:
@@ -51,6 +55,8 @@ class CoupledModel:
         self.generator.to(device)
         if self.discriminator is not None:
             self.discriminator.to(device)
+        for loss in self.losses.values():
+            loss.to(device)
         return self
 
     def latent(self, count: int, seed: int = 0) -> Tensor:
@@ -170,9 +176,11 @@ def load_model(
     averaged = not live and any(name.startswith("ema.") for name in tensors)
     load_tensors(networks.generator, tensors, "ema" if averaged else "generator", file)
     load_tensors(networks.discriminator, tensors, "discriminator", file)
-    networks.generator.eval().requires_grad_(False)
-    networks.discriminator.eval().requires_grad_(False)
-    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step)
+    for name, loss in networks.losses.items():
+        load_tensors(loss, tensors, f"loss.{name}", file)
+    for module in (networks.generator, networks.discriminator, *networks.losses.values()):
+        module.eval().requires_grad_(False)
+    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses)
     return model.to(device)
 
 

@@ -117,21 +117,24 @@ class CoupledNetwork(nn.Module):
         """Carry each domain's input to its output.
 
         ``chunks`` splits every input into parts that are normalised apart: (size, whether it moves
-        the running statistics). ``taps``: layer numbers whose outputs are wanted too, returned as
-        {(domain, layer): output}.
+        the running statistics). ``taps``: layers whose outputs are wanted too, returned as {(domain, tap):
+        output}; 1 is the first layer, -1 the last one of each domain, as depths may differ.
         """
         schedule = self.schedule(inputs)
         values: dict[int, Tensor] = {schedule.start[domain]: tensor for domain, tensor in inputs.items()}
-        wanted = set(taps)
+        wanted: dict[tuple[str, int], list[int]] = {}
+        for tap in taps:
+            for domain in inputs:
+                wanted.setdefault((domain, self.graph.numbered(domain, tap)), []).append(tap)
         tapped: dict[tuple[str, int], Tensor] = {}
         for call in schedule.calls:
             key = call.group.key
             outputs = self._call(key, [values[i] for i in call.inputs], call.slots, chunks)
             for number, output, readers in zip(call.outputs, outputs, call.readers, strict=True):
                 values[number] = output
-                for domain in readers:
-                    if wanted and call.group.layer_of(domain) in wanted:
-                        tapped[domain, call.group.layer_of(domain)] = output
+                for domain in readers if wanted else ():
+                    for tap in wanted.get((domain, call.group.layer_of(domain)), ()):
+                        tapped[domain, tap] = output
         return {domain: values[schedule.end[domain]] for domain in inputs}, tapped
 
     def _call(

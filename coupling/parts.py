@@ -55,6 +55,14 @@ class DomainData:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def labels(self, numbers: Sequence[int] | np.ndarray[Any, Any]) -> Tensor:
+        """Classes of samples by their number in this part: (len(numbers),) int64. Errors name the domain."""
+        with self._blamed():
+            labels = self.dataset.labels
+            if labels is None:
+                raise DataError("its samples have no labels, which a loss reads; name labelled domains in the loss")
+            return labels[torch.from_numpy(self.indices[np.asarray(numbers)])]
+
     def prepare(self) -> None:
         """Make the data ready for reading; errors name the domain."""
         with self._blamed():

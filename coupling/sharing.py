@@ -165,6 +165,10 @@ class SharingGraph:
         """The domains, in order."""
         return tuple(self.depths)
 
+    def numbered(self, domain: str, layer: int) -> int:
+        """A layer's number counted from ``domain``'s input; a negative one is counted from its output, -1 the last."""
+        return layer if layer > 0 else self.depths[domain] + 1 + layer
+
     @cached_property
     def slots(self) -> dict[Node, int]:
         """Each node's place in its layer's normalisation statistics: one a distinct input."""

@@ -61,6 +61,10 @@ class Stream:
             self._checked = True
         return samples
 
+    def labels(self, step: int) -> Tensor:
+        """Classes of the samples of step ``step``: (this process's share of the batch,) int64, on the CPU."""
+        return self.data.labels(self.numbers(step))
+
 
 class LatentStream:
     """Latent codes z, (B, size), drawn for the whole batch and sliced, so that processes agree."""

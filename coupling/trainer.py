@@ -98,6 +98,11 @@ class Trainer:
         self.streams = {
             name: Stream(data, config.seed, settings.batch_size, rank, processes) for name, data in self.data.items()
         }
+        named = (loss.labels(list(self.data)) for loss in self.networks.losses.values())
+        self.labelled = list(dict.fromkeys(name for names in named for name in names))
+        """Domains whose labels some loss reads."""
+        for name in self.labelled:
+            self.streams[name].labels(0)
         for stream in self.streams.values():
             stream.batch(0)  # what is wrong with the samples is said before anything is written
         self.latents = LatentStream(config.latent, config.seed, settings.batch_size, rank, processes)
@@ -262,7 +267,8 @@ class Trainer:
         z = self._place(self.latents.batch(step))
         fresh = self._place(self.latents.batch(step, "fresh z")) if self.config.training.fresh_latent else None
         real = {name: self._place(stream.batch(step)) for name, stream in self.streams.items()}
-        losses = self.algorithm.step(step, z, real, fresh)
+        labels = {name: self.streams[name].labels(step).to(self.device) for name in self.labelled}
+        losses = self.algorithm.step(step, z, real, fresh, labels)
         if self.average is not None:
             self.average.update(step)
         return losses
@@ -299,7 +305,7 @@ class Trainer:
         """The model as users will load it: averaged weights where they are kept."""
         network = self.state.averaged or self.networks.generator
         domains = {name: data.domain for name, data in self.data.items()}
-        return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step)
+        return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step, self.networks.losses)
 
     def _look(self, last: bool, saved: bool) -> None:
         """Measure and draw what is due, then part with old checkpoints."""

@@ -66,6 +66,7 @@ class Reference:
                 fake_logits={domain: self.forward("discriminator", domain, fake)},
                 features={},
                 score=lambda samples: {d: self.forward("discriminator", d, x) for d, x in samples.items()},
+                tap=lambda samples, layer: {},
                 uniform=self.uniform,
             )
             values = [v for loss in self.losses for v in loss.discriminator(half).values()]

@@ -99,6 +99,7 @@ def half(critics, step=0, batch=4):
         fake_logits={d: critics[d](x) for d, x in fake.items()},
         features={},
         score=lambda samples: {d: critics[d](x) for d, x in samples.items()},
+        tap=lambda samples, layer: {},
         uniform=lambda purpose, numbers: share[purpose.split("/")[1]],
     )
     return given, share

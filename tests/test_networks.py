@@ -186,6 +186,7 @@ def test_taps_give_a_layers_output_by_each_domains_own_number():
     real, fake = ({d: torch.randn(3, 2) for d in "ab"} for _ in range(2))
     real_logits, fake_logits, taps = network(real, fake, [2])
     assert set(taps) == {("a", 2), ("b", 2)}
+    torch.testing.assert_close(network(real, fake, [2, -1])[2]["b", -1], taps["b", 2])
     torch.testing.assert_close(taps["b", 2], torch.cat([real_logits["b"], fake_logits["b"]]))
     a = torch.cat([real["a"], fake["a"]])
     torch.testing.assert_close(taps["a", 2], network.layers["layer2[a]"](network.layers["layer1[a]"](a)))
