@@ -95,15 +95,12 @@ def _outputs(losses: Mapping[str, Loss], domains: int) -> int:
     return next(iter(read.values()), 1)
 
 
-def _check_loss(loss: object, path: str, config: Config) -> None:
-    """Raise :class:`PluginError` where a loss is none, or names a team or domains that do not exist."""
+def _check_loss(loss: object, path: str) -> None:
+    """Raise :class:`PluginError` where a loss is none, or names a team that does not exist."""
     if not isinstance(loss, Loss):
         raise PluginError(f"{path}: gives a {type(loss).__name__}; a loss is a subclass of coupling.Loss")
     if loss.team not in TEAMS:
         raise PluginError(f"{path}: its parameters belong to team '{loss.team}'; {nearest(loss.team, TEAMS)}")
-    for user in loss.users(list(config.domains)):
-        if user not in config.domains:
-            raise PluginError(f"{path}: its parameters are used by domain '{user}'; {nearest(user, config.domains)}")
 
 
 def _rule(rule: Any) -> Rule:
@@ -119,7 +116,7 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
         with torch.random.fork_rng(devices=[]):  # a loss may own parameters: the same in every run and process
             torch.manual_seed(derive(config.seed, "weights", "loss", number))
             loss = registry.build("loss", entry.name, entry.options, f"losses[{number}]")
-        _check_loss(loss, f"losses[{number}] {entry.name}", config)
+        _check_loss(loss, f"losses[{number}] {entry.name}")
         name, again = entry.name, 2
         while name in losses:
             name, again = f"{entry.name}-{again}", again + 1
@@ -161,9 +158,14 @@ def _open_losses(
             raise type(error)(f"{path}: {error}") from None
         except Exception as error:
             raise PluginError(f"{path}: {registry.get('loss', entry.name, path)} failed: {cause(error)}") from error
-        for name in loss.labels(list(networks.domains)):
-            if name not in networks.domains:
-                raise PluginError(f"{path}: reads the labels of domain '{name}'; {nearest(name, networks.domains)}")
+        domains = list(networks.domains)
+        for what, names in (
+            ("its parameters are used by", loss.users(domains)),
+            ("it reads the labels of", loss.labels(domains)),
+        ):
+            for name in names:
+                if name not in networks.domains:
+                    raise PluginError(f"{path}: {what} domain '{name}'; {nearest(name, domains)}")
 
 
 @torch.no_grad()

@@ -42,6 +42,10 @@ class Dataset(ABC):
         """
         return {}
 
+    def held_out(self) -> Dataset | None:
+        """The samples that its authors set apart for testing, for metrics; None: there are none, or these are them."""
+        return None
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of samples; needs no :meth:`prepare`."""

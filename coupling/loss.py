@@ -92,6 +92,12 @@ class Loss(nn.Module):
         loss does not suit the domains.
         """
 
+    def check_labels(self, labels: Mapping[str, Tensor]) -> None:
+        """Called once before training with all labels of the domains that :meth:`labels` names, {domain: (n,)}.
+
+        Raises :class:`coupling.errors.ConfigError` where they do not suit the loss.
+        """
+
     def users(self, domains: Sequence[str]) -> Sequence[str]:
         """Domains that share the parameters this loss owns."""
         return domains

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coupling import checkpoint
 from coupling.assembly import Networks, assemble
+from coupling.classification import Classification
 from coupling.config import Config, parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
@@ -95,6 +96,41 @@ class CoupledModel:
                 parts[domain].append(samples.float().cpu())
         self.generator.train(was_training)
         return {domain: torch.cat(samples) for domain, samples in parts.items()}
+
+    @torch.no_grad()
+    def classify(self, images: Tensor, domain: str, batch_size: int = 256) -> Tensor:
+        """Class probabilities of samples of ``domain``: (B, *shape) in its range to (B, classes), on the CPU.
+
+        The classifier is the one that a classification loss trained. Raises :class:`InputError` where there is
+        none, for a domain that the model lacks, and for samples that are not the domain's.
+        """
+        heads = [loss for loss in self.losses.values() if isinstance(loss, Classification)]
+        if not heads or self.discriminator is None:
+            raise InputError("this model has no classifier: it was trained without a classification loss")
+        if domain not in self.domains:
+            raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")
+        shape, (low, high) = self.domains[domain].shape, self.domains[domain].range
+        if tuple(images.shape[1:]) != shape:
+            raise InputError(f"images have shape {tuple(images.shape)}; domain '{domain}' takes (B, {shape})")
+        if images.numel() and not (low - 1e-3 <= images.min() and images.max() <= high + 1e-3):
+            raise InputError(
+                f"images lie in [{images.min():g}, {images.max():g}]; those of domain '{domain}' lie in "
+                f"[{low:g}, {high:g}]: scale them"
+            )
+        was_training = self.discriminator.training
+        self.discriminator.eval()
+        parts = [
+            heads[0]
+            .logits(
+                self.discriminator({domain: part.to(self.device, torch.float32)}, taps=[heads[0].layer])[2][
+                    domain, heads[0].layer
+                ]
+            )
+            .softmax(1)
+            for part in images.split(batch_size)
+        ]
+        self.discriminator.train(was_training)
+        return torch.cat(parts).float().cpu()
 
 
 def model_tensors(networks: Networks, averaged: CoupledGenerator | None) -> dict[str, Tensor]:

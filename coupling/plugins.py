@@ -19,7 +19,10 @@ from coupling.errors import PluginError, cause, nearest
 from coupling.registry import KINDS, Registry
 from coupling.terminal import remark
 
-BUILTIN = tuple(f"coupling.builtin.{room}" for room in ("architectures", "datasets", "transforms", "losses", "metrics"))
+BUILTIN = tuple(
+    f"coupling.builtin.{room}"
+    for room in ("architectures", "datasets", "transforms", "losses", "metrics", "adaptation")
+)
 _HOOK_OF_KIND = {
     "architecture": "register_architectures",
     "dataset": "register_datasets",

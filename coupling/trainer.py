@@ -17,7 +17,7 @@ from coupling.assembly import assemble, make_algorithm
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.environment import describe_environment
-from coupling.errors import InputError, RunError
+from coupling.errors import ConfigError, InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
 from coupling.lock import refuse_in_use
@@ -98,11 +98,8 @@ class Trainer:
         self.streams = {
             name: Stream(data, config.seed, settings.batch_size, rank, processes) for name, data in self.data.items()
         }
-        named = (loss.labels(list(self.data)) for loss in self.networks.losses.values())
-        self.labelled = list(dict.fromkeys(name for names in named for name in names))
+        self.labelled = self._check_labels()
         """Domains whose labels some loss reads."""
-        for name in self.labelled:
-            self.streams[name].labels(0)
         for stream in self.streams.values():
             stream.batch(0)  # what is wrong with the samples is said before anything is written
         self.latents = LatentStream(config.latent, config.seed, settings.batch_size, rank, processes)
@@ -136,6 +133,18 @@ class Trainer:
         batch = self.config.training.batch_size
         drawn = torch.rand(batch, numbers, generator=generator(self.config.seed, "loss", purpose, step))
         return self._place(drawn[self.latents.slice])
+
+    def _check_labels(self) -> list[str]:
+        """Show each loss the labels that it reads; returns the domains that they are of."""
+        labelled: dict[str, None] = {}
+        for number, loss in enumerate(self.networks.losses.values()):
+            names = loss.labels(list(self.data))
+            try:
+                loss.check_labels({name: self.data[name].labels(range(len(self.data[name]))) for name in names})
+            except ConfigError as error:
+                raise ConfigError(f"losses[{number}].{error}") from None
+            labelled |= dict.fromkeys(names)
+        return list(labelled)
 
     # -- the run's directory ---------------------------------------------------------------
 

@@ -42,6 +42,16 @@ class Tiny(Dataset):
         noise = torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(sum(map(ord, pool))))
         self.samples = (noise * 2 - 1) * scale
 
+    @property
+    def labels(self) -> Tensor:
+        """1 where a picture's left half is the brighter one, else 0."""
+        return (self.samples[..., :2].mean((1, 2, 3)) > self.samples[..., 2:].mean((1, 2, 3))).long()
+
+    def held_out(self) -> Dataset | None:
+        return (
+            None if self.source.endswith("+test") else Tiny(count=10, pool=self.source.removeprefix("tiny:") + "+test")
+        )
+
     def __len__(self) -> int:
         return len(self.samples)
 

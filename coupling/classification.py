@@ -1,0 +1,290 @@
+"""A classifier on a discriminator layer: labels of some domains, classes for all (section 4, adaptation).
+
+The softmax layer sits on what the discriminators share, so a classifier that is trained with the labels of one
+domain is one for every domain: f_i up to the tapped layer, then the same head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coupling.augmentation import Augmentation
+from coupling.domain import Domain
+from coupling.errors import ConfigError, nearest
+from coupling.loss import DiscriminatorHalf, Loss, PerDomain
+from coupling.terminal import remark
+
+LAST_HIDDEN = -2
+"""The last hidden layer of a discriminator: the one before its logits."""
+
+Layer = Annotated[
+    int, Field(description="discriminator layer that is read: 1 is the first, -1 the last, -2 the last hidden one")
+]
+Weight = Annotated[float, Field(ge=0, description="of this term")]
+Rotate = Annotated[float, Field(ge=0, le=180, description="augmentation: turned by up to so many degrees")]
+Shift = Annotated[float, Field(ge=0, le=0.5, description="augmentation: moved by up to this share of a side")]
+Scale = Annotated[float, Field(ge=0, lt=1, description="augmentation: enlarged or reduced by up to this share")]
+
+
+class Classification(Loss):
+    """Cross-entropy of a softmax layer on a discriminator layer, in the labelled domains (section 4, adaptation).
+
+    The head is a linear layer on the flattened output; its gradient is the mean over the domains that use it. With
+    augmentation, the samples go through once more, changed, and it is those that are classified.
+    """
+
+    def __init__(
+        self,
+        *,
+        domains: Annotated[list[str], Field(min_length=1, description="the labelled domains; no other's are read")],
+        classes: Annotated[int, Field(ge=2, description="number of classes")] = 10,
+        layer: Layer = LAST_HIDDEN,
+        weight: Weight = 1.0,
+        rotate: Rotate = 0.0,
+        shift: Shift = 0.0,
+        scale: Scale = 0.0,
+    ) -> None:
+        super().__init__()
+        self.labelled = domains
+        self.classes = classes
+        self.layer = layer
+        self.weight = weight
+        self.augmentation = Augmentation(rotate, shift, scale)
+        self.head: nn.Module = nn.Identity()
+        self._users = set(domains)
+
+    def taps(self) -> Sequence[int]:
+        """The layer under the head."""
+        return (self.layer,)
+
+    def labels(self, domains: Sequence[str]) -> Sequence[str]:
+        """The labelled domains alone."""
+        return self.labelled
+
+    def users(self, domains: Sequence[str]) -> Sequence[str]:
+        """The labelled domains, and those that another loss classifies."""
+        return [domain for domain in domains if domain in self._users] or self.labelled
+
+    def serve(self, domains: Sequence[str]) -> None:
+        """Count the domains of another loss among those whose gradients the head averages."""
+        self._users |= set(domains)
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Make the head. Raises ConfigError for a domain that is none, or features of different sizes."""
+        check_domains(self.labelled, domains)
+        self.augmentation.check([domain for domain in domains if domain.name in self.labelled])
+        sizes = {domain.name: math.prod(features[domain.name, self.layer]) for domain in domains}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
+            raise ConfigError(
+                f"layer: {self.layer} has {listed} features a sample; one classifier for all domains needs a layer "
+                "after which they are alike"
+            )
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(next(iter(sizes.values())), self.classes))
+
+    def check_labels(self, labels: Mapping[str, Tensor]) -> None:
+        """Raise ConfigError for a class beyond ``classes``; say which classes have no sample."""
+        seen: set[int] = set()
+        for domain, given in labels.items():
+            present = set(given.unique().tolist())
+            unknown = sorted(present - set(range(self.classes)))
+            if unknown:
+                raise ConfigError(
+                    f"classes: {self.classes}, but domain '{domain}' has labels {_listed(unknown)}; classes are "
+                    f"numbered from 0: give classes: {max(unknown) + 1} or more"
+                )
+            seen |= present
+        missing = sorted(set(range(self.classes)) - seen)
+        if missing:
+            remark(f"classification: no labelled sample is of class {_listed(missing)}, which can never be told apart")
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The layer's outputs (B, ...) to (B, classes), before the softmax."""
+        scores: Tensor = self.head(features)
+        return scores
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight * -log p(label) on real samples of the labelled domains."""
+        terms = {}
+        for domain in self.labelled:
+            if self.augmentation:
+                real = self.augmentation(half.real[domain], half.uniform(f"augmented/{domain}", Augmentation.NUMBERS))
+                features = half.tap({domain: real}, self.layer)[domain]
+            else:
+                features = half.features[domain, self.layer][: len(half.real[domain])]
+            terms[domain] = self.weight * F.cross_entropy(self.logits(features), half.labels[domain])
+        return terms
+
+
+class Classified(Loss):
+    """A loss on the predictions of the configuration's classification loss, in domains without labels."""
+
+    def __init__(self, domains: Sequence[str], weight: float) -> None:
+        super().__init__()
+        self.domains = list(domains)
+        self.weight = weight
+        self._found: tuple[Classification, ...] = ()  # in a tuple: as a submodule it would have two owners
+
+    @property
+    def classification(self) -> Classification:
+        """The loss that owns the head."""
+        return self._found[0]
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Find the classification loss. Raises ConfigError where there is none, or not one alone."""
+        check_domains(self.domains, domains)
+        found = [loss for loss in losses.values() if isinstance(loss, Classification)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"reads the classes that a classification loss predicts, of which there are {len(found)}; "
+                "name exactly one among losses"
+            )
+        found[0].serve(self.domains)
+        self._found = tuple(found)
+
+    def real_logits(self, half: DiscriminatorHalf, domain: str) -> Tensor:
+        """The classifier's (B, classes) for the real samples, before the softmax."""
+        return self.classification.logits(half.features[domain, self.classification.layer][: len(half.real[domain])])
+
+
+class Entropy(Classified):
+    """Sure and varied predictions in domains without labels: mutual information of sample and class.
+
+    The mean entropy of the predictions (Grandvalet & Bengio 2004) less ``variety`` times the entropy of their mean,
+    without which one class for all samples would be the least (Krause et al. 2010).
+    """
+
+    def __init__(
+        self,
+        *,
+        domains: Annotated[list[str], Field(min_length=1, description="the domains without labels")],
+        weight: Weight = 0.1,
+        variety: Annotated[float, Field(ge=0, description="factor of the entropy of the mean prediction")] = 1.0,
+    ) -> None:
+        super().__init__(domains, weight)
+        self.variety = variety
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight * (mean H(p) - variety * H(mean p)) on real samples."""
+        terms = {}
+        for domain in self.domains:
+            log_p = self.real_logits(half, domain).log_softmax(1)
+            mean = log_p.exp().mean(0)
+            sure = -(log_p.exp() * log_p).sum(1).mean()
+            varied = -(mean * mean.clamp_min(1e-12).log()).sum()
+            terms[domain] = self.weight * (sure - self.variety * varied)
+        return terms
+
+
+class Consistency(Classified):
+    """A changed sample is of the class that the unchanged one is surely of (Sohn et al. 2020, section 2).
+
+    Samples whose most probable class has at least ``threshold`` are turned, moved and scaled at random, and the
+    cross-entropy with that class is the term; the others do not count.
+    """
+
+    def __init__(
+        self,
+        *,
+        domains: Annotated[list[str], Field(min_length=1, description="the domains without labels")],
+        weight: Weight = 1.0,
+        threshold: Annotated[float, Field(ge=0, le=1, description="least probability of a class that is taught")] = 0.9,
+        rotate: Rotate = 15.0,
+        shift: Shift = 0.1,
+        scale: Scale = 0.15,
+    ) -> None:
+        super().__init__(domains, weight)
+        self.threshold = threshold
+        self.augmentation = Augmentation(rotate, shift, scale)
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Find the classification loss; the domains must be of images."""
+        super().open(domains, features, losses)
+        if not self.augmentation:
+            raise ConfigError("rotate, shift, scale: all are 0, so nothing would be changed; give one of them")
+        self.augmentation.check([domain for domain in domains if domain.name in self.domains])
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight * -log p(class of x | changed x), over the samples whose class is sure."""
+        terms = {}
+        for domain in self.domains:
+            sure, taught = self.real_logits(half, domain).detach().softmax(1).max(1)
+            changed = self.augmentation(half.real[domain], half.uniform(f"changed/{domain}", Augmentation.NUMBERS))
+            features = half.tap({domain: changed}, self.classification.layer)[domain]
+            each = F.cross_entropy(self.classification.logits(features), taught, reduction="none")
+            terms[domain] = self.weight * (each * (sure >= self.threshold)).mean()
+        return terms
+
+
+class FeatureMatching(Loss):
+    """Squared distance between the domains' features of one z's generated samples (the authors' adaptation code).
+
+    For every domain: half the mean over the other domains, so that two domains' terms add up to their distance.
+    """
+
+    def __init__(self, *, layer: Layer = LAST_HIDDEN, weight: Weight = 0.01) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = weight
+
+    def taps(self) -> Sequence[int]:
+        """The layer whose outputs are compared."""
+        return (self.layer,)
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Raises ConfigError where there is nothing to compare."""
+        shapes = {domain.name: features[domain.name, self.layer] for domain in domains}
+        if len(shapes) < 2:
+            raise ConfigError("compares domains, of which there is one alone; leave it out")
+        if len(set(shapes.values())) > 1:
+            listed = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
+            raise ConfigError(f"layer: {self.layer} gives {listed}; choose a layer after which the domains are alike")
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight / 2 * mean over the others e of |f_d(g_d(z)) - f_e(g_e(z))|^2, a batch mean."""
+        drawn = {d: half.features[d, self.layer][-len(half.fake[d]) :].flatten(1) for d in half.fake}
+        terms = {}
+        for domain, own in drawn.items():
+            others = [(own - other).square().sum(1).mean() for name, other in drawn.items() if name != domain]
+            terms[domain] = self.weight / 2 * torch.stack(others).mean()
+        return terms
+
+
+def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
+    """Raise ConfigError for a name that no domain has."""
+    known = [domain.name for domain in domains]
+    for name in named:
+        if name not in known:
+            raise ConfigError(f"domains: no domain is called '{name}'; {nearest(name, known)}")
+
+
+def _listed(numbers: Sequence[int], most: int = 8) -> str:
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more

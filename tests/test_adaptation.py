@@ -1,0 +1,220 @@
+"""Classification on shared layers, and the terms and measures that go with it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from coupling.augmentation import Augmentation
+from coupling.errors import ConfigError, DataError, InputError
+from coupling.model import load_model
+from coupling.trainer import Trainer, train
+from tests import tiny
+
+CLASSES = "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}]"
+ALL = (
+    "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}, "
+    "{name: entropy, domains: [b]}, {name: consistency, domains: [b], threshold: 0.5}, {name: feature-matching, weight: 0.5}]"
+)
+
+
+def trainer(*overrides):
+    return Trainer(tiny.config(*overrides), tiny.plugins())
+
+
+def first_half(made):
+    """The discriminators' half of the first step, as the losses are given it."""
+    seen = {}
+    classification = made.networks.losses["classification"]
+    plain = classification.discriminator
+
+    def spy(half):
+        seen["half"] = half
+        return plain(half)
+
+    classification.discriminator = spy
+    made._one_step()
+    return seen["half"]
+
+
+def hidden(made, domain, samples):
+    """Two layers of the linear discriminator, by hand."""
+    for number in (1, 2):
+        samples = made.networks.discriminator.layers[made.networks.discriminator.graph.group_of[domain, number].key](
+            samples
+        )
+    return samples
+
+
+def test_every_term_is_its_formula():
+    made = trainer(ALL, "optimizer={name: sgd, lr: 1.0e-12}")  # the weights stay
+    half = first_half(made)
+    losses = made.networks.losses
+    head = losses["classification"].head
+    assert set(half.labels) == {"a"}
+    p = head(hidden(made, "a", half.real["a"])).softmax(1)
+    chosen = made.streams["a"].numbers(0)
+    expected = made.data["a"].dataset.labels[made.data["a"].indices[chosen]]
+    assert half.labels["a"].tolist() == expected.tolist()
+    slow = -sum(p[i, c].log() for i, c in enumerate(expected.tolist())) / len(expected) * 3
+    torch.testing.assert_close(losses["classification"].discriminator(half)["a"], slow)
+
+    q = head(hidden(made, "b", half.real["b"])).softmax(1)
+    sure = -sum(x * math.log(x) for row in q.tolist() for x in row) / len(q)
+    varied = -sum(x * math.log(x) for x in q.mean(0).tolist())
+    torch.testing.assert_close(
+        losses["entropy"].discriminator(half)["b"].item(), 0.1 * (sure - varied), rtol=1e-4, atol=1e-6
+    )
+
+    consistency = losses["consistency"]
+    numbers = half.uniform("changed/b", 4)
+    changed = torch.cat(
+        [consistency.augmentation(x[None], n[None]) for x, n in zip(half.real["b"], numbers, strict=True)]
+    )
+    terms = []
+    for row, other in zip(q, head(hidden(made, "b", changed)).log_softmax(1), strict=True):
+        terms.append(-other[row.argmax()].item() if row.max() >= 0.5 else 0.0)
+    assert consistency.discriminator(half)["b"].item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+
+    f, g = (hidden(made, d, half.fake[d]) for d in "ab")
+    distance = sum(((one - other) ** 2).sum() for one, other in zip(f, g, strict=True)) / len(f)
+    matching = losses["feature-matching"].discriminator(half)
+    torch.testing.assert_close(matching["a"] + matching["b"], 0.5 * distance)
+    torch.testing.assert_close(matching["a"], matching["b"])
+
+
+@pytest.mark.parametrize(("losses", "users"), [(CLASSES, 1), (ALL, 2)])
+def test_the_heads_gradient_is_the_mean_over_the_domains_that_use_it(losses, users):
+    made = trainer(losses, "optimizer={name: sgd, lr: 1.0}")
+    head = made.networks.losses["classification"].head
+    before = [p.clone() for p in head.parameters()]
+    again = trainer(losses, "optimizer={name: sgd, lr: 1.0}")
+    half = first_half(again)  # the gradient of the same step, by hand, before it moves anything
+    fresh = trainer(losses)
+    terms = []
+    for name, loss in fresh.networks.losses.items():
+        if name in ("classification", "entropy", "consistency"):
+            features = {(d, -2): hidden(fresh, d, torch.cat([half.real[d], half.fake[d]])) for d in "ab"}
+            given = type(half)(**{**half.__dict__, "features": features, "tap": fresh.algorithm._tap})
+            terms += list(loss.discriminator(given).values())
+    expected = torch.autograd.grad(
+        torch.stack(terms).sum() / users, list(fresh.networks.losses["classification"].head.parameters())
+    )
+    made._one_step()
+    for old, gradient, new in zip(before, expected, head.parameters(), strict=True):
+        torch.testing.assert_close(new, old - gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_a_target_label_is_never_read_in_training(tmp_path, monkeypatch):
+    read = []
+    plain = tiny.Tiny.labels.fget
+
+    def labels(self):
+        read.append(self.source)
+        return plain(self)
+
+    monkeypatch.setattr(tiny.Tiny, "labels", property(labels))
+    pools = ("domains.a.dataset.pool=source", "domains.b.dataset.pool=target")
+    train(
+        tiny.config(ALL, *pools, "metrics=[{name: information, domain: b, every: 2}]"),
+        tmp_path / "run",
+        plugins=tiny.plugins(),
+    )
+    assert set(read) == {"tiny:source"}
+
+
+def test_the_classifier_learns_is_saved_and_classifies_every_domain(tmp_path):
+    metrics = (
+        "metrics=[{name: information, domain: b, every: 50}, {name: accuracy, domain: a}, {name: accuracy, domain: b}]"
+    )
+    made = train(
+        tiny.config(
+            ALL, "training.steps=200", "domains.a.dataset.pool=source", "domains.b.dataset.pool=target", metrics
+        ),
+        tmp_path / "run",
+        plugins=tiny.plugins(),
+    )
+    model = load_model(made.path, plugins=tiny.plugins())
+    last = made.read_json("summary.json")["last"]
+    for domain, pool in (("a", "source"), ("b", "target")):
+        data = tiny.Tiny(count=33, pool=pool)
+        p = model.classify(data.samples, domain)
+        assert p.shape == (33, 2)
+        torch.testing.assert_close(p.sum(1), torch.ones(33))
+        assert last[f"accuracy/{domain}"] == pytest.approx((p.argmax(1) == data.labels).float().mean().item())
+    assert last["accuracy/a"] > 0.9
+    rows = (made.path / "metrics.jsonl").read_text()
+    assert '"accuracy/b/held-out"' in rows
+    mean = p.double().mean(0)
+    mutual = -(mean * mean.log()).sum() + (p.double() * p.double().log()).sum(1).mean()
+    assert last["information/b"] == pytest.approx(mutual.item(), abs=1e-5)
+    assert made.read_json("summary.json")["best_checkpoint"] is not None  # by information, the first metric
+
+
+def test_what_cannot_be_classified_is_said(tmp_path):
+    made = train(tiny.config("training.steps=1"), tmp_path / "run", plugins=tiny.plugins())
+    with pytest.raises(InputError, match="trained without a classification loss"):
+        load_model(made.path, plugins=tiny.plugins()).classify(torch.zeros(1, 1, 4, 4), "a")
+    made = train(tiny.config("training.steps=1", CLASSES), tmp_path / "other", plugins=tiny.plugins())
+    model = load_model(made.path, plugins=tiny.plugins())
+    for images, domain, message in (
+        (torch.zeros(1, 1, 4, 4), "c", "no domain 'c'"),
+        (torch.zeros(1, 1, 5, 4), "a", r"takes \(B, \(1, 4, 4\)\)"),
+        (torch.full((1, 1, 4, 4), 255.0), "a", r"lie in \[255, 255\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.classify(images, domain)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ("[non-saturating, {name: classification, domains: [c]}]", r"\[1\] classification: domains: no domain .* 'c'"),
+        ("[non-saturating, {name: entropy, domains: [b]}]", "of which there are 0"),
+        ("[minimax, {name: classification, domains: [a], classes: 2}, {name: entropy, domains: [x]}]", "called 'x'"),
+        ("[non-saturating, {name: classification, domains: [a], layer: 9}]", "reads discriminator layer 9"),
+        ("[non-saturating, {name: classification, domains: [a], layer: -4}]", "reads discriminator layer -4"),
+        (
+            "[non-saturating, {name: classification, domains: [a], classes: 2}, "
+            "{name: consistency, domains: [b], rotate: 0, shift: 0, scale: 0}]",
+            "all are 0",
+        ),
+    ],
+)  # fmt: skip
+def test_losses_that_do_not_suit_the_domains(losses, message):
+    with pytest.raises(ConfigError, match=message):
+        trainer(f"losses={losses}")
+
+
+def test_labels_that_do_not_suit(monkeypatch, capsys):
+    monkeypatch.setattr(tiny.Tiny, "labels", property(lambda self: torch.full((len(self),), 4)))
+    with pytest.raises(ConfigError, match=r"losses\[1\]\.classes: 2, but domain 'a' has labels 4.*classes: 5 or more"):
+        trainer(CLASSES)
+    trainer(CLASSES.replace("classes: 2", "classes: 5"))
+    assert "no labelled sample is of class 0, 1, 2, 3" in capsys.readouterr().err
+    monkeypatch.setattr(tiny.Tiny, "labels", None)
+    with pytest.raises(DataError, match=r"domains\.a\.dataset: its samples have no labels"):
+        trainer(CLASSES)
+
+
+def test_augmentation_is_the_affine_map_that_it_says():
+    images = torch.rand(3, 2, 8, 8)
+    still = torch.full((3, 4), 0.5)
+    torch.testing.assert_close(Augmentation(30, 0.2, 0.3)(images, still), images, rtol=1e-4, atol=1e-5)
+    quarter = Augmentation(90, 0, 0)(images, torch.tensor([[1.0, 0.5, 0.5, 0.5]]).expand(3, 4))
+    turned = [torch.rot90(images, k, dims=(2, 3)) for k in (1, 3)]
+    assert min((quarter - t).abs().max().item() for t in turned) < 1e-4
+    moved = Augmentation(0, 0.25, 0)(images, torch.tensor([[0.5, 0.5, 1.0, 0.5]]).expand(3, 4))
+    torch.testing.assert_close(moved[..., :-2], images[..., 2:], rtol=1e-4, atol=1e-5)
+    assert not Augmentation(0, 0, 0)
+
+
+def test_a_long_image_is_turned_without_being_sheared():
+    image = torch.zeros(1, 1, 9, 27)
+    image[..., 4, 4:23] = 1.0  # a line of 19 pixels, turned upright: at most the nine rows are left of it
+    turned = Augmentation(90, 0, 0)(image, torch.tensor([[1.0, 0.5, 0.5, 0.5]]))
+    columns = (turned[0, 0] > 0.5).any(0).nonzero().flatten().tolist()
+    assert columns == [13]
+    assert (turned[0, 0, :, 13] > 0.5).sum() == 9
