@@ -16,7 +16,8 @@ from tests import tiny
 CLASSES = "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}]"
 ALL = (
     "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}, "
-    "{name: entropy, domains: [b]}, {name: consistency, domains: [b], threshold: 0.5}, {name: feature-matching, weight: 0.5}]"
+    "{name: entropy, domains: [b]}, {name: consistency, domains: [b], threshold: 0.5}, "
+    "{name: feature-matching, weight: 0.5}]"
 )
 
 
