@@ -58,6 +58,17 @@ class Dataset(ABC):
         """Samples ``indices``, stacked: (len(indices), *shape). Override where it can be faster."""
         return torch.stack([self[index] for index in indices])
 
+    def augmented(self, indices: Sequence[int], keys: Sequence[int]) -> Tensor:
+        """Samples ``indices`` as training reads them: cropped, mirrored ... at random, where the data set does that.
+
+        ``keys`` holds an integer in [0, 2^63) for each sample, a function of the run's seed, the
+        domain and the position in its stream: another one in each epoch. What is random about a
+        sample must be drawn from its key and nothing else, by ``np.random.default_rng(key)``, say:
+        then a resumed run, and a run on any number of processes, reads exactly the same. By default
+        nothing is random. Metrics read :meth:`batch`, which is the same each time.
+        """
+        return self.batch(indices)
+
     def prepare(self) -> None:  # noqa: B027  (optional by design)
         """Make the data ready for reading, once; called on one process before all others read.
 

@@ -68,10 +68,15 @@ class DomainData:
         with self._blamed():
             self.dataset.prepare()
 
-    def read(self, numbers: Sequence[int] | np.ndarray[Any, Any]) -> Tensor:
-        """Samples by their number in this part: (len(numbers), *shape), transformed. Errors name the domain."""
+    def read(self, numbers: Sequence[int] | np.ndarray[Any, Any], keys: Sequence[int] | None = None) -> Tensor:
+        """Samples by their number in this part: (len(numbers), *shape), transformed. Errors name the domain.
+
+        With ``keys``, one a sample, they are augmented as :meth:`Dataset.augmented` says.
+        """
+        indices = self.indices[np.asarray(numbers)].tolist()
         with self._blamed():
-            return self.transform(self.dataset.batch(self.indices[np.asarray(numbers)].tolist()))
+            samples = self.dataset.batch(indices) if keys is None else self.dataset.augmented(indices, keys)
+            return self.transform(samples)
 
     def transform(self, samples: Tensor) -> Tensor:
         """Apply the domain's transforms to raw samples of its data set."""

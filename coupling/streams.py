@@ -2,7 +2,8 @@
 
 There is no state to save: a resumed run, and a run on another number of processes, reads exactly
 the same samples. Position p of a stream is sample permutation(seed, d, p // n)[p % n] of the
-domain's n samples, so each domain has epochs of its own length.
+domain's n samples, so each domain has epochs of its own length. What is random about a sample (a
+crop, say) is drawn from a key that is a function of (seed, d, p).
 """
 
 from __future__ import annotations
@@ -39,13 +40,21 @@ class Stream:
 
     def numbers(self, step: int) -> Indices:
         """Which of the domain's samples step ``step`` (from 0) reads on this process."""
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.slice]
+        positions = self._positions(step)
         epochs, places = np.divmod(positions, len(self.data))
         chosen = np.empty(len(positions), np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             chosen[here] = self._permutation(int(epoch))[places[here]]
         return chosen
+
+    def keys(self, step: int) -> list[int]:
+        """For each of :meth:`numbers`, what its augmentation is drawn from: an integer in [0, 2^63)."""
+        name = self.data.domain.name
+        return [derive(self.seed, "augmentation", name, position) for position in self._positions(step).tolist()]
+
+    def _positions(self, step: int) -> Indices:
+        return np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.slice]
 
     def _permutation(self, epoch: int) -> Indices:
         if self._epoch[0] != epoch:
@@ -55,7 +64,7 @@ class Stream:
 
     def batch(self, step: int) -> Tensor:
         """The samples of step ``step``: (this process's share of the batch, *shape), on the CPU."""
-        samples = self.data.read(self.numbers(step))
+        samples = self.data.read(self.numbers(step), self.keys(step))
         if not self._checked:
             self.data.check(samples)
             self._checked = True

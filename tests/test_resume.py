@@ -25,7 +25,7 @@ from coupling.trainer import Trainer, train
 from tests import deaths, tiny
 
 EVERYTHING = (
-    "domains.a.dataset={name: tiny, count: 21}",  # 5.25 steps an epoch
+    "domains.a.dataset={name: tiny, count: 21, roll: true}",  # 5.25 steps an epoch
     "domains.b.dataset={name: tiny, count: 9, pool: other}",  # 2.25
     "generator.architecture={name: linear, batch_norm: true, dropout: 0.3}",
     "discriminator.architecture={name: linear, batch_norm: true, dropout: 0.2}",
@@ -183,7 +183,7 @@ MORTAL = (
     "training.log_every=2",
     "training.sample_every=9",
     "training.keep_checkpoints=1",
-    "domains.a.dataset={name: tiny, count: 21}",  # the first epoch ends within step 6
+    "domains.a.dataset={name: tiny, count: 21, roll: true}",  # the first epoch ends within step 6
     "domains.b.dataset={name: tiny, count: 9, pool: other}",  # and here within steps 3, 5, 7
     "metrics=[{name: brightness, every: 2}]",
 )

@@ -73,6 +73,39 @@ def test_slices_of_the_processes_are_the_whole_in_order(processes):
         assert torch.equal(torch.cat([s.batch(step) for s in zs]), z.batch(step))
 
 
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_augmentation_is_the_same_on_any_number_of_processes(processes):
+    whole = Stream(data(count=27, roll=True), 5, 8)
+    slices = [Stream(data(count=27, roll=True), 5, 8, rank, processes) for rank in range(processes)]
+    for step in (3, 0, 100):
+        assert [key for s in slices for key in s.keys(step)] == whole.keys(step)
+        assert torch.equal(torch.cat([s.batch(step) for s in slices]), whole.batch(step))
+
+
+def test_keys_are_a_function_of_seed_domain_and_position_and_none_repeats():
+    streams = [Stream(data("a"), 0, 20), Stream(data("b"), 0, 20), Stream(data("a"), 1, 20)]
+    keys = [key for stream in streams for step in (0, 1, 2) for key in stream.keys(step)]
+    assert len(set(keys)) == 3 * 3 * 20  # the same 20 samples in each step, which is an epoch
+    assert all(0 <= key < 2**63 for key in keys)
+    small = Stream(data("a"), 0, 5)  # the position counts, not the step
+    assert streams[0].keys(1) == list(itertools.chain.from_iterable(small.keys(step) for step in (4, 5, 6, 7)))
+
+
+def test_a_sample_is_augmented_by_its_key_in_each_epoch_anew():
+    domain = data(count=20, roll=True)
+    stream, plain = Stream(domain, 0, 20), Stream(data(count=20), 0, 20)
+    epochs = []
+    for epoch in (0, 1):
+        numbers, keys, batch = stream.numbers(epoch), stream.keys(epoch), stream.batch(epoch)
+        for number, key, sample in zip(numbers.tolist(), keys, batch, strict=True):
+            assert torch.equal(sample, domain.dataset.augmented([domain.indices[number]], [key])[0])
+        assert torch.equal(batch.flatten(1).sort(1)[0], plain.batch(epoch).flatten(1).sort(1)[0])  # moved, no more
+        epochs.append(batch[np.argsort(numbers)])
+    moved = (epochs[0] != epochs[1]).flatten(1).any(1)
+    assert 10 < moved.sum() <= 20
+    assert torch.equal(domain.read(range(20)), domain.dataset.samples)  # metrics see no augmentation
+
+
 def test_a_batch_holds_the_samples_of_its_numbers():
     domain = data(count=30, part=(2, 3))
     stream = Stream(domain, 0, 4)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -37,7 +38,9 @@ class Tiny(Dataset):
         count: Annotated[int, Field(ge=0, description="samples")] = 24,
         pool: Annotated[str, Field(description="names the samples; equal pools are one source")] = "pool",
         scale: Annotated[float, Field(description="above 1: values outside the declared range")] = 1.0,
+        roll: Annotated[bool, Field(description="move the pictures round at random")] = False,
     ) -> None:
+        self.roll = roll
         self.source = f"tiny:{pool}"
         noise = torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(sum(map(ord, pool))))
         self.samples = (noise * 2 - 1) * scale
@@ -57,6 +60,13 @@ class Tiny(Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.samples[index]
+
+    def augmented(self, indices: Sequence[int], keys: Sequence[int]) -> Tensor:
+        samples = self.batch(indices)
+        if not self.roll:
+            return samples
+        shifts = (np.random.default_rng(key).integers(0, 4, 2).tolist() for key in keys)
+        return torch.stack([x.roll(shift, (1, 2)) for x, shift in zip(samples, shifts, strict=True)])
 
 
 class Linear:
