@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -16,6 +16,9 @@ from coupling import __version__
 from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
 from coupling.terminal import remark
+
+if TYPE_CHECKING:  # torch comes with it, which --help does without
+    from coupling.interpolation import Interpolation
 
 
 class CouplingGroup(click.Group):
@@ -142,10 +145,48 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
 def sample(run: Path, count: int, seed: int, output: Path | None, modules: tuple[str, ...]) -> None:
     """Draw corresponding images of RUN: OUTPUT/<domain>/000000.png, and one grid."""
     from coupling.model import load_model
-    from coupling.sampling import default_folder, write_samples
+    from coupling.run_directory import beside
+    from coupling.sampling import write_samples
 
     model = load_model(run, plugins=_load_plugins(modules))
-    click.echo(str(write_samples(model, output or default_folder(run), count, seed)))
+    click.echo(str(write_samples(model, output or beside(run, "sampled"), count, seed)))
+
+
+@cli.command()
+@run_argument
+@click.option("--steps", type=click.IntRange(2, 256), help="Codes along a path (default: 12, of a GIF 32).")
+@click.option("--pairs", default=4, show_default=True, type=click.IntRange(1, 64), help="Paths.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option(
+    "--interpolation",
+    type=click.Choice(["straight", "spherical"]),
+    help="Default: straight for a uniform prior, spherical for a normal one.",
+)
+@click.option(
+    "--seconds", default=4.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of a GIF, there and back."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A .png or .gif (default: in the run, traversal.png).")
+@plugin_option
+def traverse(
+    run: Path,
+    steps: int | None,
+    pairs: int,
+    seed: int,
+    interpolation: Interpolation | None,
+    seconds: float,
+    output: Path | None,
+    modules: tuple[str, ...],
+) -> None:
+    """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
+    from coupling.model import load_model
+    from coupling.run_directory import beside
+    from coupling.traversal import check_file, write_traversal
+
+    file = output or beside(run, "traversal.png")
+    check_file(file)
+    model = load_model(run, plugins=_load_plugins(modules))
+    write_traversal(model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds)
+    click.echo(str(file))
 
 
 @cli.command()

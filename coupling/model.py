@@ -15,6 +15,7 @@ from coupling.classification import Classification
 from coupling.config import Config, parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
+from coupling.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
 from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.plugins import Plugins, installed
@@ -24,6 +25,8 @@ from coupling.terminal import remark
 
 _LISTED = 8
 """Tensors in a message, at most."""
+_BLOCK = 1024
+"""Codes drawn in one call; a multiple of 16, in which torch draws normal numbers."""
 
 
 class CoupledModel:
@@ -60,9 +63,22 @@ class CoupledModel:
             loss.to(device)
         return self
 
-    def latent(self, count: int, seed: int = 0) -> Tensor:
-        """``count`` codes z from the prior, (count, latent size), the same for the same seed."""
-        return draw(self.config.latent, count, random_source(seed, "sample"))
+    def latent(self, count: int, seed: int = 0, start: int = 0) -> Tensor:
+        """Codes z from the prior, (count, latent size): those from ``start`` on in the endless row of ``seed``.
+
+        Code k is a function of the seed and k: the same in a draw of any count.
+        """
+        if count < 0 or start < 0:
+            raise InputError(f"count is {count}, start is {start}; neither can be less than 0")
+        source = random_source(seed, "sample")
+        stop = start + count
+        blocks = []
+        # In whole blocks, as torch's normal numbers depend on how many are drawn in one call.
+        for first in range(0, stop, _BLOCK):
+            block = draw(self.config.latent, _BLOCK, source)
+            if first + _BLOCK > start:
+                blocks.append(block[max(0, start - first) : stop - first])
+        return torch.cat(blocks) if blocks else torch.empty(0, self.config.latent.size)
 
     def sample(
         self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256
@@ -71,6 +87,14 @@ class CoupledModel:
         if count < 1:
             raise InputError(f"count is {count}; a sample is of 1 or more")
         return self.generate(self.latent(count, seed), domains, batch_size)
+
+    def chosen(self, domains: str | Sequence[str] | None) -> list[str]:
+        """The domains that are meant, None being all; raises :class:`InputError` for one that the model lacks."""
+        names = list(self.domains) if domains is None else [domains] if isinstance(domains, str) else list(domains)
+        for name in names:
+            if name not in self.domains:
+                raise InputError(f"the model has no domain '{name}'; {nearest(name, self.domains)}")
+        return names
 
     @torch.no_grad()
     def generate(self, z: Tensor, domains: Sequence[str] | None = None, batch_size: int = 256) -> dict[str, Tensor]:
@@ -82,20 +106,41 @@ class CoupledModel:
         size = self.config.latent.size
         if z.dim() != 2 or z.shape[1] != size:
             raise InputError(f"z has shape {tuple(z.shape)}; this model takes (B, {size})")
-        if isinstance(domains, str):
-            domains = [domains]
-        for domain in domains or ():
-            if domain not in self.domains:
-                raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")
+        chosen = self.chosen(domains)
         was_training = self.generator.training
         self.generator.eval()
-        chosen = list(self.domains if domains is None else domains)
         parts: dict[str, list[Tensor]] = {domain: [] for domain in chosen}
         for part in z.split(batch_size):
             for domain, samples in self.generator(part.to(self.device, torch.float32), chosen).items():
                 parts[domain].append(samples.float().cpu())
         self.generator.train(was_training)
         return {domain: torch.cat(samples) for domain, samples in parts.items()}
+
+    def traverse(
+        self,
+        pairs: int = 4,
+        steps: int = 12,
+        seed: int = 0,
+        domains: Sequence[str] | None = None,
+        interpolation: Interpolation | None = None,
+        batch_size: int = 256,
+    ) -> dict[str, Tensor]:
+        """Samples along the paths between pairs of codes: {domain: float tensor (pairs, steps, *shape)} in its range.
+
+        Pair k goes from code 2k of ``latent(..., seed)`` to code 2k + 1, both included, in ``steps`` codes.
+        ``interpolation``: "straight" or "spherical"; by default what suits the prior: straight for the uniform one,
+        spherical for the normal one. The result is on the CPU. Raises :class:`InputError` for numbers or names that
+        cannot be.
+        """
+        if pairs < 1 or steps < 2:
+            raise InputError(f"{pairs} pairs and {steps} steps: a path is of 1 or more pairs and 2 or more steps")
+        way = interpolation or suited_to(self.config.latent.prior)
+        if way not in INTERPOLATIONS:
+            raise InputError(f"no interpolation is called '{way}'; {nearest(way, INTERPOLATIONS)}")
+        ends = self.latent(2 * pairs, seed)
+        codes = path(ends[0::2], ends[1::2], steps, way)
+        samples = self.generate(codes.flatten(0, 1), domains, batch_size)
+        return {name: x.unflatten(0, (pairs, steps)) for name, x in samples.items()}
 
     @torch.no_grad()
     def classify(self, images: Tensor, domain: str, batch_size: int = 256) -> Tensor:
@@ -107,8 +152,7 @@ class CoupledModel:
         heads = [loss for loss in self.losses.values() if isinstance(loss, Classification)]
         if not heads or self.discriminator is None:
             raise InputError("this model has no classifier: it was trained without a classification loss")
-        if domain not in self.domains:
-            raise InputError(f"the model has no domain '{domain}'; {nearest(domain, self.domains)}")
+        self.chosen(domain)
         shape, (low, high) = self.domains[domain].shape, self.domains[domain].range
         if tuple(images.shape[1:]) != shape:
             raise InputError(f"images have shape {tuple(images.shape)}; domain '{domain}' takes (B, {shape})")

@@ -29,6 +29,15 @@ def to_pixels(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
     return np.broadcast_to(pixels, (*pixels.shape[:3], 3)).copy()
 
 
+def drawable(domains: Mapping[str, Domain]) -> list[str]:
+    """The domains that are of images; raises :class:`InputError` where none is."""
+    names = [name for name, domain in domains.items() if domain.is_image]
+    if not names:
+        shapes = ", ".join(f"'{name}' {domain.shape}" for name, domain in domains.items())
+        raise InputError(f"none of the domains is of images: {shapes}; use load_model(...).sample(...) in Python")
+    return names
+
+
 def grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12) -> Image.Image:
     """Corresponding samples: a column is one z, a row one domain; further columns in further bands."""
     rows = {name: to_pixels(x, domains[name]) for name, x in samples.items() if domains[name].is_image}
@@ -58,12 +67,17 @@ def grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: 
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a PNG as a whole: never a torn file."""
+    """Write a PNG as a whole."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
+    write_whole(buffer.getvalue(), path)
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Write a file as a whole: never a torn one."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_bytes(buffer.getvalue())
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError:  # a full disk
         temporary.unlink(missing_ok=True)

@@ -213,6 +213,18 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def beside(run: Path, name: str) -> Path:
+    """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
+
+    ``name`` is a file's or a folder's; what is made of a checkpoint has the checkpoint's name too.
+    """
+    place = run if run.is_dir() else run.parent
+    if place.parent.name == "checkpoints":
+        stem, dot, suffix = name.partition(".")
+        return place.parent.parent / f"{stem}-{place.name}{dot}{suffix}"
+    return place / name
+
+
 def _holds_anything(folder: Path) -> bool:
     return any(path.name != LOCK for path in folder.iterdir())
 

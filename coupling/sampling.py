@@ -9,19 +9,11 @@ from PIL import Image
 
 from coupling.errors import InputError
 from coupling.model import CoupledModel
-from coupling.pictures import grid, save_png, to_pixels
+from coupling.pictures import drawable, grid, save_png, to_pixels
 from coupling.terminal import progress
 
 _GRID = 48
 """Samples in the grid, at most."""
-
-
-def default_folder(run: Path) -> Path:
-    """Where samples of RUN go: beside the checkpoints of its run, never inside one, as those are pruned."""
-    place = run if run.is_dir() else run.parent
-    if place.parent.name == "checkpoints":
-        return place.parent.parent / f"sampled-{place.name}"
-    return place / "sampled"
 
 
 def _refuse_mixture(folder: Path, domains: Sequence[str], count: int) -> None:
@@ -39,10 +31,7 @@ def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> P
 
     Returns ``folder``. Raises :class:`InputError` where it cannot be written, or no domain is of images.
     """
-    drawn = [name for name, domain in model.domains.items() if domain.is_image]
-    if not drawn:
-        shapes = ", ".join(f"'{name}' {domain.shape}" for name, domain in model.domains.items())
-        raise InputError(f"none of the domains is of images: {shapes}; use load_model(...).sample(...) in Python")
+    drawn = drawable(model.domains)
     z = model.latent(count, seed)
     _refuse_mixture(folder, drawn, count)
     try:
