@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -81,6 +82,8 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
     _check_taps(built)
     features = try_out(built, latent=config.latent.size, outputs=outputs)
     _open_losses(built, features, config, registry)
+    if condition:
+        _check_condition(built, config)
     return built
 
 
@@ -166,6 +169,37 @@ def _open_losses(
             for name in names:
                 if name not in networks.domains:
                     raise PluginError(f"{path}: {what} domain '{name}'; {nearest(name, domains)}")
+
+
+@torch.no_grad()
+def _check_condition(networks: Networks, config: Config) -> None:
+    """Raise :class:`ConfigError` where the domain that is appended to z makes no difference to what is drawn.
+
+    It only shifts what the first layer gives, by the same for all of a domain's samples: batch
+    normalisation of each domain's samples apart takes it away again.
+    """
+    if len(networks.domains) < 2 or config.batch_statistics == "joint":
+        return
+    trial = copy.deepcopy(networks.generator).train()
+    z = torch.rand(_TRIED, config.latent.size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    try:
+        samples = trial(z)
+    except Exception:
+        return
+    first, *others = samples.values()
+    for other in others:
+        if first.shape != other.shape or (first - other).abs().max() > _ALIKE * first.std(0).max():
+            return
+    raise ConfigError(
+        "latent.condition: domain: all domains draw the same, since normalisation of each domain's samples apart "
+        "takes away what tells the domains apart; set batch_statistics: joint"
+    )
+
+
+_TRIED = 8
+"""Samples on which it is tried whether the domains differ."""
+_ALIKE = 1e-3
+"""Difference of two domains, of that of two samples of one domain, that can only be rounding."""
 
 
 @torch.no_grad()

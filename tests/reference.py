@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from coupling.domain import Domain
 from coupling.loss import DiscriminatorHalf, GeneratorHalf, Loss
 from coupling.sharing import SharingGraph
 
@@ -29,6 +30,7 @@ class Reference:
         self.graphs = graphs
         self.losses = losses
         self.uniform = uniform
+        self.domains = [Domain(name, (1,), (-1.0, 1.0)) for name in graphs["discriminator"].domains]
         self.layers: dict[str, dict[tuple[str, int], nn.Module]] = {}
         for team, graph in graphs.items():
             self.layers[team] = {}
@@ -59,7 +61,7 @@ class Reference:
             fake = self.forward("generator", domain, z).detach()
             half = DiscriminatorHalf(
                 step=step,
-                domains=(),
+                domains=self.domains,
                 real={domain: real[domain]},
                 fake={domain: fake},
                 real_logits={domain: self.forward("discriminator", domain, real[domain])},
@@ -77,7 +79,7 @@ class Reference:
         for domain in self.graphs["generator"].domains:
             fake = {domain: self.forward("generator", domain, z)}
             logits = {domain: self.forward("discriminator", domain, fake[domain])}
-            half = GeneratorHalf(step, (), z, fake, logits, {})
+            half = GeneratorHalf(step, self.domains, z, fake, logits, {})
             values = [v for loss in self.losses for v in loss.generator(half).values()]
             torch.stack(values).sum().backward()
         return self.mean_gradients("generator")

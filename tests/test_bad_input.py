@@ -55,6 +55,14 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
         (["training.steps=-1"], ["training.steps: -1 is not valid: should be greater than or equal to 1"]),
         (["training.steps"], ["--set training.steps: write it as path.to.key=value"]),
         (
+            [
+                "latent.condition=domain",
+                "generator.architecture={name: linear, batch_norm: true}",
+                "sharing={generator: [{first: 3}]}",
+            ],
+            ["latent.condition: domain: all domains draw the same", "set batch_statistics: joint"],
+        ),
+        (
             ["sharing.generator.0.first=9"],
             ["sharing.generator[0] {first: 9}: the generator of domain 'a' has layers 1"],
         ),

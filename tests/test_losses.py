@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from coupling.builtin.losses import R1, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.builtin.losses import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.domain import Domain
 from coupling.loss import DiscriminatorHalf, GeneratorHalf
 from coupling.plugins import Plugins
 
@@ -186,7 +188,47 @@ def test_terms_are_one_scalar_a_domain_and_depend_on_that_domain_alone(kind):
     assert {d: v.shape for d, v in fooled.items()} == dict.fromkeys("abc", ())
 
 
+@pytest.mark.parametrize("names", ["a", "ab", "dcab"])
+def test_domain_softmax_is_the_formula_in_probabilities(names):
+    """The classes: generated, then the domains in their order."""
+    generator = torch.Generator().manual_seed(0)
+    classes = len(names) + 1
+    real, fake = (
+        {d: (3 * torch.randn(5, classes, generator=generator, dtype=torch.float64)).requires_grad_() for d in names}
+        for _ in range(2)
+    )
+    domains = [Domain(d, (1,), (0.0, 1.0)) for d in names]
+    loss = DomainSoftmax()
+    assert loss.outputs(len(names)) == classes
+    given, _ = half({})
+    given = dataclasses.replace(given, domains=domains, real_logits=real, fake_logits=fake)
+    criticised = loss.discriminator(given)
+    fooled = loss.generator(GeneratorHalf(0, domains, torch.zeros(5, 1), {}, fake, {}))
+    assert list(criticised) == list(fooled) == list(names)
+    for number, d in enumerate(names, 1):
+        taken, seen = ((x[d].exp() / x[d].exp().sum(1, keepdim=True)) for x in (real, fake))
+        expected = -taken[:, number].log().mean() - seen[:, 0].log().mean()
+        torch.testing.assert_close(criticised[d], expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(fooled[d], -seen[:, number].log().mean(), rtol=1e-12, atol=1e-12)
+        for ours, theirs in ((criticised[d], expected), (fooled[d], -seen[:, number].log().mean())):
+            gradients = [
+                torch.autograd.grad(v, [real[d], fake[d]], allow_unused=True, materialize_grads=True, retain_graph=True)
+                for v in (ours, theirs)
+            ]
+            torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_domain_softmax_is_finite_at_any_logit(size):
+    domains = [Domain(d, (1,), (0.0, 1.0)) for d in "ab"]
+    logits = {d: torch.tensor([[size, 0.0, -size]] * 2, requires_grad=True) for d in "ab"}
+    value = sum(DomainSoftmax().generator(GeneratorHalf(0, domains, torch.zeros(2, 1), {}, logits, {})).values())
+    value.backward()
+    assert value.isfinite()
+    assert all(x.grad.isfinite().all() for x in logits.values())
+
+
 def test_every_built_in_loss_is_tested_here():
     plugins = Plugins(entry_points=False)
     kinds = {c.make for (kind, _), c in plugins.registry.components.items() if kind == "loss"}
-    assert kinds == {*ADVERSARIAL, R1}
+    assert kinds == {*ADVERSARIAL, R1, DomainSoftmax}

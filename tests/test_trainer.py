@@ -440,6 +440,17 @@ def test_one_domain_alone_and_the_conditional_gan_are_configurations(tmp_path):
     )
     tensors = model_tensors(tmp_path / "conditional")
     assert tensors["generator.layers.layer1[a,b].0.weight"].shape == (6, 5 + 2)
+    run(
+        tmp_path / "softmax",
+        "training.steps=1",
+        "latent.condition=domain",
+        "batch_statistics=joint",
+        "generator.architecture={name: linear, batch_norm: true}",
+        "sharing={generator: [{first: 3}], discriminator: [{first: 3}]}",
+        "losses=[domain-softmax]",
+    )
+    tensors = model_tensors(tmp_path / "softmax")
+    assert tensors["discriminator.layers.layer3[a,b].0.weight"].shape == (3, 6)
     plain = tiny.values("training.steps=1", "sharing={}")
     del plain["domains"]["b"]
     from coupling.config import parse_config

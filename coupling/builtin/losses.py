@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coupling.hookspecs import Register, hookimpl
-from coupling.loss import AdversarialLoss, DiscriminatorHalf, Loss, PerDomain
+from coupling.loss import AdversarialLoss, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
 
 
 class NonSaturating(AdversarialLoss):
@@ -91,6 +91,42 @@ class Wasserstein(AdversarialLoss):
         return losses
 
 
+class DomainSoftmax(Loss):
+    """Softmax over "generated, real of domain 1, ..., of domain N": the paper's conditional GAN (Table 5).
+
+    One discriminator for all domains says which of N + 1 kinds a sample is; the generator is trained to be
+    taken for real of the domain it was asked for. Meant for ``latent: {condition: domain}`` with every
+    layer shared, where the mean over domains makes the classes as frequent as their samples are: each
+    domain's real samples 1 / (2N), generated ones 1 / 2.
+    """
+
+    def outputs(self, domains: int) -> int:
+        """One logit for generated samples, then one for each domain, in order."""
+        return domains + 1
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """-log p(d | x) - log p(generated | g(z, d))."""
+        numbers = _numbers(half)
+        return {
+            d: _surprise(real, numbers[d]) + _surprise(half.fake_logits[d], 0) for d, real in half.real_logits.items()
+        }
+
+    def generator(self, half: GeneratorHalf) -> PerDomain:
+        """-log p(d | g(z, d))."""
+        numbers = _numbers(half)
+        return {d: _surprise(fake, numbers[d]) for d, fake in half.fake_logits.items()}
+
+
+def _numbers(half: DiscriminatorHalf | GeneratorHalf) -> dict[str, int]:
+    """The class of each domain's real samples; 0 is that of generated ones."""
+    return {domain.name: number for number, domain in enumerate(half.domains, start=1)}
+
+
+def _surprise(logits: Tensor, number: int) -> Tensor:
+    """Mean of -log p(class ``number``), from logits (B, classes)."""
+    return -F.log_softmax(logits, dim=1)[:, number].mean()
+
+
 class R1(Loss):
     """Gradient penalty on real samples (Mescheder et al. 2018), taken every few steps."""
 
@@ -127,4 +163,5 @@ def register_losses(register: Register) -> None:
     register("least-squares", LeastSquares)
     register("hinge", Hinge)
     register("wasserstein", Wasserstein)
+    register("domain-softmax", DomainSoftmax)
     register("r1", R1)
