@@ -137,6 +137,41 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
 
 
 @cli.command()
+@with_config
+@click.option("--output", type=click.Path(path_type=Path), help="Directory of the sweep (default: sweeps/<name>).")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at once (default: one a GPU, or one a core).")
+@click.option("--only", multiple=True, metavar="AXIS=LABEL", help="Run only these cells. May be repeated.")
+@click.option("--dry-run", is_flag=True, help="Validate, and print the runs and how far each is; train nothing.")
+def sweep(
+    config: Path,
+    overrides: tuple[str, ...],
+    modules: tuple[str, ...],
+    output: Path | None,
+    jobs: int | None,
+    only: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Run the grid and seeds of CONFIG, or go on with them; write and print the table."""
+    from coupling.grid import load_grid
+    from coupling.inspection import print_standings
+    from coupling.sweep import Sweep
+
+    plugins = _load_plugins(modules)
+    work = Sweep(load_grid(config, overrides, plugins=plugins), output, plugins, modules=modules, only=only)
+    if dry_run:
+        work.directory.refuse_other()
+        work.check()
+        print_standings(work.standings(), _console())
+        return
+    table = work.run(jobs)
+    if table.results:
+        click.echo(table.markdown())
+    click.echo(str(work.directory.path))
+    if (failure := work.failed()) is not None:
+        raise failure
+
+
+@cli.command()
 @run_argument
 @click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Samples a domain.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")

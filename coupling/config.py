@@ -18,7 +18,7 @@ from coupling.errors import ConfigError, nearest
 from coupling.overrides import override
 from coupling.plugins import Plugins, installed
 from coupling.registry import describe
-from coupling.yaml_text import dump_yaml, parse_yaml
+from coupling.yaml_text import dump_yaml, parse_yaml, read_text
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
@@ -349,7 +349,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plu
     value, and the mend.
     """
     path = Path(path)
-    text = _read(path)
+    text = read_text(path)
     try:
         values = parse_yaml(text)
         if values is None:
@@ -362,22 +362,6 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plu
     except ConfigError as error:
         separator = ":\n  " if "\n" in str(error) else ": "
         raise ConfigError(f"{path}{separator}" + str(error).replace("\n", "\n  ")) from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        siblings = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such file; {nearest(str(path), siblings)}") from None
-    except IsADirectoryError:
-        inside = sorted(str(p) for p in path.glob("*.y*ml"))
-        raise ConfigError(f"{path}: is a directory; give a file, such as {(inside or ['config.yaml'])[0]}") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}: line {line}: is not UTF-8 text; save it in that encoding") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def parse_config(values: Mapping[str, Any], plugins: Plugins | None = None, *, data: bool = True) -> Config:

@@ -21,6 +21,7 @@ from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins
 from coupling.registry import KINDS, Component
 from coupling.streams import Stream
+from coupling.sweep_directory import Standing
 
 
 def table(*columns: str) -> Table:
@@ -100,6 +101,16 @@ def _parameters_table(networks: Networks) -> Table:
         alone = networks.unshared[network.graph.team]
         made.add_row(network.graph.team, f"{total:,}", f"{shared:,}", f"{alone:,}", f"{1 - total / alone:.0%}")
     return made
+
+
+def print_standings(standings: Iterable[Standing], console: Console) -> None:
+    """The runs of a sweep: cell, seed, how far each is, and where."""
+    made = table("run", "state", "step", "directory", "")
+    for standing in standings:
+        changed = f"has changed: {'; '.join(standing.changes)}" if standing.changes else ""
+        step = f"{standing.step:,} of {standing.run.config.training.steps:,}"
+        made.add_row(standing.run.title, standing.state, step, str(standing.path), changed)
+    console.print(made)
 
 
 def print_plugins(plugins: Plugins, console: Console) -> None:

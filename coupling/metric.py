@@ -31,6 +31,13 @@ class Metric(ABC):
     def check(self, data: Mapping[str, DomainData]) -> None:  # noqa: B027  (optional by design)
         """Raise :class:`coupling.errors.ConfigError` where this metric does not suit the domains."""
 
+    def flat_name(self) -> str | None:
+        """Flat name of the first value, where it is known before anything is measured.
+
+        A sweep holds the name that its table is made of against it, before hours of training.
+        """
+        return None
+
     def improves(self, value: float, best: float) -> bool:
         """Whether ``value`` is better than the best so far; a tie is not."""
         return value > best if self.better == "higher" else value < best

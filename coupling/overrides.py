@@ -18,14 +18,24 @@ def override(values: dict[str, Any], assignment: str) -> None:
         value = parse_yaml(text)
     except ConfigError as error:
         raise ConfigError(f"--set {assignment}: {error}") from None
-    keys = re.sub(r"\[(\d+)\]", r".\1", path.strip()).split(".")
+    assign(values, path, value, f"--set {assignment}")
+
+
+def keys_of(path: str) -> list[str]:
+    """The keys of a path from the outside in: ``losses[0].name`` and ``losses.0.name`` are the same."""
+    return re.sub(r"\[(\d+)\]", r".\1", path.strip()).split(".")
+
+
+def assign(values: dict[str, Any], path: str, value: Any, place_of_error: str) -> None:
+    """Put ``value`` at ``path`` in place; :class:`ConfigError` begins with ``place_of_error``."""
+    keys = keys_of(path)
     place: Any = values
     for number, key in enumerate(keys):
         last = number == len(keys) - 1
         if isinstance(place, list):
             if not key.isdecimal() or int(key) > len(place):
                 raise ConfigError(
-                    f"--set {assignment}: '{'.'.join(keys[:number])}' is a list of {len(place)}; '{key}' is none of it"
+                    f"{place_of_error}: '{'.'.join(keys[:number])}' is a list of {len(place)}; '{key}' is none of it"
                 )
             if int(key) == len(place):
                 place.append(None if last else {})
@@ -38,7 +48,7 @@ def override(values: dict[str, Any], assignment: str) -> None:
                 empty: Any = [] if keys[number + 1] == "0" and place.get(key) is None else {}
                 place[key] = {"name": place[key]} if isinstance(place.get(key), str) else empty
         else:
-            raise ConfigError(f"--set {assignment}: '{'.'.join(keys[:number])}' has no keys below it")
+            raise ConfigError(f"{place_of_error}: '{'.'.join(keys[:number])}' has no keys below it")
         if last:
             place[index] = value
         else:

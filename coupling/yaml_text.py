@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
-from coupling.errors import ConfigError
+from coupling.errors import ConfigError, nearest
 
 
 class _Loader(yaml.SafeLoader):
@@ -76,3 +77,20 @@ def parse_yaml(text: str) -> Any:
 def dump_yaml(values: Any) -> str:
     """Plain values as YAML text that :func:`parse_yaml` reads back as they were, keys in their order."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def read_text(path: Path) -> str:
+    """A file's text; :class:`ConfigError` that names it where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such file; {nearest(str(path), siblings)}") from None
+    except IsADirectoryError:
+        inside = sorted(str(p) for p in path.glob("*.y*ml"))
+        raise ConfigError(f"{path}: is a directory; give a file, such as {(inside or ['config.yaml'])[0]}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line}: is not UTF-8 text; save it in that encoding") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

@@ -42,6 +42,10 @@ class PixelAgreement(Metric):
         """Flat name of the value."""
         return f"pixel-agreement/{self.source}/{self.target}"
 
+    def flat_name(self) -> str:
+        """``pixel-agreement/FROM/TO``."""
+        return self.name
+
     def check(self, data: Mapping[str, DomainData]) -> None:
         """Both domains must exist, of one shape; ``from`` must hold untransformed samples."""
         for key, domain in (("from", self.source), ("to", self.target)):

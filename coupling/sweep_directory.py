@@ -1,0 +1,204 @@
+"""The layout of a sweep on disk.
+
+sweep.yaml table.md table.csv runs.csv figure.png
+runs/<axis>=<label>/.../seed-<S>/   a run's directory; seed-<S>.yaml its configuration, seed-<S>.log its output
+.lock (while a process works in it)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from coupling.config import load_config
+from coupling.errors import ConfigError, InputError
+from coupling.grid import Grid, GridRun
+from coupling.lock import FILE as LOCK
+from coupling.lock import RunLock
+from coupling.plugins import Plugins
+from coupling.resumption import MAY_CHANGE, differences
+from coupling.run_directory import MARKER, write_text
+from coupling.sweep_table import Result
+from coupling.yaml_text import parse_yaml
+
+SWEEP = "sweep.yaml"
+State = Literal["new", "unfinished", "finished"]
+_MAY_CHANGE = tuple(key for key in MAY_CHANGE if key not in ("metrics", "training.steps"))
+"""Keys that may differ between a run and its cell: what a table is made of does not depend on them."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one run of a sweep is."""
+
+    run: GridRun
+    path: Path
+    state: State
+    step: int
+    """Last step that was logged."""
+    changes: tuple[str, ...] = ()
+    """Of a new run: where its configuration differs from the one that an earlier run of this cell and seed had."""
+
+
+class SweepDirectory:
+    """One sweep's directory."""
+
+    def __init__(self, path: Path, grid: Grid) -> None:
+        self.path = path
+        self.grid = grid
+        self._lock: RunLock | None = None
+
+    def refuse_other(self) -> None:
+        """Raise :class:`InputError` where the directory holds anything but this sweep."""
+        path = self.path
+        try:
+            if not path.exists():
+                return
+            if not path.is_dir():
+                raise InputError(f"{path}: is a file; give another --output")
+            held = [p.name for p in path.iterdir() if p.name != LOCK and not p.name.startswith(f".{SWEEP}.")]
+            if held and SWEEP not in held:
+                raise InputError(f"{path}: exists already and is no sweep's directory; give another --output")
+            if held:
+                name = _mapping(path / SWEEP).get("name")
+                if name != self.grid.config.name:
+                    raise InputError(
+                        f"{path}: holds the sweep '{name}', not '{self.grid.config.name}'; give another --output"
+                    )
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}; give another --output") from None
+
+    def open(self) -> None:
+        """Make the directory, lock it, and write down what the sweep now is.
+
+        Raises :class:`InputError` where another process works in it, it is another's, or it cannot be written.
+        """
+        self.refuse_other()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = RunLock(self.path)
+            for torn in self.path.glob(".*.tmp"):
+                torn.unlink()
+            self.write(SWEEP, self.grid.yaml())
+        except OSError as error:
+            self.release()
+            raise InputError(
+                f"{self.path}: cannot be written: {error.strerror or error}; give another --output"
+            ) from None
+
+    def release(self) -> None:
+        """Let other processes have the directory."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file as a whole."""
+        write_text(self.path / name, text)
+
+    def standing(self, run: GridRun, data: Mapping[str, str] | None = None) -> Standing:
+        """How far a run is, and where: a directory that was made with another configuration is passed by.
+
+        ``data``: fingerprints of the run's domains, where they are known; other data make another run.
+        """
+        begun: Path | None = None
+        changes: list[str] = []
+        number = 1
+        while True:
+            path = self.path / run.folder
+            if number > 1:
+                path = path.with_name(f"{path.name}-{number}")
+            if not path.exists():
+                return Standing(run, begun or path, "new", 0, tuple(changes))
+            if not (path / MARKER).exists():  # killed before its first file, or none of ours
+                begun = begun or (path if _is_bare(path) else None)
+            else:
+                changes = _changes(path, run, self.grid.plugins, data)
+                if not changes:
+                    summary = _mapping(path / "summary.json")
+                    done = summary.get("status") == "finished" and summary.get("step") == run.config.training.steps
+                    return Standing(run, path, "finished" if done else "unfinished", last_step(path))
+            number += 1
+
+
+def clear_bare(path: Path) -> None:
+    """Remove a run's directory in which nothing was begun."""
+    if path.exists():
+        for inside in path.iterdir():
+            inside.rmdir() if inside.is_dir() else inside.unlink()
+        path.rmdir()
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether nothing is in a directory but what a run makes before its configuration is written."""
+    return path.is_dir() and all(
+        not any(inside.iterdir()) if inside.is_dir() else inside.name == LOCK or inside.name.startswith(f".{MARKER}.")
+        for inside in path.iterdir()
+    )
+
+
+def _changes(path: Path, run: GridRun, plugins: Plugins, data: Mapping[str, str] | None) -> list[str]:
+    """Where a run's directory was made with another configuration, or other data."""
+    try:
+        before = load_config(path / MARKER, plugins=plugins)
+    except ConfigError as error:  # made with other plugins, say
+        return [str(error).replace("\n", " ")]
+    changes = [line for line in differences(before, run.config) if not line.startswith(_MAY_CHANGE)]
+    if before.training.steps < run.config.training.steps:  # it goes on
+        changes = [line for line in changes if not line.startswith("training.steps:")]
+    known = _mapping(path / "environment.json").get("data", {})
+    for name, now in (data or {}).items():
+        if known.get(name, now) != now:
+            changes.append(f"data of domains.{name}: {known[name]} -> {now}")
+    return changes
+
+
+def last_step(path: Path) -> int:
+    """Last step that a run has logged, 0 for none."""
+    step = last_line(path).get("step", 0)
+    return step if isinstance(step, int) else 0
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a run's metrics.jsonl; empty where there is none."""
+    try:
+        with (path / "metrics.jsonl").open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 16384))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            values = json.loads(line)
+        except ValueError:  # torn by a kill, or cut by our own seek
+            continue
+        if isinstance(values, dict):
+            return values
+    return {}
+
+
+def result_of(standing: Standing) -> Result:
+    """What a finished run measured."""
+    run, path = standing.run, standing.path
+    summary = _mapping(path / "summary.json")
+    last, best = summary.get("last", {}), summary.get("best", {})
+    beside: dict[str, float] = {}
+    for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        names = [name for name in values if any(name.startswith(f"{metric}/") for metric in last)]
+        beside |= {name: values[name] for name in names if values[name] is not None and name not in last}
+    return Result(run.labels, run.seed, run.config.training.steps, last, best, beside)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file of ours; empty where it is missing or damaged."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, ValueError, ConfigError):
+        return {}
+    return values if isinstance(values, dict) else {}
