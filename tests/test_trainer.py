@@ -418,8 +418,16 @@ def test_compiled_networks_give_the_same_steps(tmp_path):
 
 def test_every_loss_trains(tmp_path):
     names = tiny.plugins().registry.names("loss")
+    classes = "{name: classification, domains: [a], classes: 2}"
+    beside = {
+        "r1": "{name: r1, every: 2}",
+        "classification": classes,
+        "entropy": f"{classes}, {{name: entropy, domains: [b]}}",
+        "consistency": f"{classes}, {{name: consistency, domains: [b]}}",
+        "feature-matching": "feature-matching",
+    }
     for name in sorted(set(names) - {"breaking", "slow", "head"}):
-        losses = f"[{name}]" if name != "r1" else "[hinge, {name: r1, every: 2}]"
+        losses = f"[hinge, {beside[name]}]" if name in beside else f"[{name}]"
         run(tmp_path / name, "training.steps=2", f"losses={losses}")
         assert summary(tmp_path / name)["status"] == "finished"
 
