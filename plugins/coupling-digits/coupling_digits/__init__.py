@@ -1,6 +1,7 @@
-"""Handwritten digits for `coupling`: MNIST and the networks of the paper's digit experiments."""
+"""Handwritten digits for `coupling`: MNIST, USPS and the networks of the paper's digit experiments."""
 
 from coupling_digits.architectures import Digits, FullyConnectedDigits
 from coupling_digits.mnist import Mnist
+from coupling_digits.usps import Usps
 
-__all__ = ["Digits", "FullyConnectedDigits", "Mnist"]
+__all__ = ["Digits", "FullyConnectedDigits", "Mnist", "Usps"]

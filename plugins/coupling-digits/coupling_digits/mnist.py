@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -18,6 +17,8 @@ from torch import Tensor
 from coupling.data_directory import data_directory
 from coupling.dataset import Dataset
 from coupling.errors import DataError
+from coupling_digits.download import downloaded
+from coupling_digits.draw import Count, Draw, DrawNumber
 from coupling_digits.idx import elements, unpacked
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
@@ -111,27 +112,43 @@ class Mnist(Dataset):
                 "any number of 28x28 images, labels optional, nothing downloaded"
             ),
         ] = True,
+        count: Count = None,
+        draw: DrawNumber = 0,
     ) -> None:
-        self.source = f"mnist/{split}"
         self.directory = data_directory("mnist")
         self.verify = verify
         self._split = SPLITS[split]
+        self._draw = Draw(f"mnist/{split}", count, draw)
+        self.source = self._draw.source
+        if verify:
+            len(self)  # refuses a count that is larger
 
     def __len__(self) -> int:
+        return self._draw.size(self._available)
+
+    @property
+    def _available(self) -> int:
+        """Samples in the files, of which ``count`` are drawn."""
         return self._split.size if self.verify else len(self._images.elements)
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """The samples' numbers in the files."""
+        return self._draw.numbers(self._available)
 
     def __getitem__(self, index: int) -> Tensor:
         return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), 1, 28, 28), float32 in [0, 1]."""
-        chosen = torch.from_numpy(self._images.elements[np.asarray(indices, dtype=np.int64)])
+        chosen = torch.from_numpy(self._images.elements[self._numbers[np.asarray(indices, dtype=np.int64)]])
         return chosen.unsqueeze(1).to(torch.float32).div_(255)
 
     @cached_property
     def labels(self) -> Tensor | None:
         """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
-        return None if self._labels is None else torch.from_numpy(self._labels.elements.astype(np.int64))
+        labels = self._labels
+        return None if labels is None else torch.from_numpy(labels.elements[self._numbers].astype(np.int64))
 
     def prepare(self) -> None:
         """Download what is missing and check all of it, so that nothing is left to fail in training."""
@@ -156,8 +173,8 @@ class Mnist(Dataset):
         if not self.verify and self._find(self._split.labels) is None:
             return None
         labels = self._read(self._split.labels)
-        if len(labels.elements) != len(self):
-            raise DataError(f"{labels.path}: {len(labels.elements)} labels for {len(self)} images")
+        if len(labels.elements) != self._available:
+            raise DataError(f"{labels.path}: {len(labels.elements)} labels for {self._available} images")
         return labels
 
     def _find(self, source: Source) -> Path | None:
@@ -176,17 +193,11 @@ class Mnist(Dataset):
         return found
 
     def _download(self, source: Source) -> Path:
-        """Fetch one file from the first mirror that has it; pooch moves it in place once it is whole."""
         name = source.name + ".gz"
-        missing = f"{self.directory}: {name} is not there, packed or not,"
         if not self.verify:
-            raise DataError(f"{missing} and 'verify: false' downloads nothing")
-        reasons = []
-        for mirror in MIRRORS:
-            try:
-                return Path(pooch.retrieve(mirror + name, f"md5:{source.md5}", name, self.directory))
-            except (OSError, ValueError) as error:  # ValueError: its checksum is wrong
-                reasons.append(f"  {mirror}{name}: {error}")
+            raise DataError(
+                f"{self.directory}: {name} is not there, packed or not, and 'verify: false' downloads nothing"
+            )
         wanted = " and ".join(f"{part.name}.gz" for part in (self._split.images, self._split.labels))
         advice = f"Put {wanted} there, from one of these addresses or elsewhere."
-        raise DataError("\n".join([f"{missing} and could not be downloaded:", *reasons, advice]))
+        return downloaded(self.directory, name, source.md5, MIRRORS, advice)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from coupling.hookspecs import Register, hookimpl
 from coupling_digits.architectures import Digits, FullyConnectedDigits
 from coupling_digits.mnist import Mnist
+from coupling_digits.usps import Usps
 
 
 @hookimpl
 def register_datasets(register: Register) -> None:
     register("mnist", Mnist)
+    register("usps", Usps)
 
 
 @hookimpl

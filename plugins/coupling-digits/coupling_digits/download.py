@@ -1,0 +1,25 @@
+"""Files fetched from where they are published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pooch  # type: ignore[import-untyped]
+
+from coupling.errors import DataError
+
+
+def downloaded(directory: Path, name: str, md5: str, mirrors: Sequence[str], advice: str) -> Path:
+    """File ``name`` from the first of ``mirrors`` that has it; it lies in ``directory`` once it is whole.
+
+    Raises DataError, with each mirror's reason and ``advice`` on what to put where, if none has it.
+    """
+    reasons = []
+    for mirror in mirrors:
+        try:
+            return Path(pooch.retrieve(mirror + name, f"md5:{md5}", name, directory))
+        except (OSError, ValueError) as error:  # ValueError: its checksum is wrong
+            reasons.append(f"  {mirror}{name}: {error}")
+    problem = f"{directory}: {name} is not there, packed or not, and could not be downloaded:"
+    raise DataError("\n".join([problem, *reasons, advice]))

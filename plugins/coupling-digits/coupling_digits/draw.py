@@ -1,0 +1,63 @@
+"""Some samples of a pool, drawn at random: the small training sets of the adaptation experiments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from coupling.errors import ConfigError
+from coupling.randomness import derive
+
+Count = Annotated[
+    int | None,
+    Field(ge=1, description="this many samples, drawn at random without replacement; null: all"),
+]
+DrawNumber = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="which draw of `count` samples: a seed that is independent of the run's; domains with the same "
+        "draw get disjoint parts of it, different draws may overlap",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """``count`` samples of the pool named ``pool``; draw ``number`` is the same in every run.
+
+    A larger count of the same draw holds the smaller one. Raises ConfigError where ``number`` is given without
+    ``count``.
+    """
+
+    pool: str
+    count: int | None
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.count is None and self.number:
+            raise ConfigError(f"draw: {self.number} has no effect on all samples; give a 'count' too, or leave it out")
+
+    @property
+    def source(self) -> str:
+        """Names the drawn samples, as a data set's source."""
+        return self.pool if self.count is None else f"{self.pool}/{self.count} of draw {self.number}"
+
+    def size(self, available: int) -> int:
+        """How many samples there are in the draw; ConfigError where the pool has fewer."""
+        if self.count is None:
+            return available
+        if self.count > available:
+            raise ConfigError(f"count: {self.count} is more than the {available} samples of {self.pool}")
+        return self.count
+
+    def numbers(self, available: int) -> NDArray[np.int64]:
+        """Numbers, in a pool of ``available`` samples, of those drawn, rising: (size,)."""
+        size = self.size(available)
+        if self.count is None:
+            return np.arange(size)
+        return np.sort(np.random.default_rng(derive(self.number, "draw", self.pool)).permutation(available)[:size])

@@ -1,0 +1,259 @@
+"""USPS, read from the libsvm collection's files or from HDF5."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from coupling.data_directory import data_directory
+from coupling.dataset import Dataset
+from coupling.errors import DataError, nearest
+from coupling_digits.download import downloaded
+from coupling_digits.draw import Count, Draw, DrawNumber
+from coupling_digits.libsvm import samples, unpacked
+
+MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
+"""Where the files are published."""
+
+SIDE = 16
+"""Height and width of the published images, in pixels."""
+
+STEPS = 2000
+"""Steps of grey from 0 to 1: the values are published as -1 to 1 in thousandths."""
+
+BORDER = 3
+"""Pixels that `resize: pad` adds on each side: the digits then are as large in their frame as MNIST's are."""
+
+CLASSES = 10
+
+HDF5 = ("usps.h5", "usps.hdf5")
+
+
+class Split(NamedTuple):
+    """One of USPS's two parts: its libsvm file, and what it must hold."""
+
+    size: int
+    name: str  # of the libsvm file, unpacked
+    md5: str  # of that file as published, packed
+    sha256: str  # of grey levels and labels: see `Content`
+
+    @property
+    def names(self) -> list[str]:
+        """The names under which its file is found, packed or not, in the order in which they are looked for."""
+        return [f"{self.name}.bz2", self.name, *HDF5]
+
+
+SPLITS = {
+    "train": Split(
+        7291,
+        "usps",
+        "ec16c51db3855ca6c91edd34d0e9b197",
+        "2a57ed8dc4031e3ee8e2fb77d19f37835c3d528737e927f600a386c345315b6e",
+    ),
+    "test": Split(
+        2007,
+        "usps.t",
+        "8ea070ee2aca1ac39742fdd1ef5ed118",
+        "842fd2ff51c60da8d4370be46de58b3020cd6aa498736313dbe8962ec6b3a0d2",
+    ),
+}
+
+
+class Content(NamedTuple):
+    """What one split holds, whatever kind of file it was read from."""
+
+    path: Path
+    md5: str  # of the file
+    levels: NDArray[np.int16]  # (count, 16, 16), 0 for paper to 2000 for ink
+    labels: NDArray[np.uint8] | None  # (count,), 0 to 9
+
+    @property
+    def sha256(self) -> str:
+        """Of the levels (two bytes each, the lower first), then of the labels."""
+        labels = b"" if self.labels is None else self.labels.tobytes()
+        return hashlib.sha256(self.levels.astype("<i2").tobytes() + labels).hexdigest()
+
+
+class Usps(Dataset):
+    """USPS: handwritten digits of postcodes, 16x16 grey, 7,291 to train and 2,007 to test.
+
+    Samples are (1, size, size) in [0, 1], ink is 1. Reads `usps.bz2` and `usps.t.bz2` of the libsvm
+    collection, packed or not, or `usps.h5` with {train, test}/{data, target}, from `usps/` in the data
+    directory; what is missing is downloaded there when first read. Raises DataError where it cannot be,
+    or where a file is damaged or does not hold the official digits.
+
+    The split is the usual one; the paper's authors' own had 7,438 and 1,860.
+    """
+
+    range = (0.0, 1.0)
+
+    def __init__(
+        self,
+        *,
+        split: Annotated[Literal["train", "test"], Field(description="which of USPS's two parts")] = "train",
+        size: Annotated[int, Field(ge=4, le=256, description="height and width, pixels; 28 is MNIST's")] = 28,
+        resize: Annotated[
+            Literal["bilinear", "pad"],
+            Field(
+                description="bilinear: digits fill the frame, as published; pad: 3 pixels of paper are added on each "
+                "side before, so that the digits are as large in their frame as MNIST's"
+            ),
+        ] = "bilinear",
+        verify: Annotated[
+            bool,
+            Field(
+                description="insist on the official digits; false reads your own in the same formats, any number "
+                "of 16x16 images, labels optional in HDF5, nothing downloaded"
+            ),
+        ] = True,
+        count: Count = None,
+        draw: DrawNumber = 0,
+    ) -> None:
+        self.shape = (1, size, size)
+        self.directory = data_directory("usps")
+        self.verify = verify
+        self._resize = resize
+        self._name = split
+        self._split = SPLITS[split]
+        self._draw = Draw(f"usps/{split}", count, draw)
+        self.source = self._draw.source
+        if verify:
+            len(self)  # refuses a count that is larger
+
+    def __len__(self) -> int:
+        return self._draw.size(self._available)
+
+    @property
+    def _available(self) -> int:
+        """Samples in the file, of which ``count`` are drawn."""
+        return self._split.size if self.verify else len(self._content.levels)
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """The samples' numbers in the file."""
+        return self._draw.numbers(self._available)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.batch([index])[0]
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """Samples ``indices``: (len(indices), 1, size, size), float32 in [0, 1]."""
+        chosen = self._content.levels[self._numbers[np.asarray(indices, dtype=np.int64)]]
+        images = torch.from_numpy(chosen.astype(np.float32)).unsqueeze(1).div_(STEPS)
+        if self._resize == "pad":
+            images = F.pad(images, (BORDER,) * 4)
+        if images.shape[1:] == self.shape:
+            return images
+        resized = F.interpolate(images, self.shape[1:], mode="bilinear", align_corners=False, antialias=True)
+        return resized.clamp_(0, 1)  # rounding may have carried it past the range
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
+        labels = self._content.labels
+        return None if labels is None else torch.from_numpy(labels[self._numbers].astype(np.int64))
+
+    def prepare(self) -> None:
+        """Download what is missing and check all of it, so that nothing is left to fail in training."""
+        _ = self._content
+
+    def fingerprint(self) -> str:
+        """The source, the number of samples, how they are resized, the SHA-256 of the digits and their labels."""
+        size = self.shape[1]
+        return f"{self.source}:{len(self)}:{size}x{size} {self._resize}:{self._content.sha256}"
+
+    @cached_property
+    def _content(self) -> Content:
+        path = next((path for name in self._split.names if (path := self.directory / name).is_file()), None)
+        path = path or self._download()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        if content.lstrip()[:1] == b"<":
+            raise DataError(f"{path}: an HTML page, saved in place of the data (an error page of the server?)")
+        hdf5 = path.name in HDF5 or content.startswith(b"\x89HDF")
+        values, labels = _from_hdf5(path, self._name) if hdf5 else _from_libsvm(content, path)
+        levels = np.rint(values * STEPS).astype(np.int16).reshape(-1, SIDE, SIDE)
+        found = Content(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), levels, labels)
+        if self.verify and found.sha256 != self._split.sha256 and found.md5 != self._split.md5:
+            raise DataError(
+                f"{path}: not USPS's official digits: its {len(levels)} samples to {self._name} have SHA-256 "
+                f"{found.sha256}, expected {self._split.size} with {self._split.sha256}; delete it to have the "
+                "official file downloaded, or set 'verify: false' to read your own files in this format"
+            )
+        return found
+
+    def _download(self) -> Path:
+        name = f"{self._split.name}.bz2"
+        if not self.verify:
+            names = ", ".join(self._split.names)
+            raise DataError(f"{self.directory}: none of {names} is there, and 'verify: false' downloads nothing")
+        advice = f"Put {name} there, from one of these addresses or elsewhere, or usps.h5 with both splits."
+        return downloaded(self.directory, name, self._split.md5, MIRRORS, advice)
+
+
+Read = tuple[NDArray[np.float64], NDArray[np.uint8] | None]
+"""Values in [0, 1], (count, 256), and labels, (count,) from 0 to 9."""
+
+
+def _from_libsvm(content: bytes, path: Path) -> Read:
+    values, labels = samples(unpacked(content, path), SIDE * SIDE, path)
+    _check_values(values, -1, 1, path)
+    return (values.astype(np.float64) + 1) / 2, _classes(labels - 1, path, "1 to 10")
+
+
+def _from_hdf5(path: Path, split: str) -> Read:
+    try:
+        with h5py.File(path) as file:
+            data, labels = _array(file, f"{split}/data", path), None
+            if f"{split}/target" in file:
+                labels = _array(file, f"{split}/target", path)
+    except OSError as error:
+        raise DataError(f"{path}: truncated or damaged HDF5 file, or none ({error})") from error
+    if not data.size or data[0].size != SIDE * SIDE:
+        raise DataError(f"{path}: {split}/data is {' x '.join(map(str, data.shape))}, expected images of 16 x 16")
+    values = data.reshape(len(data), -1).astype(np.float64)
+    _check_values(values, 0, 1, path)
+    if labels is not None and labels.shape != (len(data),):
+        raise DataError(f"{path}: {split}/target is {labels.shape}, expected {len(data)} labels, one for each image")
+    return values, None if labels is None else _classes(labels, path, "0 to 9")
+
+
+def _array(file: h5py.File, name: str, path: Path) -> NDArray[Any]:
+    if not isinstance(file.get(name), h5py.Dataset):
+        found: list[str] = []
+        file.visit(found.append)
+        raise DataError(f"{path}: has no data set '{name}'; {nearest(name, found)}")
+    return np.asarray(file[name])
+
+
+def _check_values(values: NDArray[Any], low: float, high: float, path: Path) -> None:
+    """Raise DataError where values are not of the range ``low`` (paper) to ``high`` (ink).
+
+    A domain of another range than the one beside it is learned as something else, without any error.
+    """
+    least, most = float(values.min()), float(values.max())
+    slack = 1e-3 * (high - low)
+    if not (low - slack <= least and most <= high + slack and most - least > (high - low) / 2):  # also NaNs
+        raise DataError(
+            f"{path}: its values lie in [{least:g}, {most:g}], expected [{low:g}, {high:g}] from paper to ink; "
+            "scale them"
+        )
+
+
+def _classes(labels: NDArray[Any], path: Path, kind: str) -> NDArray[np.uint8]:
+    if not np.isin(labels, np.arange(CLASSES)).all():
+        raise DataError(f"{path}: its labels are not whole numbers from {kind}")
+    return labels.astype(np.uint8)
