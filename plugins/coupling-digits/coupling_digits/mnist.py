@@ -150,6 +150,10 @@ class Mnist(Dataset):
         labels = self._labels
         return None if labels is None else torch.from_numpy(labels.elements[self._numbers].astype(np.int64))
 
+    def held_out(self) -> Mnist | None:
+        """The 10,000 digits to test; None if these are them, or your own files."""
+        return Mnist(split="test") if self.verify and self._split is SPLITS["train"] else None
+
     def prepare(self) -> None:
         """Download what is missing and check all of it, so that nothing is left to fail in training."""
         _ = self._images, self._labels

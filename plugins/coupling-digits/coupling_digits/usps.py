@@ -123,7 +123,7 @@ class Usps(Dataset):
         self.shape = (1, size, size)
         self.directory = data_directory("usps")
         self.verify = verify
-        self._resize = resize
+        self._resize: Literal["bilinear", "pad"] = resize
         self._name = split
         self._split = SPLITS[split]
         self._draw = Draw(f"usps/{split}", count, draw)
@@ -163,6 +163,12 @@ class Usps(Dataset):
         """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
         labels = self._content.labels
         return None if labels is None else torch.from_numpy(labels[self._numbers].astype(np.int64))
+
+    def held_out(self) -> Usps | None:
+        """The 2,007 digits to test, resized alike; None if these are them, or your own files."""
+        if not self.verify or self._name == "test":
+            return None
+        return Usps(split="test", size=self.shape[1], resize=self._resize)
 
     def prepare(self) -> None:
         """Download what is missing and check all of it, so that nothing is left to fail in training."""

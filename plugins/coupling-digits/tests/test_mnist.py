@@ -266,3 +266,11 @@ def test_failed_download_says_which_files_to_put_where(directory: Path, monkeypa
     for part in (str(directory), *mirrors, "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
         assert part in message
     assert not list(directory.iterdir())
+
+
+def test_held_out_are_the_digits_to_test():
+    apart = Mnist(count=5).held_out()
+    assert apart is not None
+    assert (len(apart), apart.source) == (10_000, "mnist/test")
+    assert apart.held_out() is None
+    assert Mnist(verify=False).held_out() is None

@@ -252,3 +252,13 @@ def test_missing_files_are_downloaded_or_said_where_to_put(directory, monkeypatc
     monkeypatch.setattr(download.pooch, "retrieve", retrieve)
     Usps().prepare()
     assert Usps().labels.tolist() == LABELS.tolist()
+
+
+def test_held_out_are_the_digits_to_test_resized_alike():
+    train = Usps(size=20, resize="pad", count=5)
+    apart = train.held_out()
+    assert apart is not None
+    assert (len(apart), apart.shape, apart.source) == (2007, (1, 20, 20), "usps/test")
+    assert apart._resize == "pad"
+    assert apart.held_out() is None
+    assert Usps(verify=False).held_out() is None
