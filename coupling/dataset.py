@@ -69,6 +69,13 @@ class Dataset(ABC):
         """
         return self.batch(indices)
 
+    def expect(self, indices: Sequence[int], keys: Sequence[int]) -> None:  # noqa: B027  (optional by design)
+        """Told after each read what training reads next, as :meth:`augmented` will be.
+
+        For data sets whose worker processes can begin with it while a step is computed. It changes
+        nothing of what is read; the read that was told of need not come.
+        """
+
     def prepare(self) -> None:  # noqa: B027  (optional by design)
         """Make the data ready for reading, once; called on one process before all others read.
 

@@ -78,6 +78,11 @@ class DomainData:
             samples = self.dataset.batch(indices) if keys is None else self.dataset.augmented(indices, keys)
             return self.transform(samples)
 
+    def expect(self, numbers: Sequence[int] | np.ndarray[Any, Any], keys: Sequence[int]) -> None:
+        """Tell the data set what :meth:`read` is asked for next."""
+        with self._blamed():
+            self.dataset.expect(self.indices[np.asarray(numbers)].tolist(), keys)
+
     def transform(self, samples: Tensor) -> Tensor:
         """Apply the domain's transforms to raw samples of its data set."""
         for transform in self.transforms:

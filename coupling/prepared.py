@@ -12,20 +12,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
-import types
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -33,6 +26,7 @@ import numpy as np
 
 from .errors import CouplingError, DataError, RunError
 from .terminal import progress, remark
+from .workers import Workers
 
 Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 """uint8, (count, height, width, channels); one image without the count."""
@@ -252,15 +246,9 @@ def _chunks(
     if processes == 1:
         yield from (_make_chunk(make, chunk, shape, title) for chunk in chunks)
         return
-    from_main = b"__main__" in bytes(ForkingPickler.dumps(make))
-    executor = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(make,)
-    )
-    task = functools.partial(_make_chunk_in_worker, shape=shape, title=title)
+    workers = Workers(functools.partial(_make_chunk, make, shape=shape, title=title), processes)
     try:
-        with _main_hidden(hide=not from_main):
-            made = executor.map(task, chunks)  # starts the processes
-        yield from made
+        yield from workers.map(chunks)
     except (BrokenProcessPool, OSError) as error:
         raise RunError(
             f"{title}: a worker process died or could not start ({error}). Memory may have run out; or the "
@@ -268,22 +256,7 @@ def _chunks(
             "`if __name__ == '__main__':`."
         ) from error
     finally:
-        executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _main_hidden(hide: bool) -> Iterator[None]:
-    """Keep worker processes from importing the main module, which ``make`` has no need of.
-
-    So a plain script that trains needs no ``if __name__ == "__main__":``.
-    """
-    main = sys.modules["__main__"]
-    if hide:
-        sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+        workers.close()
 
 
 def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
@@ -304,26 +277,3 @@ def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: st
         images[kept] = image
         kept += 1
     return chunk, images[:kept], unreadable
-
-
-_make: Make | None = None  # in a worker process: sent once, not with every chunk
-
-
-def _start_worker(make: Make) -> None:
-    global _make
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers it
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:  # a parent that was killed tells no one
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes already fill the cores
-    _make = make
-
-
-def _make_chunk_in_worker(chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
-    assert _make is not None
-    return _make_chunk(_make, chunk, shape, title)

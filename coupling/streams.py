@@ -68,6 +68,7 @@ class Stream:
         if not self._checked:
             self.data.check(samples)
             self._checked = True
+        self.data.expect(self.numbers(step + 1), self.keys(step + 1))
         return samples
 
     def labels(self, step: int) -> Tensor:

@@ -114,6 +114,18 @@ def test_a_batch_holds_the_samples_of_its_numbers():
         assert torch.equal(stream.batch(step), expected)
 
 
+def test_a_data_set_is_told_what_is_read_next(monkeypatch):
+    domain, told, read = data(count=30, part=(2, 3)), [], []
+    monkeypatch.setattr(domain.dataset, "expect", lambda *asked: told.append(asked))
+    monkeypatch.setattr(
+        domain.dataset, "augmented", lambda *asked: (read.append(asked), domain.dataset.batch(asked[0]))[1]
+    )
+    stream = Stream(domain, 0, 4)
+    for step in range(6):
+        stream.batch(step)
+    assert told[:-1] == read[1:]
+
+
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(DataError, match=r"training\.batch_size: 21 is larger than the 20 samples of domain 'a'"):
         Stream(data(), 0, 21)
