@@ -46,6 +46,13 @@ class Dataset(ABC):
         """The samples that its authors set apart for testing, for metrics; None: there are none, or these are them."""
         return None
 
+    def overlap(self, other: Dataset) -> int:
+        """Number of samples that ``other``, of another source, has as well; the user is told of them.
+
+        For data sets that select from one pool: two selections may have something in common.
+        """
+        return 0
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of samples; needs no :meth:`prepare`."""

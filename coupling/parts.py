@@ -211,6 +211,13 @@ def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[s
                     f"domains '{one}' and '{other}' have samples in common: parts {_spoken(parts[one])} and "
                     f"{_spoken(parts[other])} of {source}"
                 )
+    for one, other in combinations(made, 2):
+        common = made[one][0].overlap(made[other][0]) if made[one][0].source != made[other][0].source else 0
+        if common:
+            remark(
+                f"domains '{one}' and '{other}' have {common:,} samples in common: what {made[one][0].source} and "
+                f"{made[other][0].source} select is not disjoint"
+            )
     return parts
 
 

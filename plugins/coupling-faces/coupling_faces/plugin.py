@@ -5,11 +5,13 @@ from __future__ import annotations
 from coupling.hookspecs import Register, hookimpl
 from coupling_faces.architecture import Faces
 from coupling_faces.avatars import Avatars
+from coupling_faces.celeba import CelebA
 
 
 @hookimpl
 def register_datasets(register: Register) -> None:
     register("avatars", Avatars)
+    register("celeba", CelebA)
 
 
 @hookimpl

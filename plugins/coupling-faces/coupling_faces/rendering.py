@@ -21,6 +21,11 @@ from dicebear import Avatar, Style
 from PIL import Image
 
 Attribute = Literal["eyeglasses", "smile", "blond-hair"]
+ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
+
+Selection: TypeAlias = tuple[tuple[Attribute, bool], ...]
+"""Attributes and whether a domain's faces have them, in the order of :data:`ATTRIBUTES`."""
+
 Size = Literal[64, 128]
 Picture: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -69,15 +74,27 @@ _JITTERED: Mapping[str, object] = {
 }
 
 
+TRAITS: Mapping[str, tuple[str | None, ...]] = {
+    "eyeglasses": ("no", "yes"),
+    "smile": ("no", "yes"),
+    "blond-hair": ("no", "yes"),
+    "top": tuple(_VARIANTS["top"]),
+    **{name: tuple(_VARIANTS[name]) for name in ("eyes", "eyebrows", "mouth", "clothes")},
+    "accessories": (None, *_VARIANTS["accessories"]),
+    "facialHair": (None, *_VARIANTS["facialHair"]),
+    **{f"{name}Color": tuple(_COLOURS[name]) for name in ("background", "skin", "hair", "clothes")},
+}
+"""All that can be known of a face, and its values; None: the face has no such thing."""
+
+
 @dataclass(frozen=True)
 class FacePool:
     """All faces of one domain; calling it with an index draws one.
 
-    Everything but ``attribute`` is drawn from the same distribution, whatever ``present`` is.
+    Everything but the attributes of ``selection`` is drawn from the same distribution, whatever it says.
     """
 
-    attribute: Attribute
-    present: bool
+    selection: Selection
     count: int
     """Number of faces, from 1 to :data:`MOST_FACES`."""
     size: Size
@@ -93,12 +110,22 @@ class FacePool:
         """
         if not 0 <= index < self.count <= MOST_FACES:
             raise IndexError(f"face {index} of {self.count} (at most {MOST_FACES})")
-        number = get_args(Attribute).index(self.attribute)
-        number = number * 2 + self.present
-        number = number * 2 + self.jitter
+        number = self._selection_number * 2 + self.jitter
         number = number * len(get_args(Size)) + get_args(Size).index(self.size)
         number = number * MOST_FACES + self.count - 1
         return number * MOST_FACES + index
+
+    @property
+    def _selection_number(self) -> int:
+        """0 to 5 for one attribute, of which there were no others once; from 6 on for none or several."""
+        if len(self.selection) == 1:
+            ((attribute, present),) = self.selection
+            return ATTRIBUTES.index(attribute) * 2 + present
+        said = dict(self.selection)
+        number = 0
+        for attribute in ATTRIBUTES:
+            number = number * 3 + (1 + said[attribute] if attribute in said else 0)
+        return 6 + number
 
     def attributes(self, index: int) -> dict[str, str]:
         """What was drawn for face ``index``: ``{"mouth": "smile", "hairColor": "#2c1b18", ...}``.
@@ -109,6 +136,16 @@ class FacePool:
         drawn = {name: options.get(f"{name}Variant") for name in _VARIANTS}
         drawn |= {f"{name}Color": options.get(f"{name}Color", [None])[0] for name in _COLOURS}
         return {name: value for name, value in drawn.items() if value is not None}
+
+    def traits(self, index: int) -> Picture:
+        """Face ``index`` in numbers: uint8 (1, 1, len(TRAITS)), a number into the values of each of :data:`TRAITS`."""
+        drawn = self.attributes(index)
+        values = drawn | {
+            "eyeglasses": "yes" if "accessories" in drawn else "no",
+            "smile": "yes" if drawn["mouth"] in _SMILING else "no",
+            "blond-hair": "yes" if drawn["hairColor"] in _BLOND else "no",
+        }
+        return np.array([[[known.index(values.get(name)) for name, known in TRAITS.items()]]], np.uint8)
 
     def __call__(self, index: int) -> Picture:
         """Face ``index``: uint8, (size, size, 3)."""
@@ -122,7 +159,7 @@ class FacePool:
 
     def recipe(self) -> dict[str, object]:
         """All that the pictures depend on, as JSON values: the same recipe, the same pictures."""
-        definition = json.dumps(_definition(self.attribute, self.present), sort_keys=True)
+        definition = json.dumps(_definition(self.selection), sort_keys=True)
         return {
             "size": self.size,
             "first number": self.number(0),
@@ -136,30 +173,31 @@ class FacePool:
         return _JITTERED if self.jitter else _STILL
 
     def _avatar(self, index: int) -> Avatar:
-        return Avatar(_style(self.attribute, self.present), {"seed": str(self.number(index)), **self._frame})
+        return Avatar(_style(self.selection), {"seed": str(self.number(index)), **self._frame})
 
 
 @lru_cache
-def _style(attribute: Attribute, present: bool) -> Style:
+def _style(selection: Selection) -> Style:
     """The style of one domain's faces.
 
     The choice of :func:`_definition` is written into the style and not given as options with each
     face: a style is checked against its schema once, options each time, which would take longer
     than all the rest of the SVG.
     """
-    return Style(_definition(attribute, present))
+    return Style(_definition(selection))
 
 
-def _definition(attribute: Attribute, present: bool) -> dict[str, Any]:
+def _definition(selection: Selection) -> dict[str, Any]:
     """The avataaars style, narrowed to the faces of one domain."""
     variants, percent, colours = dict(_VARIANTS), dict(_PERCENT), dict(_COLOURS)
-    match attribute:
-        case "eyeglasses":
-            percent["accessories"] = 100 if present else 0
-        case "smile":
-            variants["mouth"] = _SMILING if present else _NOT_SMILING
-        case "blond-hair":
-            colours["hair"] = _BLOND if present else _NOT_BLOND
+    for attribute, present in selection:
+        match attribute:
+            case "eyeglasses":
+                percent["accessories"] = 100 if present else 0
+            case "smile":
+                variants["mouth"] = _SMILING if present else _NOT_SMILING
+            case "blond-hair":
+                colours["hair"] = _BLOND if present else _NOT_BLOND
 
     source = files("dicebear_styles").joinpath("avataaars.json").read_text("utf-8")
     definition: dict[str, Any] = json.loads(source)

@@ -1,0 +1,54 @@
+"""From a JPEG file to the pixels that crops are cut from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from coupling.errors import DataError
+from coupling_faces.archive import Images
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Aspect: TypeAlias = Literal["stretch", "crop"]
+
+OFFICIAL_SIZE = (178, 218)
+"""Width and height of CelebA's aligned images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """Makes the pixels of an image by its number: uint8 (side, side, 3)."""
+
+    images: Images
+    side: int
+    aspect: Aspect
+    official: bool
+    """Whether an image of another size than CelebA's is an error."""
+
+    def __call__(self, number: int) -> Pixels:
+        """Image ``number``, resized. Raises :class:`DataError` where its file is damaged or of another size."""
+        content = self.images(number)
+        try:
+            with Image.open(io.BytesIO(content), formats=["JPEG"]) as opened:
+                image: Image.Image = opened.convert("RGB")
+        except Exception as error:  # what decoders raise on damaged files has no common kind
+            raise DataError(f"{self.images.place(number)}: is no JPEG image, or a damaged one ({error})") from error
+        if self.official and image.size != OFFICIAL_SIZE:
+            raise DataError(
+                f"{self.images.place(number)}: is {image.width}x{image.height} pixels, CelebA's aligned images are "
+                f"{OFFICIAL_SIZE[0]}x{OFFICIAL_SIZE[1]}; put the official ones there, or set `verify: false` to read "
+                "images of your own"
+            )
+        size = (self.side, self.side)
+        if self.aspect == "crop":
+            return np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
+        return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+
+    def several(self, numbers: list[int]) -> Pixels:
+        """Some images: (len(numbers), side, side, 3)."""
+        return np.stack([self(number) for number in numbers])

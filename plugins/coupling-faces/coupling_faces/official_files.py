@@ -1,0 +1,154 @@
+"""CelebA's official files: what they are called, where they lie, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from coupling.errors import DataError, nearest
+from coupling.terminal import progress
+
+HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+
+
+class OfficialFile(NamedTuple):
+    """One of the files as its authors publish it."""
+
+    name: str
+    size: int  # bytes
+    md5: str
+    folder: str  # in which it lies on the authors' drive
+
+
+IMAGES = OfficialFile("img_align_celeba.zip", 1_443_490_838, "00d2c5bc6d35e252742224ab0c1e8fcb", "Img")
+ATTRIBUTES = OfficialFile("list_attr_celeba.txt", 26_721_026, "75e246fa4810816ffd6ee81facbd244c", "Anno")
+PARTITION = OfficialFile("list_eval_partition.txt", 2_836_386, "d32c9cbf5e040fd4025c592c306e6668", "Eval")
+FILES = (IMAGES, ATTRIBUTES, PARTITION)
+
+UNPACKED = "img_align_celeba"
+"""The folder that is in the zip, which serves as well."""
+
+_PIECE = 2**22  # bytes that are read at once
+
+
+def wanted(folder: Path) -> str:
+    """What to put where: the end of every message about a file that has to be got."""
+    return (
+        f"CelebA must not be redistributed, so `coupling` downloads nothing. From {HOME} (Align&Cropped Images: Img, "
+        f"Anno and Eval) put into {folder}, as they are:\n"
+        + "\n".join(f"  {file.name:<24} {file.size:>13,} bytes" for file in FILES)
+        + f"\nThe zip may be unpacked there into {UNPACKED}/ instead; {PARTITION.name} is for `partition: train`, "
+        "valid and test."
+    )
+
+
+def find(folder: Path, file: OfficialFile) -> Path:
+    """The file, in ``folder`` or where the authors' drive has it below; for the images, the folder of them too.
+
+    Raises :class:`DataError` where it is not there, naming what it may be called.
+    """
+    names = (file.name, UNPACKED) if file is IMAGES else (file.name,)
+    for name in names:
+        for path in (folder / name, folder / file.folder / name):
+            if path.is_file() if name == file.name else path.is_dir():
+                return path
+    raise DataError(f"{folder}: {file.name} is not there{_perhaps(folder, file)}. {wanted(folder)}")
+
+
+def _perhaps(folder: Path, file: OfficialFile) -> str:
+    """A hint at a file of another name that may be the one: of its size, or with nearly its name."""
+    try:
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    except OSError:  # no such folder
+        return ""
+    for name, size in sizes.items():
+        if size == file.size:
+            return f", but '{name}' has its size: rename it"
+    hint = nearest(file.name, sizes.keys() - {known.name for known in FILES})
+    return f"; {hint} Rename it if it is the official file" if hint.startswith("did you mean") else ""
+
+
+def read_list(path: Path, folder: Path) -> bytes:
+    """The content of a list. Raises :class:`DataError` where it cannot be read or is no list at all."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    refuse_page(path, content[:1024], folder)
+    return content
+
+
+def refuse_page(path: Path, beginning: bytes, folder: Path) -> None:
+    """Raise :class:`DataError` for an empty file, and for a web page that was saved in the file's place."""
+    if not beginning:
+        raise DataError(f"{path}: is empty; get it again. {wanted(folder)}")
+    if beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise DataError(
+            f"{path}: is a web page, not the file (Google Drive says 'quota exceeded' on one, which is then saved "
+            f"under the file's name); get the file itself. {wanted(folder)}"
+        )
+
+
+def refuse_cut(path: Path, holds: str, whole: str, folder: Path) -> None:
+    """Raise :class:`DataError` for a download that was cut off."""
+    raise DataError(f"{path}: holds {holds} of {whole}: its download was cut off; get it again. {wanted(folder)}")
+
+
+def refuse_other_list(path: Path, content: bytes, file: OfficialFile) -> None:
+    """Raise :class:`DataError` where a list is not the official one.
+
+    The ends of its lines do not count: copies that went through git or an editor have others.
+    """
+    if not any(_md5(variant) == file.md5 for variant in _line_ends(content)):
+        raise DataError(_other(path, _md5(content), file))
+
+
+def _line_ends(content: bytes) -> Iterator[bytes]:
+    yield content
+    plain = content.replace(b"\r\n", b"\n")
+    yield plain
+    yield plain.replace(b"\n", b"\r\n")
+
+
+def refuse_other_zip(path: Path, notes: Path) -> None:
+    """Raise :class:`DataError` where the zip is not the official one, byte for byte.
+
+    That takes seconds, so where it was right is noted in the folder ``notes``.
+    """
+    found = path.stat()
+    seen = {"path": str(path), "size": found.st_size, "modified": found.st_mtime_ns, "md5": IMAGES.md5}
+    note = notes / "verified.json"
+    with suppress(OSError, ValueError):
+        if json.loads(note.read_text("utf-8")) == seen:
+            return
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with open(path, "rb") as file, progress(f"Checking {path}", found.st_size) as advance:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                advance(len(piece))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if digest.hexdigest() != IMAGES.md5:
+        raise DataError(_other(path, digest.hexdigest(), IMAGES))
+    with suppress(OSError):  # a folder that cannot be written: it is checked again next time
+        notes.mkdir(parents=True, exist_ok=True)
+        temporary = notes / f".{uuid.uuid4().hex}.tmp"
+        temporary.write_text(json.dumps(seen), "utf-8")
+        temporary.replace(note)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _other(path: Path, md5: str, file: OfficialFile) -> str:
+    return (
+        f"{path}: is not the official file of {file.size:,} bytes: its MD5 is {md5}, expected {file.md5}; get it "
+        "again, or set `verify: false` to read files of your own in the same format"
+    )
