@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class FolderImages:
         return str(self.path / self.names[number])
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class ZipImages:
     """Image files in a zip, stored or deflated, read from where they begin."""
 
@@ -70,17 +70,15 @@ class ZipImages:
     """CRC-32 of each member's content."""
     content: str
     """Digest of those."""
-    _file: BinaryIO | None = None
 
     def __call__(self, number: int) -> bytes:
         """The file of image ``number``. Raises :class:`DataError` where it is not what the zip's directory says."""
         try:
-            if self._file is None:
-                self._file = open(self.path, "rb")  # noqa: SIM115  (as long as the process)
-            self._file.seek(int(self.begins[number]))
-            signature, name, extra = _HEADER.unpack(self._file.read(_HEADER.size))
-            self._file.seek(name + extra, os.SEEK_CUR)
-            content = self._file.read(int(self.packed[number]))
+            with open(self.path, "rb") as file:
+                file.seek(int(self.begins[number]))
+                signature, name, extra = _HEADER.unpack(file.read(_HEADER.size))
+                file.seek(name + extra, os.SEEK_CUR)
+                content = file.read(int(self.packed[number]))
             if self.deflated[number]:
                 content = zlib.decompress(content, -zlib.MAX_WBITS)
         except OSError as error:
@@ -99,9 +97,6 @@ class ZipImages:
     def place(self, number: int) -> str:
         """What image ``number`` is called in messages."""
         return f"{self.path}: {self.names[number]}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}  # another process opens it by itself
 
 
 Images = FolderImages | ZipImages

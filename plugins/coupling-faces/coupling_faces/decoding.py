@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from coupling.errors import DataError
 from coupling_faces.archive import Images
@@ -44,10 +44,11 @@ class Decoder:
                 f"{OFFICIAL_SIZE[0]}x{OFFICIAL_SIZE[1]}; put the official ones there, or set `verify: false` to read "
                 "images of your own"
             )
-        size = (self.side, self.side)
         if self.aspect == "crop":
-            return np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
-        return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
+        return np.asarray(image.resize((self.side, self.side), Image.Resampling.LANCZOS))
 
     def several(self, numbers: list[int]) -> Pixels:
         """Some images: (len(numbers), side, side, 3)."""

@@ -66,13 +66,15 @@ def _face_list(path: Path, folder: Path, verify: bool, modified: int) -> FaceLis
     count, header, *rows = _rows(content, path)
     if not count.strip().isdigit():
         raise DataError(f"{path}: line 1 is '{_shown(count)}'; the official list begins with the number of its images")
+    if not rows and int(count):
+        refuse_cut(path, "0", f"{int(count):,} images", folder)
     _refuse_other_columns(header, path)
     names: list[str] = []
     flags: list[bytes] = []
     for number, row in enumerate(rows, start=3):
         name, _, values = row.strip().replace(b"\t", b" ").partition(b" ")
-        marks = values.translate(None, _SPACES).replace(b"-1", b"0")
-        if len(marks) != len(NAMES) or marks.strip(b"01"):
+        marks = values.translate(None, _SPACES).replace(b"-1", b"-")
+        if len(marks) != len(NAMES) or marks.strip(b"1-"):
             if number == len(rows) + 2 and len(marks) < len(NAMES):  # it ends in the middle of this line
                 break
             raise DataError(
@@ -132,7 +134,7 @@ def _partition(path: Path, folder: Path, faces: FaceList, verify: bool, modified
     for number, row in enumerate(rows, start=1):
         words = row.split()
         if len(words) != 2 or words[1] not in (b"0", b"1", b"2"):
-            if number == len(rows) < len(faces.names):  # it ends in the middle of this line
+            if number == len(rows) and len(words) < 2:  # it ends in the middle of this line
                 break
             raise DataError(f"{path}: line {number} is '{_shown(row)}'; each has an image and 0, 1 or 2")
         numbers[words[0].decode("utf-8", "replace")] = int(words[1])
