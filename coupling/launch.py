@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs
 
 from coupling.config import Config, TrainingConfig
-from coupling.errors import ConfigError, InputError, RunError, nearest
+from coupling.errors import ConfigError, InputError, nearest
 from coupling.processes import PATIENCE
 
 _WORKS = (
     "launch with accelerate launch --multi_gpu --num_processes N, on CPUs with "
     "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
 )
+_PARALLEL = {
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpirun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+"""Variables in which a launcher that connects nobody says how often it has started its command. (SLURM_NTASKS is
+none of them: it says what was asked for, also in the batch script and the shell of an allocation, which run once.)"""
 _SHARDING = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -30,8 +39,8 @@ def launched(config: Config) -> Accelerator:
 
     Raises:
         ConfigError: launcher and configuration contradict each other.
-        InputError: one process in place of several, or a way of sharding that cannot hold two teams.
-        RunError: processes that do not know each other.
+        InputError: one process in place of several, processes that do not know each other, or a way of
+            sharding that cannot hold two teams.
     """
     settings = config.training
     _refuse_sharding()
@@ -109,10 +118,33 @@ def _refuse_one_for_many() -> None:
 
 
 def _refuse_unconnected(processes: int) -> None:
-    """Launched as several processes that do not know each other, each would train alone."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world != processes:
-        raise RunError(
+    """Started several times without knowing of each other, each process would train the same run alone."""
+    world = _number(os.environ, "WORLD_SIZE")
+    if world not in (0, processes):
+        raise InputError(
             f"launched as {world} processes, but they are not connected (this one sees {processes}): each would train "
             f"alone; {_WORKS}"
         )
+    # Each copy of a launcher such as torchrun, which says how many it has found, may stand for several processes.
+    members = _number(os.environ, "GROUP_WORLD_SIZE") or processes
+    for variable, launcher in _PARALLEL.items():
+        copies = 0 if variable.startswith("SLURM") and _in_terminal() else _number(os.environ, variable)
+        if copies > members:
+            raise InputError(
+                f"started {copies} times by {launcher} ({variable}), but connected with "
+                f"{members - 1 or 'none'} of the others: the run would be trained several times over, side by side; on "
+                f"one machine, leave {launcher} out and {_WORKS}; on several, let it start torchrun once on each "
+                f"(docs/scaling.md); for runs that have nothing to do with each other, put env -u {variable} before "
+                "the command"
+            )
+
+
+def _number(environment: Mapping[str, str], variable: str) -> int:
+    """The number in a variable; 0 where there is none."""
+    value = environment.get(variable, "")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def _in_terminal() -> bool:
+    """Whether a person sits in ``srun --pty``, where the first task is a shell and the others have ended."""
+    return "SLURM_PTY_PORT" in os.environ and sys.stdin is not None and sys.stdin.isatty()

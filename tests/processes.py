@@ -48,8 +48,8 @@ LOSSES = {
 
 def environment(**changes):
     """This process's environment without what another launcher may have left in it."""
-    launch = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    plain = {k: v for k, v in os.environ.items() if k not in launch and not k.startswith("ACCELERATE_")}
+    launch = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "GROUP_", "ACCELERATE_", "OMPI_", "PMI_", "MV2_", "SLURM_")
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(launch)}
     return plain | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])} | changes
 
 

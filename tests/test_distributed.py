@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from coupling import checkpoint
-from coupling.errors import ConfigError, InputError, RunError
+from coupling import checkpoint, launch
+from coupling.errors import ConfigError, InputError
 from coupling.trainer import Trainer, train
 from tests import processes, tiny
 from tests.benchmarks import scaling
@@ -214,10 +215,65 @@ def test_a_process_that_dies_ends_the_others_with_a_message(tmp_path):
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
 
 
-def test_processes_that_are_not_connected_are_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError, match=r"launched as 2 processes, but they are not connected.*ACCELERATE_USE_CPU=true"):
+@pytest.fixture
+def alone(monkeypatch):
+    """No launcher of these tests' own has left its variables."""
+    for name in os.environ:
+        if name.startswith(("ACCELERATE_", "MASTER_", "WORLD_SIZE", "GROUP_", "OMPI_", "PMI_", "MV2_", "SLURM_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_processes_that_are_not_connected_are_refused(alone, monkeypatch, tmp_path, variable):
+    monkeypatch.setenv(variable, "1")
+    Trainer(tiny.config(), tiny.plugins())
+    monkeypatch.setenv(variable, "2")
+    refusal = r"^(launched as 2 processes|started 2 times by mpirun \(\w+_SIZE\)), but"
+    with pytest.raises(InputError, match=refusal) as refused:
+        train(tiny.config(), tmp_path / "run", plugins=tiny.plugins())
+    assert "accelerate launch --multi_gpu --num_processes N, on CPUs with ACCELERATE_USE_CPU=true" in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_tasks_of_a_slurm_step_are_refused(alone, monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    with pytest.raises(InputError, match=r"started 8 times by srun .* none of the others: .* env -u SLURM_STEP_NUM_T"):
         Trainer(tiny.config(), tiny.plugins())
+
+
+def test_what_slurm_starts_once_is_not_refused(alone, monkeypatch):
+    """A batch script, a shell in an allocation, a step of one task, and the shell of ``srun --ntasks 4 --pty bash``."""
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_NPROCS", "4")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    Trainer(tiny.config(), tiny.plugins())
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    Trainer(tiny.config(), tiny.plugins())
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_PTY_PORT", "34889")
+    with pytest.raises(InputError, match="started 4 times by srun"):  # of an srun in that shell: no terminal
+        Trainer(tiny.config(), tiny.plugins())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    Trainer(tiny.config(), tiny.plugins())
+
+
+def test_launchers_that_found_each_other_are_not_refused(alone, monkeypatch):
+    """``srun --ntasks 2 torchrun --nnodes 2 --nproc_per_node 2``, and the same without a place to meet."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    launch._refuse_unconnected(4)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
+    with pytest.raises(InputError, match=r"started 2 times by srun .* connected with none of the others"):
+        launch._refuse_unconnected(2)
+    monkeypatch.delenv("GROUP_WORLD_SIZE")  # a script that exports torch's variables for each task
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    launch._refuse_unconnected(4)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="connected with 1 of the others"):
+        launch._refuse_unconnected(2)
 
 
 @pytest.mark.parametrize(
@@ -248,9 +304,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch, overrides, messa
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "training.compile: false, but launched with a dynamo backend"),
     ],
 )
-def test_launches_that_would_not_do_what_they_say_are_refused(monkeypatch, variables, message):
-    for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "MASTER_", "WORLD_SIZE"))]:
-        monkeypatch.delenv(name)
+def test_launches_that_would_not_do_what_they_say_are_refused(alone, monkeypatch, variables, message):
     Trainer(tiny.config(), tiny.plugins())
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -293,12 +347,17 @@ def coupling_run(config, output):
     return ["-m", "coupling", "run", str(config), "--plugin", tiny.__file__, "--output", str(output)]
 
 
-def launch(tmp_path, launcher, *overrides, **variables):
-    """``coupling run`` on tests/tiny.py under a launcher, as a user would."""
+def configured(tmp_path, *overrides):
+    """The path of a configuration of two steps."""
     config = tmp_path / "config.yaml"
     config.write_text(tiny.config("training.steps=2", *overrides).yaml())
+    return config
+
+
+def launched(tmp_path, launcher, *overrides, **variables):
+    """``coupling run`` on tests/tiny.py under a launcher, as a user would."""
     return subprocess.run(
-        [sys.executable, "-m", *launcher, *coupling_run(config, tmp_path / "run")],
+        [sys.executable, "-m", *launcher, *coupling_run(configured(tmp_path, *overrides), tmp_path / "run")],
         env=environment(**variables),
         capture_output=True,
         text=True,
@@ -319,7 +378,7 @@ ACCELERATE = ("accelerate.commands.launch",)
     ],
 )
 def test_the_command_under_a_launcher(tmp_path, launcher):
-    ended = launch(tmp_path, launcher, ACCELERATE_USE_CPU="true")
+    ended = launched(tmp_path, launcher, ACCELERATE_USE_CPU="true")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == [str(tmp_path / "run")]  # the main process alone speaks
     assert json.loads((tmp_path / "run/environment.json").read_text())["num_processes"] == 2
@@ -340,19 +399,41 @@ def test_the_command_under_a_launcher(tmp_path, launcher):
 def test_launchers_that_are_refused(tmp_path, options, message):
     if "multi_gpu" in options and torch.cuda.is_available():
         pytest.skip("with GPUs, they are connected")
-    ended = launch(tmp_path, (*ACCELERATE, *options.split()))
+    ended = launched(tmp_path, (*ACCELERATE, *options.split()))
     assert ended.returncode != 0
     assert re.search(message, ended.stderr), ended.stderr
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs an mpirun")
+def test_mpirun_connects_nobody_unless_accelerate_is_told_to(tmp_path):
+    """Of any MPI; some start no more processes than cores, and none for root, unless told so."""
+    told = dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+    told["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
+    command = [sys.executable, *coupling_run(configured(tmp_path), tmp_path / "run")]
+
+    def started(**variables):
+        return subprocess.run(
+            ["mpirun", "-n", "2", *command],
+            env=environment(**told, **variables), capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    ended = started()
+    assert ended.returncode == 2, ended.stderr
+    assert "error: started 2 times by mpirun" in ended.stderr
+    assert not (tmp_path / "run").exists()
+    ended = started(ACCELERATE_USE_CPU="true", MASTER_ADDR="127.0.0.1")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "run/environment.json").read_text())["num_processes"] == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [0, 1])
 def test_killing_a_process_under_the_launcher_ends_the_run(tmp_path, where):
     """The real command; SIGKILL from outside, to the main process or the other."""
-    config = tmp_path / "config.yaml"
-    config.write_text(tiny.config("training.steps=100000", "losses=[non-saturating, {name: slow}]").yaml())
-    launched = subprocess.Popen(
+    config = configured(tmp_path, "training.steps=100000", "losses=[non-saturating, {name: slow}]")
+    process = subprocess.Popen(
         [sys.executable, "-m", *TORCHRUN, *coupling_run(config, tmp_path / "run")],
         env=environment(ACCELERATE_USE_CPU="true"),
         stdout=subprocess.PIPE,
@@ -364,16 +445,16 @@ def test_killing_a_process_under_the_launcher_ends_the_run(tmp_path, where):
         while not list((tmp_path / "run").glob("checkpoints/step-*")):
             assert time.monotonic() < end
             time.sleep(0.2)
-        children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         by_rank = {}
         for child in children:
             variables = Path(f"/proc/{child}/environ").read_bytes().decode().split("\0")
             by_rank |= {int(v.removeprefix("RANK=")): int(child) for v in variables if v.startswith("RANK=")}
         os.kill(by_rank[where], signal.SIGKILL)
         killed = time.monotonic()
-        _, errors = launched.communicate(timeout=60)
-        assert launched.returncode != 0
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode != 0
         assert time.monotonic() - killed < 40
         assert f"process {1 - where} of 2 lost the others" in errors
     finally:
-        launched.kill()
+        process.kill()
