@@ -29,11 +29,15 @@ from coupling.errors import InputError, RunError
 
 VERSION = 1
 _FILES = ("model.safetensors", "state.safetensors")
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 _KEY = "coupling"  # one metadata key: several would be written in no fixed order
 
 
-class OtherFormatError(InputError):
-    """A checkpoint of another format: nothing is wrong with it, so it is neither skipped nor replaced."""
+class IntactError(InputError):
+    """A checkpoint that cannot be used here and now, with nothing wrong in it that is known of.
+
+    It is of another format, or cannot be read at the moment. So it is neither skipped nor replaced.
+    """
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,13 @@ def save(
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
     """Delete all but the newest ``keep`` checkpoints and that of step ``best``, and what interrupted writing left."""
-    for stale in folder.glob(".step-*.tmp"):
-        shutil.rmtree(stale, ignore_errors=True)
-    for old in _newest_first(folder)[keep:]:
-        if _step(old) != best:
-            with contextlib.suppress(OSError):  # it costs room, and nothing else
-                _remove(old)
+    with contextlib.suppress(OSError):  # what stays costs room, and nothing else
+        for stale in folder.glob(".step-*.tmp"):
+            shutil.rmtree(stale, ignore_errors=True)
+        for old in _newest_first(folder)[keep:]:
+            if _step(old) != best:
+                with contextlib.suppress(OSError):
+                    _remove(old)
 
 
 def _remove(path: Path) -> None:
@@ -125,15 +130,21 @@ def _remove(path: Path) -> None:
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of a run, and what is wrong with the newer ones that are not.
+    """The newest whole checkpoint in ``folder``, and what is wrong with the newer ones that are not.
 
-    Raises :class:`OtherFormatError` where one of them is of another version.
+    Raises :class:`IntactError` where one of them is of another version, or cannot be read.
     """
     complaints: list[str] = []
-    for path in _newest_first(folder):
+    try:
+        paths = _newest_first(folder)
+    except FileNotFoundError:  # nothing has been saved yet
+        return None, complaints
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    for path in paths:
         try:
             return verified(path), complaints
-        except OtherFormatError:
+        except IntactError:
             raise
         except InputError as error:
             complaints.append(str(error))
@@ -141,7 +152,10 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def verified(path: Path) -> Checkpoint:
-    """The checkpoint at ``path``; raises :class:`InputError` saying what is missing or altered."""
+    """The checkpoint at ``path``.
+
+    Raises :class:`InputError` saying what is missing or altered, :class:`IntactError` where nothing is.
+    """
     manifest = _manifest(path)
     for name in _FILES:
         file, written = path / name, manifest["files"][name]
@@ -151,10 +165,10 @@ def verified(path: Path) -> Checkpoint:
                 raise InputError(f"{path}: {name} has {size} bytes, written were {written['bytes']}")
             if digest(file) != written["sha256"]:
                 raise InputError(f"{path}: {name} was altered: its SHA-256 is not the one that was written")
-        except FileNotFoundError:
+        except _ABSENT:
             raise InputError(f"{path}: {name} is missing") from None
         except OSError as error:
-            raise InputError(f"{path}: {name} cannot be read: {error.strerror}") from None
+            raise _unreadable(file, error) from None
     return Checkpoint(path, manifest["step"])
 
 
@@ -162,15 +176,17 @@ def _manifest(path: Path) -> dict[str, Any]:
     """The manifest of the checkpoint at ``path``, whole and of this version."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except _ABSENT:
         raise InputError(f"{path}: no checkpoint: manifest.json is missing") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _unreadable(path / "manifest.json", error) from None
+    except ValueError as error:
         raise InputError(f"{path}: manifest.json is damaged: {error}") from None
     if not isinstance(manifest, dict) or manifest != _signed(manifest):  # signed alike in all versions
         raise InputError(f"{path}: manifest.json was altered: its SHA-256 is not the one that was written")
     version = manifest.get("version")
     if version != VERSION:
-        raise OtherFormatError(
+        raise IntactError(
             f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: go on with the "
             "version that wrote it (environment.json names it), or train anew"
         )
@@ -178,6 +194,14 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest.get("step"), int) or not isinstance(files, dict) or not set(_FILES) <= set(files):
         raise InputError(f"{path}: manifest.json names no step and files")
     return manifest
+
+
+def _unreadable(path: Path, error: OSError) -> IntactError:
+    """Rights or a device that fails say nothing about what was written: it may be whole."""
+    return IntactError(
+        f"{path}: cannot be read: {error.strerror or error}; that is no damage, so no older checkpoint is taken in its "
+        "place: mend its permissions or the disk, or move the checkpoint away yourself"
+    )
 
 
 def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:

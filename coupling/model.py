@@ -216,8 +216,18 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], room: s
 
 
 def locate(path: str | Path) -> Path:
-    """The checkpoint that RUN means: a run's newest whole one, a checkpoint, or a model file's folder."""
+    """The checkpoint that RUN means: a run's newest whole one, a checkpoint, or a model file's folder.
+
+    Raises :class:`InputError` where it is none of them, or cannot be read.
+    """
     path = Path(path)
+    try:
+        return _located(path)
+    except OSError as error:  # a folder that may not be entered
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
+
+
+def _located(path: Path) -> Path:
     if (path / "manifest.json").is_file():
         return checkpoint.verified(path).path / "model.safetensors"
     if path.is_file() and path.suffix == ".safetensors":

@@ -34,9 +34,9 @@ def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirec
         if not numbers:
             raise InputError(f"--resume: there is no run of '{config.name}' under {runs}/ yet; leave --resume out")
         newest_first = [runs / f"{config.name}-{number:03d}" for number in sorted(numbers, reverse=True)]
-        fitting = (path for path in newest_first if (path / MARKER).is_file() and not _changes(path, config, plugins))
+        fitting = (path for path in newest_first if _is_run(path) and not _changes(path, config, plugins))
         output = next(fitting, newest_first[0])
-    if not (output / MARKER).is_file():
+    if not _is_run(output):
         raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
     changes = _changes(output, config, plugins)
     if changes:
@@ -46,6 +46,13 @@ def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirec
             + "\nundo the changes, name another run with --output, or start a new one without --resume"
         )
     return RunDirectory(output, config)
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / MARKER).is_file()
+    except OSError as error:  # a folder that may not be entered
+        raise InputError(f"--resume: {path}: cannot be read: {error.strerror}; mend its permissions") from None
 
 
 def _changes(run: Path, config: Config, plugins: Plugins) -> list[str]:

@@ -85,6 +85,8 @@ class RunDirectory:
         """
         try:
             self._lock = RunLock(self.path)
+            for folder in (self.samples, self.checkpoints):
+                folder.mkdir(exist_ok=True)  # somebody may have moved all of them away
             for torn in self.path.glob(".*.tmp"):
                 torn.unlink()
         except OSError as error:
@@ -171,12 +173,17 @@ class RunDirectory:
             write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of this run, or an empty dict where there is none."""
+        """A JSON file of this run, or an empty dict where there is none.
+
+        Raises :class:`InputError` where it is there and cannot be read.
+        """
         path = self.path / name
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}; mend its permissions") from None
         return values
 
     def writing(self, path: Path) -> _Writing:

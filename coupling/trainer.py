@@ -197,7 +197,8 @@ class Trainer:
         if found is None:
             if self.accelerator.is_main_process:
                 self.run_directory.rewind(0)
-            return  # interrupted before its first checkpoint: start again, the steps are the same
+                remark("no checkpoint yet: starting again from step 0")
+            return  # the steps are the same
         self.state.restore(found)
         self.step = found.step
         if self.step > self.config.training.steps:

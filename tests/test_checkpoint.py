@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
+import pathlib
 import shutil
 
 import pytest
@@ -158,8 +161,29 @@ def test_another_version_is_said(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(InputError, match="written in checkpoint format 7; this version of coupling reads 1"):
         checkpoint.verified(path)
-    with pytest.raises(checkpoint.OtherFormatError):
+    with pytest.raises(checkpoint.IntactError):
         checkpoint.newest(tmp_path)  # it is no damage, to be skipped
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("name", FILES)
+def test_what_cannot_be_read_is_not_taken_for_damage(tmp_path, monkeypatch, name, number):
+    """It may be whole, so neither an older one is used in its place, nor is it a candidate for deletion."""
+    save(tmp_path, 1)
+    path = save(tmp_path, 2)
+    opened = pathlib.Path.open
+
+    def refusing(self, *arguments, **options):
+        if self == path / name:
+            raise OSError(number, os.strerror(number))
+        return opened(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "open", refusing)
+        for read in (checkpoint.newest, lambda folder: checkpoint.verified(folder / path.name)):
+            with pytest.raises(checkpoint.IntactError, match=f"{name}: cannot be read: {os.strerror(number)}; that is"):
+                read(tmp_path)
+    assert checkpoint.newest(tmp_path)[0].step == 2
 
 
 def test_a_damaged_newer_checkpoint_never_outlives_a_whole_one(tmp_path):
@@ -193,6 +217,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoints(tmp_path, monkeypatc
 
 def test_there_is_nothing_at_all(tmp_path):
     assert checkpoint.newest(tmp_path) == (None, [])
+    assert checkpoint.newest(tmp_path / "missing") == (None, [])
     with pytest.raises(InputError, match=r"manifest\.json is missing"):
         checkpoint.verified(tmp_path)
 

@@ -21,6 +21,7 @@ from coupling import checkpoint
 from coupling.config import parse_config
 from coupling.errors import InputError, RunError
 from coupling.memory import is_shortage
+from coupling.model import load_model
 from coupling.trainer import Trainer, train
 from tests import deaths, tiny
 from tests.test_checkpoint import FILES, flip
@@ -190,11 +191,11 @@ def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(tmp_path, capsys):
 
 
 @contextlib.contextmanager
-def read_only(path):
-    """Nothing under ``path`` can be written: not even by root, who is somebody else meanwhile."""
-    modes = {p: p.stat().st_mode for p in [path, *path.rglob("*")]}
-    for p in modes:
-        p.chmod(0o555 if p.is_dir() else 0o444)
+def somebody_else(modes):
+    """These paths have these modes, which hold for root too, who is somebody else meanwhile."""
+    before = {p: p.stat().st_mode for p in modes}
+    for p, mode in modes.items():
+        p.chmod(mode)
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -205,8 +206,19 @@ def read_only(path):
     finally:
         if root:
             os.seteuid(0)
-        for p, mode in modes.items():
+        for p, mode in before.items():
             p.chmod(mode)
+
+
+def read_only(path):
+    """Nothing under ``path`` can be written."""
+    return somebody_else({p: 0o555 if p.is_dir() else 0o444 for p in [path, *path.rglob("*")]})
+
+
+def unreadable(path, *closed):
+    """Everything under ``path`` can be read and written, but for what ``closed`` names."""
+    modes = {p: 0o777 if p.is_dir() else 0o666 for p in [path, *path.rglob("*")]}
+    return somebody_else(modes | dict.fromkeys((path / name for name in closed), 0))
 
 
 def test_a_read_only_run_cannot_go_on_and_says_so(tmp_path):
@@ -229,6 +241,43 @@ def test_a_run_that_becomes_read_only_stops_and_goes_on_later(tmp_path):
     run(path, "training.steps=9", resume=True)
     assert_same(tmp_path / "whole", path)
     assert list(path.rglob(".*")) == []
+
+
+@pytest.mark.parametrize("what", [*FILES, ""])
+def test_a_checkpoint_that_cannot_be_read_stops_a_resume_and_is_kept(tmp_path, what):
+    """As it may be whole: going on from the one before would in the end replace it."""
+    settings = ("training.steps=9",)
+    run(tmp_path / "whole", *settings)
+    path = tmp_path / "parts"
+    run(path, "training.steps=6")
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    newest = f"checkpoints/step-0000006/{what}"
+    with unreadable(path, newest), pytest.raises(InputError, match="cannot be read: Permission denied; that is no dam"):
+        run(path, *settings, resume=True)
+    with unreadable(path, newest), pytest.raises(InputError, match=r"cannot be read: Permission denied; .*mend its"):
+        load_model(path, plugins=tiny.plugins())
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    run(path, *settings, resume=True)
+    assert_same(tmp_path / "whole", path)
+
+
+@pytest.mark.parametrize("what", [".", "checkpoints", "config.yaml", "environment.json", "summary.json"])
+def test_a_run_that_cannot_be_read_is_refused_in_one_message(tmp_path, what):
+    path = tmp_path / "run"
+    run(path, "training.steps=3")
+    with unreadable(path, what), pytest.raises(InputError, match="cannot be read: Permission denied"):
+        run(path, "training.steps=6", resume=True)
+    run(path, "training.steps=6", resume=True)
+
+
+def test_a_run_whose_checkpoints_were_moved_away_starts_again(tmp_path, capsys):
+    run(tmp_path / "whole", "training.steps=6")
+    path = tmp_path / "parts"
+    run(path, "training.steps=6")
+    shutil.move(path / "checkpoints", tmp_path / "elsewhere")
+    run(path, "training.steps=6", resume=True)
+    assert "no checkpoint yet: starting again from step 0" in capsys.readouterr().err
+    assert_same(tmp_path / "whole", path)
 
 
 # -- numbers -----------------------------------------------------------------------------------------
