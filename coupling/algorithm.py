@@ -107,12 +107,14 @@ class Algorithm1:
         self.uniform = uniform
         self.accumulate = accumulate
         self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
-        self.several = {
-            team
+        terms = {
+            team: [name for name, loss in losses.items() if getattr(type(loss), team) is not getattr(Loss, team)]
             for team in TEAMS
-            if sum(getattr(type(loss), team) is not getattr(Loss, team) for loss in losses.values()) > 1
         }
+        self.several = {team for team, names in terms.items() if len(names) > 1}
         """Teams whose objective has several terms, which are then logged by name."""
+        self.only = {team: names[0] for team, names in terms.items() if len(names) == 1}
+        """The term of a team that has but one."""
         self.g = generators.network
         self.f = discriminators.network
 

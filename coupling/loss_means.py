@@ -20,10 +20,14 @@ class LossMeans:
     that it would have covered.
     """
 
-    def __init__(self, across: Callable[[Tensor], Tensor], advice: str) -> None:
-        """``across``: the mean over processes. ``advice``: what to do about a number that is not finite."""
+    def __init__(self, across: Callable[[Tensor], Tensor], advice: str, only: Mapping[str, str] | None = None) -> None:
+        """``across``: the mean over processes. ``advice``: what to do about a number that is not finite.
+
+        ``only``: the term of a team whose objective has but one, which is not logged beside the whole.
+        """
         self._across = across
         self._advice = advice
+        self._only = dict(only or {})
         self._pending: list[tuple[int, Losses]] = []
         self._sums: dict[str, float] = {}
         self._steps = 0
@@ -45,11 +49,16 @@ class LossMeans:
             values = {name: next(row) for name in losses}
             for name, value in sorted(values.items(), key=lambda item: -item[0].count("/")):
                 if not math.isfinite(value):
-                    raise RunError(f"{name} is {value} at step {step}: {self._advice}")
+                    raise RunError(f"{self._term(name)} is {value} at step {step}: {self._advice}")
             for name, value in values.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += len(self._pending)
         self._pending.clear()
+
+    def _term(self, name: str) -> str:
+        """``loss/<team>/<domain>/<term>``, also where a team has but one term."""
+        _, team, *rest = name.split("/")
+        return f"{name}/{self._only[team]}" if len(rest) == 1 and team in self._only else name
 
     def take(self) -> dict[str, float]:
         """The means; the next ones begin after this step.

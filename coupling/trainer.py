@@ -115,7 +115,7 @@ class Trainer:
         self.average = None if settings.ema is None else MovingAverage(self.networks.generator, settings.ema)
         self.algorithm = make_algorithm(config, self.networks, self._uniform, self.device, processes)
         trained = self.algorithm.generators, self.algorithm.discriminators
-        self.means = LossMeans(self._across, _BROKEN)
+        self.means = LossMeans(self._across, _BROKEN, self.algorithm.only)
         self.standings = self.measurement.standings
         self.state = TrainingState(self.networks, self.average, trained, self.means, self.standings)
         self.step = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from coupling.checkpoint import Checkpoint
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.errors import InputError, RunError
+from coupling.finiteness import not_finite
 from coupling.loss_means import LossMeans
 from coupling.model import load_tensors, metadata, model_tensors
 from coupling.networks import CoupledGenerator
@@ -34,6 +35,11 @@ class TrainingState:
     teams: Sequence[Team]
     means: LossMeans
     standings: Standings
+    given: frozenset[str] = field(init=False)
+    """Tensors that an architecture has brought infinite (a mask of -inf, say): training did not break them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "given", frozenset(not_finite(self._numbers())))
 
     @property
     def averaged(self) -> CoupledGenerator | None:
@@ -44,12 +50,11 @@ class TrainingState:
 
     def save(self, folder: Path, config: Config, step: int) -> None:
         """Write the checkpoint of ``step`` into ``folder``."""
-        optimizers: dict[str, Tensor] = {}
-        for team in self.teams:
-            names = self._parameter_names(team)
-            for key, tensor in checkpoint.optimizer_tensors(team.optimizer).items():
-                number, kind = key.split(".", 1)
-                optimizers[f"{team.name}.{names[int(number)]}.{kind}"] = tensor
+        optimizers = {
+            f"{team.name}.{name}": tensor
+            for team in self.teams
+            for name, tensor in self._optimizer_tensors(team).items()
+        }
         optimizers |= {
             f"loss_scale.{team.name}.{name}": tensor
             for team in self.teams
@@ -78,6 +83,12 @@ class TrainingState:
                 team.scale.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self.means.restore(progress.get("losses", {}))
         self.standings.restore(progress.get("metrics", {}))
+
+    def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
+        """A team's optimizer: ``<parameter>.<what is kept of it>``."""
+        names = self._parameter_names(team)
+        split = ((*key.split(".", 1), tensor) for key, tensor in checkpoint.optimizer_tensors(team.optimizer).items())
+        return {f"{names[int(number)]}.{kind}": tensor for number, kind, tensor in split}
 
     def _parameter_names(self, team: Team) -> list[str]:
         """A name for each of a team's trained parameters, in the optimizer's order."""
@@ -130,9 +141,28 @@ class TrainingState:
             )
 
     def check_finite(self, step: int, advice: str) -> None:
-        """A finite loss may have an infinite gradient: broken weights must not become the newest checkpoint."""
-        owners: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
-        for owner, module in {**owners, **self.networks.losses}.items():
-            for name, parameter in module.named_parameters():
-                if not parameter.isfinite().all():
-                    raise RunError(f"{owner}: {name} is not finite at step {step}: {advice}")
+        """Refuse to save what is broken: it must not become the newest checkpoint.
+
+        Of all that is saved, as a loss need not show it: it is finite where its gradient is infinite, and of what
+        only sampling reads (running statistics, the average) it says nothing. One look at the device, for all.
+
+        Raises:
+            RunError: naming what is not finite, weights first.
+        """
+        numbers = {name: tensor for name, tensor in self._numbers().items() if name not in self.given}
+        broken = not_finite(numbers)
+        if broken:
+            others = f" (nor are {len(broken) - 1} other tensors)" if len(broken) > 1 else ""
+            raise RunError(f"{broken[0]} is not finite at step {step}{others}: {advice}")
+
+    def _numbers(self) -> dict[str, Tensor]:
+        """All that training changes, by a name for people: ``generator: layers...weight``."""
+        rooms: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
+        rooms |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
+        if self.averaged is not None:
+            rooms["average of the generators"] = self.averaged
+        numbers = {f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_parameters()}
+        numbers |= {f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_buffers()}
+        for team in self.teams:
+            numbers |= {f"optimizer of the {team.name}: {k}": x for k, x in self._optimizer_tensors(team).items()}
+        return numbers

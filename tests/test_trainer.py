@@ -18,9 +18,11 @@ from rich.console import Console
 
 from coupling import checkpoint, training_bar
 from coupling.algorithm import MicroBatch
+from coupling.builtin.losses import NonSaturating
 from coupling.config import load_config
 from coupling.ema import MovingAverage
 from coupling.errors import ConfigError, DataError, InputError, RunError
+from coupling.finiteness import finite, not_finite
 from coupling.hookspecs import hookimpl
 from coupling.plugins import Plugins
 from coupling.trainer import Trainer, train
@@ -194,6 +196,123 @@ def test_weights_that_broke_in_the_step_of_a_checkpoint_do_not_replace_it(tmp_pa
         run(tmp_path / "run", "losses=[non-saturating, {name: slow, seconds: 0}]")
     assert checkpoint.newest(tmp_path / "run/checkpoints")[0].step == 4
     assert summary(tmp_path / "run")["status"] == "failed"
+
+
+@pytest.mark.parametrize("team", ["generator", "discriminator"])
+def test_with_one_loss_alone_the_term_is_named_too(tmp_path, monkeypatch, team):
+    half = getattr(NonSaturating, team)
+
+    def breaking(self, given):
+        terms = half(self, given)
+        return terms | {"b": terms["b"] * math.inf} if given.step == 6 else terms
+
+    monkeypatch.setattr(NonSaturating, team, breaking)
+    with pytest.raises(RunError, match=f"^loss/{team}/b/non-saturating is inf at step 7: "):
+        run(tmp_path / "run", "training.log_every=4")
+
+
+BREAKABLE = {  # where to find it in a trainer, and what the message calls it
+    "weight": (lambda t: next(t.networks.discriminator.parameters()), r"discriminator: layers\.layer1\[a\]\.1\.weight"),
+    "statistics": (
+        lambda t: dict(t.networks.discriminator.named_buffers())["layers.layer1[b].2.running_var"],
+        r"discriminator: layers\.layer1\[b\]\.2\.running_var",
+    ),
+    "average": (lambda t: next(t.average.network.parameters()), r"average of the generators: layers\.layer1.*weight"),
+    "statistics of the average": (
+        lambda t: dict(t.average.network.named_buffers())["layers.layer2[a,b].1.running_mean"],
+        r"average of the generators: layers\.layer2\[a,b\]\.1\.running_mean",
+    ),
+    "moment": (
+        lambda t: t.algorithm.generators.optimizer.state[t.algorithm.generators.gradients.parameters[0]]["exp_avg_sq"],
+        r"optimizer of the generator: layers\.layer1\[a,b\]\.0\.weight\.exp_avg_sq",
+    ),
+    "weight of a loss": (lambda t: t.networks.losses["head"].scale.weight, r"loss head: scale\.weight"),
+}
+NORMALISED = (
+    "losses=[non-saturating, head]",
+    "generator.architecture={name: linear, batch_norm: true}",
+    "discriminator.architecture={name: linear, batch_norm: true}",
+)
+
+
+@pytest.mark.parametrize("what", BREAKABLE)
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_whatever_is_not_finite_is_named_and_not_saved(tmp_path, monkeypatch, what, value):
+    """All that a checkpoint holds, though no loss shows it."""
+    find, name = BREAKABLE[what]
+    step = Trainer._one_step
+
+    def breaking(made):
+        losses = step(made)
+        if made.step == 7:
+            with torch.no_grad():
+                find(made).view(-1)[-1] = value
+        return losses
+
+    monkeypatch.setattr(Trainer, "_one_step", breaking)
+    with pytest.raises(RunError, match=f"^{name} is not finite at step 8: the run stops, its last checkpoint is un"):
+        run(tmp_path / "run", *NORMALISED)
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
+
+
+def test_many_broken_tensors_are_counted_and_the_weight_is_named(tmp_path):
+    made = trainer(*NORMALISED)
+    made._one_step()
+    for state in made.algorithm.generators.optimizer.state.values():
+        state["exp_avg"].fill_(math.nan)
+    with torch.no_grad():
+        next(made.networks.generator.parameters()).fill_(math.inf)
+    with pytest.raises(
+        RunError, match=r"^generator: layers.*weight is not finite at step 1 \(nor are \d+ other tensors\)"
+    ):
+        made.state.check_finite(1, "")
+
+
+def test_finiteness_is_asked_of_all_tensors_at_once(monkeypatch):
+    """On a GPU each question waits for it."""
+    made, asked = trainer(*NORMALISED), []
+    made._one_step()
+    norm = torch.nn.utils.get_total_norm
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda x, kind: (asked.append(len(x)), norm(x, kind))[1])
+    made.state.check_finite(1, "")
+    assert len(asked) == 1
+    floats = [x for room in (made.networks.generator, made.networks.discriminator, made.average.network)
+              for x in room.state_dict().values() if x.is_floating_point()]  # fmt: skip
+    assert asked[0] > 2 * len(floats)  # the moments too
+
+
+def test_what_an_architecture_has_brought_infinite_is_its_own_business(tmp_path, monkeypatch):
+    """A mask of -inf, as attention has."""
+    hidden = tiny.Linear._hidden
+
+    class Masked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+
+        def forward(self, x):
+            return x * self.mask.exp().sum()
+
+    monkeypatch.setattr(tiny.Linear, "_hidden", lambda self, inputs: [*hidden(self, inputs), Masked()])
+    run(tmp_path / "run", "training.steps=4")
+    assert model_tensors(tmp_path / "run")["generator.layers.layer1[a,b].2.mask"].tolist() == [0, -math.inf]
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex64])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_finiteness_of_many_equals_that_of_each(kind, value):
+    torch.manual_seed(0)
+    largest = torch.full((2,), torch.finfo(kind).max, dtype=kind)
+    tensors = {
+        "a": torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last), "largest": largest,
+        "none": torch.zeros(0), "whole": torch.tensor(3), "b": torch.randn(5, dtype=torch.float64).to(kind),
+    }  # fmt: skip
+    assert finite(tensors.values())
+    assert not_finite(tensors) == []
+    tensors["b"][3] = value
+    tensors["a"][2, 1, 1, 0] = value
+    assert not_finite(tensors) == [name for name, x in tensors.items() if not x.isfinite().all()] == ["a", "b"]
+    assert finite([])
 
 
 def test_values_outside_the_range_are_refused_before_anything_is_trained(tmp_path):
