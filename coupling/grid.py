@@ -229,15 +229,21 @@ def _refuse_overridden(config: SweepConfig, of_runs: Mapping[str, str]) -> None:
     """Raise :class:`ConfigError` where a value would silently be lost to another's."""
     given = [(f"--set {assignment}", path) for assignment, path in of_runs.items()]
     given += [(f"set.{path}", path) for path in config.set]
-    varied = [(f"axes.{name}.{label}", name, path) for name, axis in config.axes.items() for label in axis
-              for path in axis[label]]
+    varied = [
+        (f"axes.{name}.{label}", name, path)
+        for name, axis in config.axes.items()
+        for label in axis
+        for path in axis[label]
+    ]
     for place, path in [*given, *((place, path) for place, _, path in varied)]:
         if keys_of(path)[0] == "seed":
             raise ConfigError(f"{place}: seed: the seeds of a sweep's runs are its key `seeds`: [0, 1, 2]")
     for assignment, path in of_runs.items():
         for place, name, other in varied:
             if _within(path, other) or _within(other, path):
-                raise ConfigError(f"--set {assignment}: is what axis '{name}' varies ({place}: {other}); change the axis")
+                raise ConfigError(
+                    f"--set {assignment}: is what axis '{name}' varies ({place}: {other}); change the axis"
+                )
     for number, (place, name, path) in enumerate(varied):
         for earlier, other_name, other in varied[:number]:
             if name != other_name and _within(other, path):

@@ -67,7 +67,9 @@ class Table:
         self.baselines = {
             baseline: statistics.fmean(values)
             for baseline in baselines
-            if (values := [r.beside[f"{metric}/{baseline}"] for r in self.results if f"{metric}/{baseline}" in r.beside])
+            if (
+                values := [r.beside[f"{metric}/{baseline}"] for r in self.results if f"{metric}/{baseline}" in r.beside]
+            )
         }
         """Means over all runs."""
 
@@ -108,7 +110,13 @@ class Table:
             *(f"{name}: {_number(value)}." for name, value in self.baselines.items()),
         ]
         for of, title in OF.items():
-            lines += ["", f"## {title}", "", _row([self.corner, *self.columns]), _row(["---"] * (len(self.columns) + 1))]
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                _row([self.corner, *self.columns]),
+                _row(["---"] * (len(self.columns) + 1)),
+            ]
             for row in self.rows:
                 cells = [self._shown(self.spread(row, column, of), len(counts) > 1) for column in self.columns]
                 lines.append(_row([self.row_name(row), *cells]))
@@ -123,7 +131,9 @@ class Table:
 
     def csv(self) -> str:
         """Both tables as one: of each column the mean, the standard deviation and the number of seeds."""
-        heads = [head for column in self.columns for head in [f"{column} {of}".strip() for of in ("mean", "std", "seeds")]]
+        heads = [
+            head for column in self.columns for head in [f"{column} {of}".strip() for of in ("mean", "std", "seeds")]
+        ]
         lines: list[list[Any]] = [[*list(self.axes)[:-1], "iteration", *heads]]
         for of in OF:
             for row in self.rows:

@@ -13,16 +13,22 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from coupling.data_directory import data_directory
 from coupling.dataset import Dataset
 from coupling.errors import DataError
+from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
 from coupling_digits.draw import Count, Draw, DrawNumber
 from coupling_digits.idx import elements, unpacked
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 """Where the files are published, in the order in which they are asked."""
+
+
+SIDE = 28
+"""Height and width of the published images, in pixels."""
 
 
 class Source(NamedTuple):
@@ -93,13 +99,10 @@ class Content(NamedTuple):
 class Mnist(Dataset):
     """MNIST: handwritten digits, 28x28 grey, 60,000 to train and 10,000 to test.
 
-    Samples are (1, 28, 28) in [0, 1], ink is 1. Reads the four official files, packed or not, from
-    `mnist/` in the data directory; what is missing is downloaded there when first read. Raises
-    DataError where it cannot be, or where a file is damaged or not the official one.
+    Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads the four official
+    files, packed or not, from `mnist/` in the data directory; what is missing is downloaded there when first
+    read. Raises DataError where it cannot be, or where a file is damaged or not the official one.
     """
-
-    shape = (1, 28, 28)
-    range = (0.0, 1.0)
 
     def __init__(
         self,
@@ -114,7 +117,16 @@ class Mnist(Dataset):
         ] = True,
         count: Count = None,
         draw: DrawNumber = 0,
+        size: Annotated[
+            int,
+            Field(ge=28, le=256, description="height and width, pixels; beyond 28, paper is added around the digit"),
+        ] = 28,
+        mode: Mode = "gray",
+        scale: Scale = "unit",
     ) -> None:
+        self._appearance = Appearance(mode, scale)
+        self.shape = (self._appearance.channels, size, size)
+        self.range = self._appearance.range
         self.directory = data_directory("mnist")
         self.verify = verify
         self._split = SPLITS[split]
@@ -140,19 +152,23 @@ class Mnist(Dataset):
         return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """Samples ``indices``: (len(indices), 1, 28, 28), float32 in [0, 1]."""
-        chosen = torch.from_numpy(self._images.elements[self._numbers[np.asarray(indices, dtype=np.int64)]])
-        return chosen.unsqueeze(1).to(torch.float32).div_(255)
+        """Samples ``indices``: (len(indices), *shape), float32 in the range."""
+        digits = torch.from_numpy(self.digits(indices)).unsqueeze(1).to(torch.float32).div_(255)
+        if self.shape[1] > SIDE:
+            before = (self.shape[1] - SIDE) // 2
+            after = self.shape[1] - SIDE - before
+            digits = F.pad(digits, (before, after, before, after))
+        return digits if self._plain else self._appearance(digits)
+
+    def digits(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Samples ``indices`` as published: (len(indices), 28, 28), 0 is paper and 255 ink."""
+        return self._images.elements[self._numbers[np.asarray(indices, dtype=np.int64)]]
 
     @cached_property
     def labels(self) -> Tensor | None:
         """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
         labels = self._labels
         return None if labels is None else torch.from_numpy(labels.elements[self._numbers].astype(np.int64))
-
-    def held_out(self) -> Mnist | None:
-        """The 10,000 digits to test; None if these are them, or your own files."""
-        return Mnist(split="test") if self.verify and self._split is SPLITS["train"] else None
 
     def prepare(self) -> None:
         """Download what is missing and check all of it, so that nothing is left to fail in training."""
@@ -161,14 +177,33 @@ class Mnist(Dataset):
     def fingerprint(self) -> str:
         """The source, the number of samples, the SHA-256 of the images and of the labels."""
         contents = (self._images, self._labels)
-        return ":".join([self.source, str(len(self)), *(content.sha256 for content in contents if content)])
+        shown = [] if self._plain else [f"{self.shape[1]}x{self.shape[2]} {self._appearance}"]
+        return ":".join([self.source, str(len(self)), *shown, *(content.sha256 for content in contents if content)])
+
+    @property
+    def _plain(self) -> bool:
+        """Whether samples are shown as published."""
+        return self.shape == (1, SIDE, SIDE) and self.range == (0.0, 1.0)
+
+    def held_out(self) -> Mnist | None:
+        """The test digits, all of them, shown alike; None where these are them, or your own files have none."""
+        if self._split is SPLITS["test"]:
+            return None
+        apart = Mnist(
+            split="test",
+            verify=self.verify,
+            size=self.shape[1],
+            mode=self._appearance.mode,
+            scale=self._appearance.scale,
+        )
+        return apart if self.verify or apart._find(apart._split.images) else None
 
     @cached_property
     def _images(self) -> Content:
         """All images, (count, 28, 28), kept as bytes: as floats they would take 188 MB."""
         images = self._read(self._split.images)
         shape = images.elements.shape
-        if shape[1:] != self.shape[1:] or not shape[0]:
+        if shape[1:] != (SIDE, SIDE) or not shape[0]:
             raise DataError(f"{images.path}: {' x '.join(map(str, shape))} pixels, expected images of 28 x 28")
         return images
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from coupling.data_directory import data_directory
 from coupling.dataset import Dataset
 from coupling.errors import DataError, nearest
+from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
 from coupling_digits.draw import Count, Draw, DrawNumber
 from coupling_digits.libsvm import samples, unpacked
@@ -88,15 +89,13 @@ class Content(NamedTuple):
 class Usps(Dataset):
     """USPS: handwritten digits of postcodes, 16x16 grey, 7,291 to train and 2,007 to test.
 
-    Samples are (1, size, size) in [0, 1], ink is 1. Reads `usps.bz2` and `usps.t.bz2` of the libsvm
+    Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads `usps.bz2` and `usps.t.bz2` of the libsvm
     collection, packed or not, or `usps.h5` with {train, test}/{data, target}, from `usps/` in the data
     directory; what is missing is downloaded there when first read. Raises DataError where it cannot be,
     or where a file is damaged or does not hold the official digits.
 
     The split is the usual one; the paper's authors' own had 7,438 and 1,860.
     """
-
-    range = (0.0, 1.0)
 
     def __init__(
         self,
@@ -119,8 +118,12 @@ class Usps(Dataset):
         ] = True,
         count: Count = None,
         draw: DrawNumber = 0,
+        mode: Mode = "gray",
+        scale: Scale = "unit",
     ) -> None:
-        self.shape = (1, size, size)
+        self._appearance = Appearance(mode, scale)
+        self.shape = (self._appearance.channels, size, size)
+        self.range = self._appearance.range
         self.directory = data_directory("usps")
         self.verify = verify
         self._resize: Literal["bilinear", "pad"] = resize
@@ -148,15 +151,15 @@ class Usps(Dataset):
         return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """Samples ``indices``: (len(indices), 1, size, size), float32 in [0, 1]."""
+        """Samples ``indices``: (len(indices), *shape), float32 in the range."""
         chosen = self._content.levels[self._numbers[np.asarray(indices, dtype=np.int64)]]
         images = torch.from_numpy(chosen.astype(np.float32)).unsqueeze(1).div_(STEPS)
         if self._resize == "pad":
             images = F.pad(images, (BORDER,) * 4)
-        if images.shape[1:] == self.shape:
-            return images
-        resized = F.interpolate(images, self.shape[1:], mode="bilinear", align_corners=False, antialias=True)
-        return resized.clamp_(0, 1)  # rounding may have carried it past the range
+        if images.shape[2:] != self.shape[1:]:
+            images = F.interpolate(images, self.shape[1:], mode="bilinear", align_corners=False, antialias=True)
+            images.clamp_(0, 1)  # rounding may have carried it past the range
+        return self._appearance(images)
 
     @cached_property
     def labels(self) -> Tensor | None:
@@ -164,25 +167,32 @@ class Usps(Dataset):
         labels = self._content.labels
         return None if labels is None else torch.from_numpy(labels[self._numbers].astype(np.int64))
 
-    def held_out(self) -> Usps | None:
-        """The 2,007 digits to test, resized alike; None if these are them, or your own files."""
-        if not self.verify or self._name == "test":
-            return None
-        return Usps(split="test", size=self.shape[1], resize=self._resize)
-
     def prepare(self) -> None:
         """Download what is missing and check all of it, so that nothing is left to fail in training."""
         _ = self._content
 
     def fingerprint(self) -> str:
         """The source, the number of samples, how they are resized, the SHA-256 of the digits and their labels."""
-        size = self.shape[1]
-        return f"{self.source}:{len(self)}:{size}x{size} {self._resize}:{self._content.sha256}"
+        shown = f"{self.shape[1]}x{self.shape[2]} {self._resize} {self._appearance}"
+        return f"{self.source}:{len(self)}:{shown}:{self._content.sha256}"
+
+    def held_out(self) -> Usps | None:
+        """The test digits, all of them, shown alike; None where these are them, or your own files have none."""
+        if self._name == "test":
+            return None
+        apart = Usps(
+            split="test",
+            size=self.shape[1],
+            resize=self._resize,
+            verify=self.verify,
+            mode=self._appearance.mode,
+            scale=self._appearance.scale,
+        )
+        return apart if self.verify or apart._find() else None
 
     @cached_property
     def _content(self) -> Content:
-        path = next((path for name in self._split.names if (path := self.directory / name).is_file()), None)
-        path = path or self._download()
+        path = self._find() or self._download()
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -200,6 +210,9 @@ class Usps(Dataset):
                 "official file downloaded, or set 'verify: false' to read your own files in this format"
             )
         return found
+
+    def _find(self) -> Path | None:
+        return next((path for name in self._split.names if (path := self.directory / name).is_file()), None)
 
     def _download(self) -> Path:
         name = f"{self._split.name}.bz2"

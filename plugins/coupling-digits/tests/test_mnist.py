@@ -268,9 +268,37 @@ def test_failed_download_says_which_files_to_put_where(directory: Path, monkeypa
     assert not list(directory.iterdir())
 
 
-def test_held_out_are_the_digits_to_test():
-    apart = Mnist(count=5).held_out()
+def test_larger_frames_channels_and_ranges_are_of_the_same_digits(made: Path) -> None:
+    plain = Mnist(verify=False).batch([2, 5])
+    for size, border in ((32, (2, 2)), (33, (2, 3)), (28, (0, 0))):
+        for mode, channels in (("gray", 1), ("rgb", 3)):
+            for scale, low in (("unit", 0.0), ("signed", -1.0)):
+                dataset = Mnist(verify=False, size=size, mode=mode, scale=scale)  # type: ignore[arg-type]
+                batch = dataset.batch([2, 5])
+                assert dataset.range == (low, 1.0)
+                assert batch.shape == (2, channels, size, size) == (2, *dataset.shape)
+                unit = (batch - low) / (1 - low)
+                frame = torch.zeros(2, channels, size, size)
+                frame[:, :, border[0] : size - border[1], border[0] : size - border[1]] = plain
+                torch.testing.assert_close(unit, frame, rtol=0, atol=1e-6)
+    shown = {Mnist(verify=False, **options).fingerprint() for options in ({}, {"size": 32}, {"mode": "rgb"})}
+    assert len(shown) == 3
+    assert Mnist(verify=False, size=28, mode="gray").fingerprint() == Mnist(verify=False).fingerprint()
+
+
+def test_held_out_digits_are_shown_alike(made: Path) -> None:
+    dataset = Mnist(verify=False, size=32, mode="rgb", scale="signed", count=3)
+    assert dataset.held_out() is None  # own files that hold none
+    (made / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES[::-1]))
+    (made / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[::-1]))
+    apart = dataset.held_out()
     assert apart is not None
-    assert (len(apart), apart.source) == (10_000, "mnist/test")
+    assert len(apart) == 7
+    assert (apart.shape, apart.range) == (dataset.shape, dataset.range)
+    assert apart.labels is not None
+    assert apart.labels.tolist() == LABELS[::-1].tolist()
+    assert torch.equal(apart[0], Mnist(verify=False, size=32, mode="rgb", scale="signed")[6])
     assert apart.held_out() is None
-    assert Mnist(verify=False).held_out() is None
+    official = Mnist().held_out()
+    assert official is not None
+    assert len(official) == 10_000

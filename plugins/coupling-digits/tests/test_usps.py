@@ -254,11 +254,25 @@ def test_missing_files_are_downloaded_or_said_where_to_put(directory, monkeypatc
     assert Usps().labels.tolist() == LABELS.tolist()
 
 
-def test_held_out_are_the_digits_to_test_resized_alike():
-    train = Usps(size=20, resize="pad", count=5)
-    apart = train.held_out()
-    assert apart is not None
-    assert (len(apart), apart.shape, apart.source) == (2007, (1, 20, 20), "usps/test")
-    assert apart._resize == "pad"
+def test_channels_and_range(directory):
+    write_hdf5(directory / "usps.h5")
+    plain = Usps(verify=False).batch([2, 5])
+    shown = Usps(verify=False, mode="rgb", scale="signed")
+    assert (shown.shape, shown.range) == ((3, 28, 28), (-1.0, 1.0))
+    torch.testing.assert_close(shown.batch([2, 5]), plain.expand(-1, 3, -1, -1) * 2 - 1)
+    assert shown.fingerprint() != Usps(verify=False).fingerprint()
+
+
+def test_held_out_digits_are_shown_alike(directory):
+    (directory / "usps").write_bytes(libsvm())
+    dataset = Usps(verify=False, size=32, resize="pad", mode="rgb", scale="signed", count=3)
+    assert dataset.held_out() is None  # own files that hold none
+    (directory / "usps.t").write_bytes(libsvm(LEVELS[::-1], LABELS[::-1]))
+    apart = dataset.held_out()
+    assert len(apart) == 7
+    assert (apart.shape, apart.range) == (dataset.shape, dataset.range)
+    assert apart.labels.tolist() == LABELS[::-1].tolist()
+    whole = Usps(verify=False, size=32, resize="pad", mode="rgb", scale="signed")
+    assert torch.equal(apart[0], whole[6])
     assert apart.held_out() is None
-    assert Usps(verify=False).held_out() is None
+    assert len(Usps().held_out()) == 2007
