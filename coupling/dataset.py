@@ -42,6 +42,15 @@ class Dataset(ABC):
         """
         return {}
 
+    def groups(self) -> Tensor | None:
+        """Which samples belong together, by number: (len(self),) int64; None: each stands by itself.
+
+        Views of one object, or neighbouring frames of a recording, are nearly one sample. Parts are
+        cut between groups and never through one, so that no two domains get samples of the same.
+        Needs no :meth:`prepare`. Data sets of one :attr:`source` give the same groups.
+        """
+        return None
+
     def held_out(self) -> Dataset | None:
         """The samples that its authors set apart for testing, for metrics; None: there are none, or these are them."""
         return None

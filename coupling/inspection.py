@@ -66,6 +66,13 @@ def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
     return networks
 
 
+def _part(domain: DomainData) -> str:
+    if domain.part == (1, 1):
+        return "all"
+    whole = "" if domain.dataset.groups() is None else ", in whole groups"
+    return f"{domain.part[0]} of {domain.part[1]}{whole}"
+
+
 def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
     made = table("name", "data set", "shape", "range", "samples", "part")
     for name, domain in data.items():
@@ -76,7 +83,7 @@ def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
             " × ".join(map(str, domain.domain.shape)),
             f"{low:g} to {high:g}",
             f"{len(domain):,}",
-            "all" if domain.part == (1, 1) else f"{domain.part[0]} of {domain.part[1]}",
+            _part(domain),
         )
     return made
 

@@ -26,6 +26,7 @@ from coupling.randomness import derive
 from coupling.terminal import remark
 
 Transform = Callable[[Tensor, tuple[float, float]], Tensor]
+Groups = np.ndarray[Any, np.dtype[np.intp]]
 
 
 @dataclass
@@ -43,13 +44,20 @@ class DomainData:
 
     @property
     def indices(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Numbers, in the data set, of this domain's samples: a random cut that depends on the seed."""
+        """Numbers, in the data set, of this domain's samples: a random cut that depends on the seed.
+
+        What is cut is the samples, or their groups where the data set has some; a part of these is of
+        as many groups as the others, not of as many samples.
+        """
         if self._indices is None:
             k, n = self.part
+            groups = _groups(self.dataset)
+            count = len(self.dataset) if groups is None else int(groups.max()) + 1
             order = np.random.default_rng(derive(self.seed, "parts", self.dataset.source))
-            permutation = order.permutation(len(self.dataset))
-            bounds = [len(permutation) * i // n for i in (k - 1, k)]
-            self._indices = np.sort(permutation[bounds[0] : bounds[1]])
+            permutation = order.permutation(count)
+            bounds = [count * i // n for i in (k - 1, k)]
+            chosen = permutation[bounds[0] : bounds[1]]
+            self._indices = np.sort(chosen) if groups is None else np.flatnonzero(np.isin(groups, chosen))
         return self._indices
 
     def __len__(self) -> int:
@@ -138,16 +146,28 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
     parts = _disjoint(made)
     domains = {}
     for name, (dataset, _, transforms) in made.items():
-        (k, n), count = parts[name], len(dataset)
+        (k, n), groups = parts[name], _groups(dataset)
+        count = len(dataset) if groups is None else int(groups.max()) + 1
         if count * k // n == count * (k - 1) // n:
+            kind = "samples" if groups is None else "groups of samples that belong together"
             raise DataError(
-                f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has {count} samples, too few for {n} "
+                f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has {count} {kind}, too few for {n} "
                 "disjoint parts"
             )
         shape = _transformed_shape(name, dataset, transforms)
         domain = Domain(name, shape, (float(dataset.range[0]), float(dataset.range[1])))
         domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed, origins[name])
     return domains
+
+
+def _groups(dataset: Dataset) -> Groups | None:
+    """The group of each sample, from 0 without gaps, in the order of the data set's own numbers."""
+    groups = dataset.groups()
+    return None if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
+
+
+def _alike(one: Groups | None, other: Groups | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def _check_dataset(dataset: object, origin: str) -> None:
@@ -158,12 +178,20 @@ def _check_dataset(dataset: object, origin: str) -> None:
         shape, (low, high) = tuple(dataset.shape), dataset.range
         fine = len(shape) > 0 and all(isinstance(n, int) and n > 0 for n in shape) and -math.inf < low < high < math.inf
         fine = fine and isinstance(dataset.source, str) and len(dataset) >= 0
+        groups = dataset.groups()
     except Exception as error:
-        raise PluginError(f"{origin} does not say its shape, range, source or length: {cause(error)}") from error
+        raise PluginError(
+            f"{origin} does not say its shape, range, source, length or groups: {cause(error)}"
+        ) from error
     if not fine:
         raise PluginError(
             f"{origin} declares shape {shape}, range [{low}, {high}] and source {dataset.source!r}; "
             "a shape is of positive whole numbers, a range is (lowest, highest), a source is text"
+        )
+    if groups is not None and (groups.dtype != torch.int64 or tuple(groups.shape) != (len(dataset),)):
+        raise PluginError(
+            f"{origin} gives groups of shape {tuple(groups.shape)} and type {groups.dtype} for {len(dataset)} samples; "
+            "groups are one int64 number a sample, or None"
         )
 
 
@@ -202,6 +230,12 @@ def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[s
                 f"domains {', '.join(f'{n} ({count} samples)' for n, count in lengths.items())} name one source, "
                 f"'{source}', but are of different length, so no disjoint parts can be cut; a data set of other "
                 "samples has another source"
+            )
+        groups = [_groups(made[name][0]) for name in names]
+        if not all(_alike(one, groups[0]) for one in groups):
+            raise DataError(
+                f"domains {', '.join(repr(n) for n in names)} name one source, '{source}', but group its samples "
+                "differently, so no disjoint parts can be cut; give them the same options"
             )
         for position, name in enumerate(names):
             parts[name] = said[name] or (position + 1, len(names))

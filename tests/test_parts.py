@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from coupling.errors import ConfigError, DataError
+from coupling.errors import ConfigError, DataError, PluginError
 from coupling.parts import open_domains
 from tests import tiny
 
@@ -82,3 +87,52 @@ def test_the_fingerprint_tells_data_and_part():
     assert made["a"].fingerprint != made["b"].fingerprint
     assert made["a"].fingerprint == domains()["a"].fingerprint
     assert made["a"].fingerprint != domains("domains.a.dataset.pool=other")["a"].fingerprint
+
+
+def grouped(monkeypatch, groups):
+    """Let the tests' data set say that its 33 samples belong together so."""
+    monkeypatch.setattr(tiny.Tiny, "groups", lambda self: groups)
+
+
+@given(st.lists(st.integers(-3, 12), min_size=33, max_size=33), st.integers(1, 5), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_parts_are_cut_between_groups(numbers, n, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        grouped(patch, torch.tensor(numbers))
+        count = len(set(numbers))
+        made = domains("domains.a.dataset.part=all", "domains.b.dataset.part=all")["a"]
+        parts = [replace(made, part=(k, n), seed=seed, _indices=None).indices.tolist() for k in range(1, n + 1)]
+    assert sorted(sum(parts, [])) == list(range(33))
+    groups = [{numbers[i] for i in part} for part in parts]
+    assert sum(map(len, groups)) == count  # no group is in two parts
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+
+
+def test_groups_are_cut_at_random_and_alike_for_all_domains(monkeypatch):
+    grouped(monkeypatch, torch.arange(33) // 3)
+    one, other = domains(), domains("seed=1")
+    chosen = {i // 3 for i in one["a"].indices.tolist()}
+    assert chosen not in (set(range(5)), {i // 3 for i in other["a"].indices.tolist()})
+    assert sorted([*one["a"].indices, *one["b"].indices]) == list(range(33))
+
+
+def test_too_few_groups_for_the_parts(monkeypatch):
+    grouped(monkeypatch, torch.zeros(33, dtype=torch.int64))
+    with pytest.raises(DataError, match="'tiny' has 1 groups of samples that belong together, too few for 2 disjoint"):
+        domains()
+
+
+def test_domains_of_one_source_group_it_alike(monkeypatch):
+    calls = itertools.count()
+    monkeypatch.setattr(tiny.Tiny, "groups", lambda self: torch.arange(33) // (1 + next(calls)))
+    with pytest.raises(
+        DataError, match="domains 'a', 'b' name one source, 'tiny:pool', but group its samples differen"
+    ):
+        domains()
+
+
+@pytest.mark.parametrize("groups", [torch.zeros(33), torch.zeros(32, dtype=torch.int64)])
+def test_groups_are_one_whole_number_a_sample(monkeypatch, groups):
+    grouped(monkeypatch, groups)
+    with pytest.raises(PluginError, match="groups are one int64 number a sample"):
+        domains()
