@@ -102,7 +102,7 @@ def test_parts_are_cut_between_groups(numbers, n, seed):
         count = len(set(numbers))
         made = domains("domains.a.dataset.part=all", "domains.b.dataset.part=all")["a"]
         parts = [replace(made, part=(k, n), seed=seed, _indices=None).indices.tolist() for k in range(1, n + 1)]
-    assert sorted(sum(parts, [])) == list(range(33))
+    assert sorted(i for part in parts for i in part) == list(range(33))
     groups = [{numbers[i] for i in part} for part in parts]
     assert sum(map(len, groups)) == count  # no group is in two parts
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
