@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,26 @@ from coupling.dataset import Dataset
 from coupling.errors import ConfigError
 from coupling.prepared import prepared_images
 from coupling_rgbd import kinect
-from coupling_rgbd.depth import BACKGROUND, FAR, NEAR, to_levels, to_metres
+from coupling_rgbd.camera import Camera
+from coupling_rgbd.depth import from_bytes
 from coupling_rgbd.objects import CATEGORIES
-from coupling_rgbd.rendering import FIELD_OF_VIEW, RENDERER, render, render_packed
+from coupling_rgbd.rendering import (
+    ELEVATIONS,
+    FIELD_OF_VIEW,
+    PATTERNS,
+    PLANES,
+    RENDERER,
+    Scene,
+    render,
+    render_packed,
+)
+from coupling_rgbd.samples import COLOR_RANGE, DEPTH_RANGE, color_samples, depth_samples
+
+HUES, HEIGHTS = 6, 3
+"""Classes of the attributes ``hue`` (from red, a sixth of the circle each) and ``elevation`` (from low)."""
+
+HELD_OUT = 100 * len(CATEGORIES)
+"""Objects outside the pool that :meth:`RenderedObjects.held_out` shows."""
 
 
 class RenderedObjects(Dataset):
@@ -55,29 +72,63 @@ class RenderedObjects(Dataset):
         if noise and modality == "color":
             raise ConfigError("`noise` is the depth sensor's: leave it out, or choose `modality: depth`")
         self.modality = modality
+        self.count = self.pool = count
+        self.first = 0
         self.size = size
         self.noise = noise
         self.source = f"rendered-objects/{count}"
         self.shape = (3 if modality == "color" else 1, size, size)
-        self.range = (-1.0, 1.0) if modality == "color" else (0.0, 1.0)
-        self.labels = torch.arange(count) % len(CATEGORIES)
-        """Category of each object, a number into :data:`coupling_rgbd.objects.CATEGORIES`."""
+        self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.count
+
+    @functools.cached_property
+    def labels(self) -> Tensor:
+        """Category of each object, a number into :data:`coupling_rgbd.objects.CATEGORIES`: (count,) int64."""
+        return torch.arange(self.first, self.first + self.count) % len(CATEGORIES)
+
+    def attributes(self) -> Mapping[str, Tensor]:
+        """What was drawn for each object, (count,) int64 each; a renderer's knowledge, nothing is estimated.
+
+        ``category``; ``elevation`` of the camera in three classes; ``pattern`` of the body, a number
+        into :data:`coupling_rgbd.rendering.PATTERNS`; ``hue`` of the body's first colour in six
+        classes. Depth shows the first two alone.
+        """
+        return self._attributes
+
+    @functools.cached_property
+    def _attributes(self) -> dict[str, Tensor]:
+        scenes = [Scene.draw(self.pool, self.first + index) for index in range(self.count)]
+        low, high = ELEVATIONS
+        return {
+            "category": self.labels,
+            "elevation": torch.tensor([int(HEIGHTS * (s.view.elevation - low) / (high - low)) for s in scenes]),
+            "pattern": torch.tensor([PATTERNS.index(s.paint.pattern) for s in scenes]),
+            "hue": torch.tensor([round(HUES * s.paint.hue) % HUES for s in scenes]),
+        }
 
     def __getitem__(self, index: int) -> Tensor:
         return self.batch([index])[0]
+
+    def held_out(self) -> RenderedObjects | None:
+        """Objects that no training over this pool has seen, in the same modality; of these, None."""
+        if self.first:
+            return None
+        other = RenderedObjects(modality=self.modality, count=self.pool, size=self.size, noise=self.noise)
+        other.first, other.count = self.pool, HELD_OUT
+        other.source = f"{self.source}/held-out"
+        return other
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples by object number, stacked: (len(indices), *shape)."""
         packed = self._packed[np.asarray(indices, np.intp)]
         if self.modality == "color":
-            return _colour_range(packed[..., :3])
-        levels = packed[..., 3] * np.uint16(256) + packed[..., 4]
+            return color_samples(packed[..., :3])
+        levels = from_bytes(packed[..., 3:])
         if self.noise:
             levels = np.stack([self._measured(i, depth) for i, depth in zip(indices, levels, strict=True)])
-        return _depth_range(levels)
+        return depth_samples(levels)
 
     def prepare(self) -> None:
         """Render the pool, unless it lies on disk already."""
@@ -89,44 +140,39 @@ class RenderedObjects(Dataset):
         return f"{self.source}/{self.size}/{self.modality}{noise}:renderer {RENDERER}"
 
     def pair(self, number: int) -> tuple[Tensor, Tensor]:
-        """The true pair of object ``number``: colour (3, size, size), depth (1, size, size).
+        """The true pair of object ``number`` of the pool: colour (3, size, size), depth (1, size, size).
 
-        Rendered anew, without noise. Numbers from ``len(self)`` on are objects outside the pool,
-        which no training has seen.
+        Rendered anew, without noise. Numbers from ``count`` on are objects outside the pool, which
+        no training has seen.
         """
-        rendering = render(len(self), number, self.size)
-        return _colour_range(rendering.colour), _depth_range(rendering.depth)
+        rendering = render(self.pool, number, self.size)
+        return color_samples(rendering.colour), depth_samples(rendering.depth)
 
     @staticmethod
     def depth_in_metres(depth: Tensor) -> Tensor:
         """Metres from depth in [0, 1]; missing (0) stays 0."""
-        return torch.where(depth > 0, NEAR + depth * (FAR - NEAR), 0.0)
+        return torch.where(depth > 0, PLANES.near + depth * (PLANES.far - PLANES.near), 0.0)
+
+    @staticmethod
+    def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
+        """Of all these pictures, whatever the options."""
+        return Camera.of(PLANES, FIELD_OF_VIEW, (1, 1))
 
     @functools.cached_property
     def _packed(self) -> NDArray[np.uint8]:
         """Colour and depth of the pool, (count, size, size, 5), a memory map."""
-        count = len(self)
+        first = {"first": self.first} if self.first else {}
         return prepared_images(
             data_directory("rendered-objects"),
-            {"dataset": "rendered-objects", "renderer": RENDERER, "count": count, "size": self.size},
-            count,
+            {"dataset": "rendered-objects", "renderer": RENDERER, "count": self.pool, "size": self.size, **first},
+            self.count,
             (self.size, self.size, 5),
-            functools.partial(render_packed, pool=count, size=self.size),
+            functools.partial(render_packed, pool=self.pool, size=self.size, first=self.first),
             title="rendered objects",
         )
 
     def _measured(self, number: int, levels: NDArray[np.uint16]) -> NDArray[np.uint16]:
         focal_length = self.size / 2 / math.tan(math.radians(FIELD_OF_VIEW / 2))
         # A third number keeps this stream apart from the one that drew the object.
-        rng = np.random.default_rng((len(self), number, 1))
-        return to_levels(kinect.measure(to_metres(levels), focal_length, rng))
-
-
-def _colour_range(pixels: NDArray[np.uint8]) -> Tensor:
-    """(..., height, width, 3) bytes to (..., 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(np.moveaxis(pixels, -1, -3).astype(np.float32)) / 127.5 - 1
-
-
-def _depth_range(levels: NDArray[np.uint16]) -> Tensor:
-    """(..., height, width) 16-bit numbers to (..., 1, height, width) in [0, 1]."""
-    return torch.from_numpy(levels.astype(np.float32))[..., None, :, :] / BACKGROUND
+        rng = np.random.default_rng((self.pool, self.first + number, 1))
+        return PLANES.to_levels(kinect.measure(PLANES.to_metres(levels), focal_length, rng))

@@ -15,18 +15,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling_rgbd.depth import BACKGROUND, to_levels
+from coupling_rgbd.depth import FARTHEST, Planes, to_bytes
 from coupling_rgbd.objects import ACCENT, CATEGORIES, Shape
 from coupling_rgbd.solids import Array, Points
 
 RENDERER = 2
 """Version of what is drawn: raised when the same number no longer gives the same picture."""
 
+PLANES = Planes(near=0.7, far=1.2)
+"""What the depths of the pictures lie between. The empty background lies in the far plane."""
+
 FIELD_OF_VIEW = 25.0
 """Angle of view, in degrees, across the picture's width and height alike."""
 
 DISTANCE = 0.9
 """From the camera to the middle of the view, in metres."""
+
+ELEVATIONS = (10, 60)
+"""Lowest and highest that the camera stands, in degrees above the object's middle."""
+
+PATTERNS = ("plain", "bands", "sectors", "checks")
+"""What the body is painted with."""
 
 STEPS = 48
 TOLERANCE, RELAXATION = 1e-3, 1.06
@@ -58,10 +67,13 @@ class _View:
     forward: Array
     metres: float
     """Length of the object's radius."""
+    elevation: float
+    """Degrees above the object's middle."""
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> _View:
-        azimuth, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(10, 60))
+        azimuth, degrees = rng.uniform(0, 2 * math.pi), rng.uniform(*ELEVATIONS)
+        elevation = math.radians(degrees)
         roll, metres = math.radians(rng.uniform(-5, 5)), rng.uniform(0.145, 0.18)
         outward = np.array(
             [
@@ -79,7 +91,7 @@ class _View:
         shift = rng.uniform(-0.008, 0.008, 2) / metres
         origin = outward * (DISTANCE / metres) + shift[0] * right + shift[1] * up
         origin, right, up, forward = (v.astype(np.float32) for v in (origin, right, up, -outward))
-        return cls(origin, right, up, forward, metres)
+        return cls(origin, right, up, forward, metres, degrees)
 
     def directions(self, size: int) -> Array:
         """Rays (3, size * size), row by row from the top left, each 1 long along ``forward``."""
@@ -95,6 +107,8 @@ class _View:
 class _Paint:
     """Colours (3,) in [0, 1] and the pattern of the body."""
 
+    hue: float
+    """Of the body's first colour, from 0 to 1."""
     colours: tuple[Array, Array, Array]
     background: Array
     pattern: str
@@ -112,8 +126,9 @@ class _Paint:
         background = np.array(
             colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0, 0.2), rng.uniform(0.3, 0.95)), np.float32
         )
-        pattern = ("plain", "bands", "sectors", "checks")[rng.integers(4)]
+        pattern = PATTERNS[rng.integers(4)]
         return cls(
+            hue,
             (colours[0], colours[1], colours[2]),
             background,
             pattern,
@@ -198,22 +213,41 @@ def _normals(shape: Shape, points: Points) -> Array:
     return normals
 
 
+@dataclass(frozen=True)
+class Scene:
+    """All that is random about a picture."""
+
+    category: str
+    shape: Shape
+    view: _View
+    paint: _Paint
+    light: Array
+    """Unit vector (3,) toward it, in the object's own coordinates."""
+    ambient: float
+    shine: float
+
+    @classmethod
+    def draw(cls, pool: int, number: int) -> Scene:
+        """Object ``number`` of pool ``pool``; categories follow one another in turn."""
+        rng = np.random.default_rng((pool, number))
+        category = list(CATEGORIES)[number % len(CATEGORIES)]
+        shape = CATEGORIES[category](rng)
+        view, paint = _View.random(rng), _Paint.random(rng)
+        # The light stands over the camera's shoulder, so that no view is only shadow.
+        aside, above = rng.uniform(-1.0, 1.0), rng.uniform(0.3, 1.1)
+        light = view.right * aside + view.up * above - view.forward
+        light = (light / np.linalg.norm(light)).astype(np.float32)
+        return cls(category, shape, view, paint, light, rng.uniform(0.3, 0.45), rng.uniform(0.0, 0.4))
+
+
 def render(pool: int, number: int, size: int) -> Rendering:
     """Object ``number`` of pool ``pool`` as a picture of ``size`` x ``size`` pixels.
 
     The same at every size. Objects of different pools, or of different numbers, are drawn
-    independently; categories follow one another in turn.
+    independently.
     """
-    rng = np.random.default_rng((pool, number))
-    category = list(CATEGORIES)[number % len(CATEGORIES)]
-    shape = CATEGORIES[category](rng)
-    view, paint = _View.random(rng), _Paint.random(rng)
-    # The light stands over the camera's shoulder, so that no view is only shadow.
-    aside, above = rng.uniform(-1.0, 1.0), rng.uniform(0.3, 1.1)
-    light = view.right * aside + view.up * above - view.forward
-    light = (light / np.linalg.norm(light)).astype(np.float32)
-    ambient, shine = rng.uniform(0.3, 0.45), rng.uniform(0.0, 0.4)
-
+    scene = Scene.draw(pool, number)
+    shape, view, light = scene.shape, scene.view, scene.light
     directions = view.directions(size)
     ray, way = _trace(shape, view, directions)
     points = _along(view.origin, directions[:, ray], way)
@@ -223,28 +257,26 @@ def render(pool: int, number: int, size: int) -> Rendering:
     halfway = light[:, None] + toward
     halfway /= np.sqrt((halfway * halfway).sum(axis=0))
     lambert = np.maximum(light @ normals, 0)
-    highlight = shine * np.maximum((normals * halfway).sum(axis=0), 0) ** 32
+    highlight = scene.shine * np.maximum((normals * halfway).sum(axis=0), 0) ** 32
     # Ambient occlusion from one look outward: corners and hollows receive less.
     reach = np.float32(0.15)
     outward = Points.at(*(p + reach * n for p, n in zip(points[:3], normals, strict=True)))
     openness = 0.4 + 0.6 * np.clip(_distance(shape, outward) / reach, 0, 1)
-    lit = paint.on(shape, points) * (openness * (ambient + (1 - ambient) * lambert)) + highlight
+    brightness = openness * (scene.ambient + (1 - scene.ambient) * lambert)
+    lit = scene.paint.on(shape, points) * brightness + highlight
 
-    colour = np.repeat(paint.background[:, None], size * size, axis=1)
+    colour = np.repeat(scene.paint.background[:, None], size * size, axis=1)
     colour[:, ray] = lit
-    depth = np.full(size * size, BACKGROUND, np.uint16)
-    depth[ray] = to_levels((way * view.metres).astype(np.float32))
+    depth = np.full(size * size, FARTHEST, np.uint16)
+    depth[ray] = PLANES.to_levels((way * view.metres).astype(np.float32))
     mask = np.zeros(size * size, np.bool_)
     mask[ray] = True
     pixels = np.rint(np.clip(colour.T, 0, 1) * 255).astype(np.uint8)
-    return Rendering(category, pixels.reshape(size, size, 3), depth.reshape(size, size), mask.reshape(size, size))
+    return Rendering(scene.category, pixels.reshape(size, size, 3), depth.reshape(size, size), mask.reshape(size, size))
 
 
-def render_packed(number: int, *, pool: int, size: int) -> NDArray[np.uint8]:
-    """Colour and depth of an object, (size, size, 5): red, green, blue, depth's high and low byte."""
-    rendering = render(pool, number, size)
-    high, low = rendering.depth >> 8, rendering.depth & 255
-    packed: NDArray[np.uint8] = np.concatenate(
-        [rendering.colour, np.stack([high, low], axis=2).astype(np.uint8)], axis=2
-    )
+def render_packed(index: int, *, pool: int, size: int, first: int = 0) -> NDArray[np.uint8]:
+    """Colour and depth of object ``first + index``, (size, size, 5): red, green, blue, depth's two bytes."""
+    rendering = render(pool, first + index, size)
+    packed: NDArray[np.uint8] = np.concatenate([rendering.colour, to_bytes(rendering.depth)], axis=2)
     return packed

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from coupling.errors import ConfigError
-from coupling_rgbd.depth import FAR, NEAR
 from coupling_rgbd.objects import CATEGORIES
 from coupling_rgbd.rendered_objects import RenderedObjects
+from coupling_rgbd.rendering import PLANES
 
 COUNT = 44
 
@@ -72,11 +72,11 @@ def test_pools_of_different_count_share_no_object() -> None:
 
 def test_depth_in_metres() -> None:
     depth = torch.tensor([0.0, 1e-4, 0.5, 1.0])
-    expected = torch.tensor([0.0, NEAR, (NEAR + FAR) / 2, FAR])
+    expected = torch.tensor([0.0, PLANES.near, (PLANES.near + PLANES.far) / 2, PLANES.far])
     torch.testing.assert_close(RenderedObjects.depth_in_metres(depth), expected, atol=1e-4, rtol=0)
     metres = RenderedObjects.depth_in_metres(_objects("depth").batch(range(COUNT)))
-    assert metres.min() > NEAR
-    assert metres.max() <= FAR
+    assert metres.min() > PLANES.near
+    assert metres.max() <= PLANES.far
 
 
 def test_noise_leaves_holes_and_is_the_same_each_time() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coupling_rgbd.depth import BACKGROUND, FAR, NEAR, to_levels, to_metres
+from coupling_rgbd.depth import FARTHEST
 from coupling_rgbd.objects import CATEGORIES
-from coupling_rgbd.rendering import DISTANCE, FIELD_OF_VIEW, render, render_packed
+from coupling_rgbd.rendering import DISTANCE, FIELD_OF_VIEW, PLANES, render, render_packed
 
 numbers = st.integers(0, 10**9)
 
@@ -22,7 +22,7 @@ numbers = st.integers(0, 10**9)
 @settings(max_examples=60, deadline=None)
 def test_colour_and_depth_have_one_silhouette(number: int) -> None:
     rendering = render(5000, number, 64)
-    np.testing.assert_array_equal(rendering.depth < BACKGROUND, rendering.mask)
+    np.testing.assert_array_equal(rendering.depth < FARTHEST, rendering.mask)
     background = rendering.colour[0, 0]
     differs = (rendering.colour != background).any(axis=2)
     # An object's pixel may have the background's very colour; a background pixel may have no other.
@@ -38,9 +38,9 @@ def test_object_lies_in_the_picture_and_between_the_planes(number: int) -> None:
     assert 0.05 < rendering.mask.mean() < 0.85
     edge = np.concatenate([rendering.mask[[0, -1]].ravel(), rendering.mask[:, [0, -1]].ravel()])
     assert not edge.any()
-    metres = to_metres(rendering.depth)[rendering.mask]
-    assert metres.min() > NEAR
-    assert metres.max() < FAR - 0.05
+    metres = PLANES.to_metres(rendering.depth)[rendering.mask]
+    assert metres.min() > PLANES.near
+    assert metres.max() < PLANES.far - 0.05
 
 
 @given(numbers)
@@ -67,7 +67,7 @@ def test_depth_of_a_ball_is_a_sphere_in_metres(number: int) -> None:
     rendering = render(5000, number, 128)
     assert rendering.category == "ball"
     steps = ((np.arange(128) + 0.5) / 64 - 1) * math.tan(math.radians(FIELD_OF_VIEW / 2))
-    z = to_metres(rendering.depth).astype(np.float64)
+    z = PLANES.to_metres(rendering.depth).astype(np.float64)
     x, y = (z * steps[None, :])[rendering.mask], (z * steps[:, None])[rendering.mask]
     z = z[rendering.mask]
     # A sphere is linear in its centre and in (radius² - |centre|²).
@@ -87,10 +87,10 @@ def test_packed_keeps_all_sixteen_bits() -> None:
     np.testing.assert_array_equal(packed[..., 3].astype(np.uint16) * 256 + packed[..., 4], rendering.depth)
 
 
-@given(st.floats(NEAR, FAR))
+@given(st.floats(PLANES.near, PLANES.far))
 def test_metres_survive_sixteen_bits(metres: float) -> None:
-    there = to_levels(np.array([metres, 0], np.float32))
-    back = to_metres(there)
+    there = PLANES.to_levels(np.array([metres, 0], np.float32))
+    back = PLANES.to_metres(there)
     assert back[0] == pytest.approx(metres, abs=1e-5)
     assert there[0] > 0
     assert there[1] == back[1] == 0

@@ -1,0 +1,90 @@
+"""Colour and depth images as files: read whole, or refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from coupling.prepared import Unreadable
+
+COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
+_EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
+"""Pillow's modes of pictures for people: 8 bits a channel, or fewer."""
+
+
+def read_color(root: Path, name: str) -> NDArray[np.uint8]:
+    """The file ``root / name`` as (height, width, 3) bytes; raises :class:`Unreadable`, which names it."""
+    with _opened(root, name) as image:
+        if image.mode not in _EIGHT_BIT:
+            raise Unreadable(f"{name}: pixels of kind '{image.mode}'; convert it to 8-bit RGB")
+        return np.asarray(image.convert("RGB"))
+
+
+def read_numbers(root: Path, name: str) -> NDArray[Any]:
+    """The numbers of a depth file as they stand there, (height, width): whole or floats.
+
+    Raises :class:`Unreadable`, which names the file, where they cannot be had, are of 8 bits, or
+    hold no reading at all.
+    """
+    numbers = _array(root, name) if name.lower().endswith(".npy") else _pixels(root, name)
+    if numbers.ndim != 2:
+        raise Unreadable(f"{name}: is of shape {numbers.shape}; depth is one number a pixel, (height, width)")
+    if numbers.dtype.itemsize < 2 or numbers.dtype.kind not in "uif":
+        raise Unreadable(_too_coarse(name, str(numbers.dtype)))
+    if not np.any(np.isfinite(numbers) & (numbers > 0)):
+        raise Unreadable(f"{name}: holds no reading: every pixel is missing (0)")
+    return numbers
+
+
+def _pixels(root: Path, name: str) -> NDArray[Any]:
+    with _opened(root, name) as image:
+        if image.mode in _EIGHT_BIT:
+            raise Unreadable(_too_coarse(name, f"kind '{image.mode}'"))
+        return np.asarray(image)
+
+
+def _array(root: Path, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(root / name, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise Unreadable(f"{name}: not a whole .npy file: {error}") from error
+
+
+def _too_coarse(name: str, kind: str) -> str:
+    return (
+        f"{name}: 8-bit pixels ({kind}); depth files hold 16-bit whole numbers or floats: "
+        "this is a picture of the depth, made for people, and the depths themselves are lost in it"
+    )
+
+
+@contextmanager
+def _opened(root: Path, name: str) -> Iterator[Image.Image]:
+    """The image, decoded; whatever goes wrong with it is :class:`Unreadable`."""
+    try:
+        with Image.open(root / name) as image:
+            image.load()  # here, where a truncated file is told from what the block does
+            yield image
+    except Unreadable:
+        raise
+    except UnidentifiedImageError:
+        raise Unreadable(f"{name}: {_mistaken(root / name)}") from None
+    except Exception as error:  # what decoders raise on damaged files has no common kind
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise Unreadable(f"{name}: {reason or type(error).__name__}") from error
+
+
+def _mistaken(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip()
+    if not start:
+        return "an empty file; the download or copy stopped before it"
+    if start.startswith(b"<"):
+        return "an HTML page, saved in place of the image (an error page of the server?)"
+    return "not an image, damaged, or of a kind unknown here"
