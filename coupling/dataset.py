@@ -55,12 +55,13 @@ class Dataset(ABC):
         """The samples that its authors set apart for testing, for metrics; None: there are none, or these are them."""
         return None
 
-    def overlap(self, other: Dataset) -> int:
-        """Number of samples that ``other``, of another source, has as well; the user is told of them.
+    def overlap(self, other: Dataset) -> str | None:
+        """In words, what samples this and a data set of another :attr:`source` have in common; None: none known.
 
-        For data sets that select from one pool: two selections may have something in common.
+        Asked once, before training, of every two domains: no disjoint parts can be cut of such pools.
+        For example ``"12 images of holidays/ are in summer/ too"``. Needs no :meth:`prepare`.
         """
-        return 0
+        return None
 
     @abstractmethod
     def __len__(self) -> int:

@@ -173,6 +173,8 @@ def _annotation_name(annotation: Any) -> str:
         return f"[{', '.join(_annotation_name(part) for part in inner)}]"
     if origin is list:
         return f"list of {_annotation_name(inner[0])}"
+    if origin is dict:
+        return f"{{{_annotation_name(inner[0])}: {_annotation_name(inner[1])}}}"
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return _NAMES.get(name, name)
 

@@ -144,6 +144,7 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
         if len(dataset) == 0:
             raise DataError(f"{path}: '{entry.dataset.name}' has no samples")
     parts = _disjoint(made)
+    _see_overlaps(made, origins)
     domains = {}
     for name, (dataset, _, transforms) in made.items():
         (k, n), groups = parts[name], _groups(dataset)
@@ -245,14 +246,31 @@ def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[s
                     f"domains '{one}' and '{other}' have samples in common: parts {_spoken(parts[one])} and "
                     f"{_spoken(parts[other])} of {source}"
                 )
-    for one, other in combinations(made, 2):
-        common = made[one][0].overlap(made[other][0]) if made[one][0].source != made[other][0].source else 0
-        if common:
-            remark(
-                f"domains '{one}' and '{other}' have {common:,} samples in common: what {made[one][0].source} and "
-                f"{made[other][0].source} select is not disjoint"
-            )
     return parts
+
+
+def _see_overlaps(made: Mapping[str, tuple[Dataset, PartOptions, object]], origins: Mapping[str, str]) -> None:
+    """Pools that overlap without being one source: an error, or a remark where the user says both parts."""
+    for one, other in combinations(made, 2):
+        first, second = made[one][0], made[other][0]
+        if first.source == second.source:
+            continue
+        try:
+            common = first.overlap(second) or second.overlap(first)
+        except CouplingError as error:
+            raise type(error)(f"domains.{other}.dataset: {error}") from None
+        except Exception as error:
+            raise PluginError(f"{origins[one]}: its overlap failed: {cause(error)}") from error
+        if common is None:
+            continue
+        told = f"domains '{one}' and '{other}' have samples in common: {common}"
+        if made[one][1].chosen() is None or made[other][1].chosen() is None:
+            raise ConfigError(
+                f"domains.{other}.dataset: {told}; so they are not unpaired. Draw both from one and the same source, "
+                "of which they get disjoint parts, or keep such samples out of one; if it is meant, say "
+                "`part: all` in both"
+            )
+        remark(told)
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -15,7 +15,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -55,6 +55,8 @@ class PreparedRecord:
     """Of the array's bytes in C order."""
     left_out: tuple[str, ...]
     """One message for each sample that was left out (``on_error="skip"``)."""
+    missing: tuple[int, ...] = ()
+    """Their numbers among the samples that were asked for, ascending."""
 
 
 def prepared_images(
@@ -91,16 +93,16 @@ def prepared_images(
         RunError: a worker process died.
     """
     record = prepared_record(directory, key, count, shape)
-    images = None if record is None else _open(directory, record)
+    images = None if record is None else opened(directory, record)
     if record is not None and images is None:
-        remark(f"{title}: {_path(directory, record.key)} is damaged or incomplete; making it again")
+        remark(f"{title}: {array_path(directory, record.key)} is damaged or incomplete; making it again")
     if record is None or images is None or (record.left_out and on_error == "stop"):
         record = _prepare(directory, key, count, shape, make, title, processes, on_error)
-        images = _open(directory, record)
+        images = opened(directory, record)
         if images is None:
-            raise RunError(f"{title}: {_path(directory, record.key)} was changed while it was being written")
+            raise RunError(f"{title}: {array_path(directory, record.key)} was changed while it was being written")
     if record.left_out:
-        remark(f"{title}: left out {_listed(record.left_out, count)}")
+        remark(f"{title}: left out {listed(record.left_out, count)}")
     return images
 
 
@@ -108,29 +110,33 @@ def prepared_record(
     directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
 ) -> PreparedRecord | None:
     """The record of images prepared with these arguments of :func:`prepared_images`; None: not yet."""
-    full_key = _full_key(key, count, shape)
+    whole_key = full_key(key, count, shape)
     try:
-        record = json.loads(_path(directory, full_key).with_suffix(".json").read_text("utf-8"))
-        if record["key"] != full_key:
+        record = json.loads(array_path(directory, whole_key).with_suffix(".json").read_text("utf-8"))
+        if record["key"] != whole_key:
             return None
-        return PreparedRecord(full_key, tuple(record["shape"]), record["sha256"], tuple(record["left_out"]))
+        left_out = tuple(record["left_out"])
+        missing = tuple(record["missing"]) if left_out else ()
+        return PreparedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing)
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: as good as not there
         return None
 
 
-def _full_key(key: Mapping[str, object], count: int, shape: tuple[int, int, int]) -> dict[str, object]:
-    full_key = {**key, "count": count, "shape": list(shape), "format": _FORMAT}
-    return dict(json.loads(json.dumps(full_key)))  # as it will be read back: tuples become lists
+def full_key(key: Mapping[str, object], count: int, shape: tuple[int, int, int]) -> dict[str, object]:
+    """All that the files depend on."""
+    whole = {**key, "count": count, "shape": list(shape), "format": _FORMAT}
+    return dict(json.loads(json.dumps(whole)))  # as it will be read back: tuples become lists
 
 
-def _path(directory: Path, full_key: Mapping[str, object]) -> Path:
-    digest = hashlib.sha256(json.dumps(full_key, sort_keys=True).encode()).hexdigest()
+def array_path(directory: Path, whole_key: Mapping[str, object]) -> Path:
+    """Where the images of a :func:`full_key` lie; their record is beside them, ``.json``."""
+    digest = hashlib.sha256(json.dumps(whole_key, sort_keys=True).encode()).hexdigest()
     return directory / f"{digest[:32]}.npy"
 
 
-def _open(directory: Path, record: PreparedRecord) -> Images | None:
+def opened(directory: Path, record: PreparedRecord) -> Images | None:
     """The array, or None where the file is not there or not what ``record`` says."""
-    path = _path(directory, record.key)
+    path = array_path(directory, record.key)
     try:
         images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
         complete = path.stat().st_size == images.offset + images.nbytes
@@ -151,40 +157,42 @@ def _prepare(
 ) -> PreparedRecord:
     if count < 1:
         raise DataError(f"{title}: there are no samples")
-    full_key = _full_key(key, count, shape)
-    path = _path(directory, full_key)
-    digest, kept, left_out = hashlib.sha256(), 0, list[str]()
-    with _replacing(path) as file:
-        _write_header(file, (0, *shape))
+    whole_key = full_key(key, count, shape)
+    path = array_path(directory, whole_key)
+    digest, kept, unreadable = hashlib.sha256(), 0, dict[int, str]()
+    with replacing(path) as file:
+        write_header(file, (0, *shape))
         made = _chunks(make, count, shape, title, processes)
         with progress(title, count) as advance, closing(made):
-            for chunk, images, unreadable in made:
+            for chunk, images, failed in made:
                 file.write(images.data)
                 digest.update(images.data)
                 kept += len(images)
-                left_out += unreadable
+                unreadable |= failed
                 advance(len(chunk))
+        left_out = tuple(unreadable.values())
         if left_out and on_error == "stop":
             raise DataError(
-                f"{title}: cannot read {_listed(left_out, count)}\nMend or remove them, "
+                f"{title}: cannot read {listed(left_out, count)}\nMend or remove them, "
                 "or leave them out with `on_error: skip`."
             )
         if not kept:
-            raise DataError(f"{title}: nothing is left without {_listed(left_out, count)}")
+            raise DataError(f"{title}: nothing is left without {listed(left_out, count)}")
         file.seek(0)
-        _write_header(file, (kept, *shape))
-    record = PreparedRecord(full_key, (kept, *shape), digest.hexdigest(), tuple(left_out))
-    with _replacing(path.with_suffix(".json")) as file:
+        write_header(file, (kept, *shape))
+    record = PreparedRecord(whole_key, (kept, *shape), digest.hexdigest(), left_out, tuple(unreadable))
+    with replacing(path.with_suffix(".json")) as file:
         file.write(json.dumps(asdict(record), indent=1).encode())
     return record
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     """Write the ``.npy`` header; its length is the same whatever the count (NumPy leaves room to grow)."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _listed(messages: list[str] | tuple[str, ...], count: int) -> str:
+def listed(messages: Sequence[str], count: int) -> str:
+    """``messages`` on that many of ``count`` samples, the first of them in full."""
     lines = [f"{len(messages)} of {count} samples:", *messages[:_NAMED]]
     if len(messages) > _NAMED:
         lines.append(f"and {len(messages) - _NAMED} more")
@@ -195,29 +203,34 @@ def _listed(messages: list[str] | tuple[str, ...], count: int) -> str:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file that becomes ``path`` when the block ends well, and vanishes when it does not.
-
-    What the operating system refuses (no space, no permission) is a DataError.
-    """
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file that becomes ``path`` when the block ends well, and vanishes when it does not."""
     # A name of its own: two processes may prepare the same images at once.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(
-            f"cannot write prepared images to {path.parent}: {error.strerror or error}. "
-            "Make room or grant access, or set COUPLING_DATA to a directory elsewhere."
-        ) from error
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(path)
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):  # gone already if all went well
             temporary.unlink()
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """What the operating system refuses in the block (no space, no permission) is a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write prepared images to {directory}: {error.strerror or error}. "
+            "Make room or grant access, or set COUPLING_DATA to a directory elsewhere."
+        ) from error
 
 
 def _remove_stale(path: Path) -> None:
@@ -230,7 +243,7 @@ def _remove_stale(path: Path) -> None:
 
 # ---------------------------------------------------------------------------- making
 
-_Chunk: TypeAlias = tuple[range, Images, list[str]]
+_Chunk: TypeAlias = tuple[range, Images, dict[int, str]]
 """Samples, the images of those that were readable, a message for each of the others."""
 
 
@@ -260,13 +273,13 @@ def _chunks(
 
 
 def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
-    images, unreadable = np.empty((len(chunk), *shape), np.uint8), list[str]()
+    images, unreadable = np.empty((len(chunk), *shape), np.uint8), dict[int, str]()
     kept = 0
     for index in chunk:
         try:
             image = make(index)
         except Unreadable as error:
-            unreadable.append(str(error))
+            unreadable[index] = str(error)
             continue
         except Exception as error:
             reason = str(error) if isinstance(error, CouplingError) else f"{type(error).__name__}: {error}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which accelerate does
 
 import pytest
 import torch

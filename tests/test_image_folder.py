@@ -17,6 +17,7 @@ from PIL import Image
 from coupling import prepared
 from coupling.builtin import datasets
 from coupling.builtin.datasets import ImageFolder
+from coupling.builtin.huggingface import HuggingFace
 from coupling.errors import ConfigError, DataError
 from coupling.registry import options_model
 
@@ -232,6 +233,50 @@ def test_crop_keeps_proportions_and_the_middle(folder: Path) -> None:
         assert [column for column in range(16) if grey[8, column] < 150] == [6, 7, 8, 9]
 
 
+def test_crop_cuts_the_middle_out_before_resizing(folder: Path) -> None:
+    pixels = noise(20, 31)
+    save(folder / "a.png", pixels)
+    cut = ImageFolder(path=str(folder), crop=(10, 9))
+    assert cut.shape == (3, 10, 9)
+    torch.testing.assert_close(cut[0], as_sample(pixels[5:15, 11:20]), rtol=0, atol=1e-6)
+    smaller = ImageFolder(path=str(folder), crop=16, size=8, resize="stretch")[0]
+    by_hand = Image.fromarray(pixels[2:18, 7:23]).resize((8, 8), Image.Resampling.LANCZOS)
+    torch.testing.assert_close(smaller, as_sample(np.asarray(by_hand)), rtol=0, atol=1e-6)
+    with pytest.raises(DataError, match=r"a\.png is \[20, 31\] .*smaller than `crop: \[21, 21\]`; crop less"):
+        ImageFolder(path=str(folder), crop=21).prepare()
+
+
+# ------------------------------------------------------------------ labels
+
+
+def test_folders_as_classes(folder: Path) -> None:
+    for number, name in enumerate(("cat/a.png", "cat/old/b.png", "dog/a.png", "dog/cat/c.png")):
+        save(folder / name, noise(seed=number))
+    images = ImageFolder(path=str(folder), classes=["dog", "cat"])
+    assert images.labels is not None
+    assert images.labels.tolist() == [1, 1, 0, 1]  # the innermost folder that is a class
+    assert ImageFolder(path=str(folder)).labels is None
+
+
+def test_labels_follow_the_images_that_are_left(folder: Path) -> None:
+    for name in ("cat/a.png", "cat/b.png", "dog/a.png"):
+        save(folder / name)
+    (folder / "cat/a.png").write_bytes(b"damaged")
+    images = ImageFolder(path=str(folder), size=(6, 8), classes=["cat", "dog"], on_error="skip")
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 1]
+    assert len(images) == 2
+
+
+def test_classes_must_be_there_and_be_all(folder: Path) -> None:
+    for name in ("cat/a.png", "dog/a.png"):
+        save(folder / name)
+    with pytest.raises(DataError, match=r"no image in .* lies in a folder 'dogs'; did you mean 'dog'\?"):
+        ImageFolder(path=str(folder), classes=["cat", "dog", "dogs"])
+    with pytest.raises(DataError, match=r"dog/a\.png in .* lies in none of the folders cat; name all"):
+        ImageFolder(path=str(folder), classes=["cat"])
+
+
 # ------------------------------------------------------------------ modes
 
 
@@ -336,7 +381,7 @@ def test_no_such_folder_names_the_nearest(folder: Path) -> None:
 
 
 def test_a_file_is_no_folder(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="is a file, not a folder of images"):
+    with pytest.raises(ConfigError, match="is a file, neither folder nor zip"):
         ImageFolder(path=str(save(folder / "a.png")))
 
 
@@ -363,6 +408,8 @@ def test_a_folder_without_images_says_what_it_has(folder: Path) -> None:
         {"path": "x", "size": [4, 4, 4]},
         {"path": "x", "mode": "cmyk"},
         {"path": "x", "resize": "fit"},
+        {"path": "x", "crop": 0},
+        {"path": "x", "classes": []},
         {"path": "x", "on_error": "ignore"},
     ],
 )
@@ -382,7 +429,7 @@ def test_options_as_yaml_gives_them(folder: Path) -> None:
 def test_registered() -> None:
     registered: dict[str, Any] = {}
     datasets.register_datasets(registered.__setitem__)
-    assert registered == {"image-folder": ImageFolder}
+    assert registered == {"image-folder": ImageFolder, "huggingface": HuggingFace}
 
 
 def test_other_processes_open_the_file_rather_than_get_a_copy(folder: Path) -> None:

@@ -171,11 +171,12 @@ class CelebA(Dataset):
             verify=self._verify,
         )
 
-    def overlap(self, other: Dataset) -> int:
-        """Number of images that another selection of CelebA has as well."""
+    def overlap(self, other: Dataset) -> str | None:
+        """How many images another selection of CelebA has as well."""
         if not isinstance(other, CelebA):
-            return 0
-        return len(np.intersect1d(self._numbers, other._numbers, assume_unique=True))
+            return None
+        common = len(np.intersect1d(self._numbers, other._numbers, assume_unique=True))
+        return f"{common:,} images of {self.source} are of {other.source} too" if common else None
 
     def prepare(self) -> None:
         """Check the files and, unless ``cache`` is false, decode all images, on all cores, unless they already are.
