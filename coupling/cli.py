@@ -238,9 +238,11 @@ def plugins(name: str | None, modules: tuple[str, ...]) -> None:
 
 
 @cli.command()
+@click.option("--sweep", is_flag=True, help="Of a sweep's file, rather than a run's configuration.")
 @plugin_option
-def schema(modules: tuple[str, ...]) -> None:
+def schema(sweep: bool, modules: tuple[str, ...]) -> None:
     """Print the JSON schema of the configuration, with all plugins' options."""
-    from coupling.schema import config_schema
+    from coupling.schema import config_schema, sweep_schema
 
-    click.echo(json.dumps(config_schema(_load_plugins(modules).registry), indent=2))
+    make = sweep_schema if sweep else config_schema
+    click.echo(json.dumps(make(_load_plugins(modules).registry), indent=2))

@@ -356,6 +356,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plu
             raise ConfigError("is empty; a configuration begins with the keys name, domains, generator, ...")
         if not isinstance(values, dict):
             raise ConfigError("a configuration is a mapping with the keys name, domains, generator, ...")
+        if "base" in values and "domains" not in values:
+            raise ConfigError(f"is a sweep, not the configuration of a run; give it to: coupling sweep {path}")
         for assignment in overrides:
             override(values, assignment)
         return parse_config(values, plugins)

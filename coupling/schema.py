@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coupling.config import Config, MetricConfig, PartOptions
+from coupling.grid import SweepConfig
 from coupling.registry import KINDS, Component, Registry
 
 
@@ -28,6 +29,21 @@ def config_schema(registry: Registry) -> dict[str, Any]:
         schema["properties"][key]["items"] = {"$ref": f"#/$defs/{kind}"}
     schema["properties"]["losses"]["default"] = ["non-saturating"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "coupling configuration"} | schema
+
+
+def sweep_schema(registry: Registry) -> dict[str, Any]:
+    """The schema of a sweep, whose base may be a whole configuration."""
+    configuration = config_schema(registry)
+    schema = SweepConfig.model_json_schema()
+    definitions = configuration.pop("$defs")
+    dialect = configuration.pop("$schema")
+    configuration.pop("required")  # an axis may set what the base leaves open
+    properties = schema["properties"]
+    base = properties["base"]["description"]
+    properties["base"] = {"description": base, "anyOf": [{"type": "string"}, {"$ref": "#/$defs/configuration"}]}
+    axis = properties["axes"]["additionalProperties"]
+    properties["axes"]["additionalProperties"] = {"anyOf": [axis, {"type": "array", "minItems": 1}]}
+    return {"$schema": dialect, "title": "coupling sweep"} | schema | {"$defs": {**definitions, "configuration": configuration}}
 
 
 def _component_schema(component: Component, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from coupling.plugins import Plugins
 from coupling.room import places
 from coupling.run_directory import write_text
 from coupling.streams import Stream
-from coupling.sweep_directory import Standing, SweepDirectory, clear_bare, result_of
+from coupling.sweep_directory import FIGURE, Standing, SweepDirectory, clear_bare, result_of
+from coupling.sweep_figure import figure
 from coupling.sweep_progress import SweepProgress
 from coupling.sweep_table import Result, Table
 from coupling.terminal import progress, remark
@@ -62,6 +63,8 @@ class Child:
     process: subprocess.Popen[bytes]
     place: Mapping[str, str]
     log: Path
+    written: int
+    """Length of the log before this process wrote into it: what earlier ones said is not its own."""
     started: float
 
 
@@ -80,6 +83,7 @@ class Sweep:
         self.failures: list[str] = []
         self._data: dict[str, dict[str, DomainData]] = {}
         self._known: dict[str, dict[str, str]] = {}
+        self._done: dict[Path, Standing] = {}
         self._results: dict[Path, Result] = {}
         self.metric = self._metric()
 
@@ -114,8 +118,13 @@ class Sweep:
         return [self.standing(run) for run in self.chosen]
 
     def standing(self, run: GridRun) -> Standing:
-        """How far a run is."""
-        return self.directory.standing(run, self._known.get(repr(run.config.plain()["domains"])))
+        """How far a run is; one that is finished stays so while the sweep has its directory."""
+        if run.folder not in self._done:
+            standing = self.directory.standing(run, self._known.get(_domains(run)))
+            if standing.state != "finished" or not self._known:
+                return standing
+            self._done[run.folder] = standing
+        return self._done[run.folder]
 
     def check(self) -> None:
         """Build every cell of which anything is to be run; what does not fit is said before anything is trained."""
@@ -137,8 +146,7 @@ class Sweep:
         if all(standing.state == "finished" for standing in self.standings()):
             return
         for run in self.grid.runs:
-            key = repr(run.config.plain()["domains"])
-            if key not in self._known:
+            if (key := _domains(run)) not in self._known:
                 with _blamed(run):
                     data = self._opened(run.config)
                     for domain in data.values():
@@ -163,8 +171,10 @@ class Sweep:
             left = [standing for standing in self.standings() if standing.state != "finished"]
             self._tell(left)
             with caught_signals() as caught:
-                self._work_off(deque(s.run for s in left), places(jobs, len(left)), caught)
+                runs = sorted((s.run for s in left), key=lambda run: self.grid.config.seeds.index(run.seed))
+                self._work_off(deque(runs), places(jobs, len(left)), caught)
             table = self._write_tables()
+            self._draw(table)
             if caught:
                 done = len(self._finished(self.chosen))
                 raise SweepInterrupted(caught[0], self.directory.path, done, len(self.chosen))
@@ -183,8 +193,8 @@ class Sweep:
 
     def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], caught: list[int]) -> None:
         active: list[Child] = []
-        ended = False
-        with SweepProgress(self.grid.config.name, self.standings()) as shown:
+        ended = waited = False
+        with _ending(active), SweepProgress(self.grid.config.name, self.standings()) as shown:
             while active or (waiting and not caught):
                 while waiting and free and not caught:
                     child = self._next(waiting, free[-1])
@@ -197,6 +207,9 @@ class Sweep:
                     ended = True
                     for child in active:
                         child.process.terminate()
+                if waiting and not active and not waited:
+                    waited = True
+                    remark(f"{', '.join(run.title for run in waiting)}: waiting for the process that is still at it")
                 time.sleep(_POLL if active else _PATIENCE)
                 for child in active[:]:
                     if child.process.poll() is not None:
@@ -221,19 +234,21 @@ class Sweep:
 
     def _start(self, standing: Standing, place: Mapping[str, str]) -> Child:
         path = standing.path
-        if standing.state == "new":
-            clear_bare(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         config, log = path.with_name(f"{path.name}.yaml"), path.with_name(f"{path.name}.log")
-        write_text(config, standing.run.config.yaml())
         command = ["run", str(config), "--output", str(path)]
         command += ["--resume"] if standing.state == "unfinished" else []
         command += [part for module in self.modules for part in ("--plugin", module)]
-        with log.open("ab") as file:
+        with self.directory.writing():
+            if standing.state == "new":
+                clear_bare(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(config, standing.run.config.yaml())
+        with self.directory.writing(), log.open("ab") as file:
             file.write(f"$ coupling {' '.join(command)}\n".encode())
             file.flush()
+            written = file.tell()
             process = _start_process([sys.executable, "-m", "coupling.leash", *command], file, place)
-        return Child(standing, process, place, log, time.monotonic())
+        return Child(standing, process, place, log, written, time.monotonic())
 
     def _ended(self, child: Child, shown: SweepProgress, *, stopped: bool) -> None:
         """A run's process has ended: well, or to be named at the end."""
@@ -243,7 +258,7 @@ class Sweep:
         standing = self.standing(run)
         reason = ""
         if standing.state != "finished" and not (stopped and code in (-signal.SIGTERM, 128 + signal.SIGTERM)):
-            reason = f"{_reason(child.log, code)} ({child.log})"
+            reason = f"{_reason(child, code)} ({child.log})"
         if reason:
             self.failures.append(f"{run.title}: {reason}")
         result = None
@@ -283,6 +298,16 @@ class Sweep:
                 self.directory.write(name, text)
         return table
 
+    def _draw(self, table: Table) -> None:
+        if table.results:
+            try:
+                picture = figure(table)
+            except RunError as error:  # the table is there all the same
+                remark(f"{self.directory.path / FIGURE} is not drawn: {error}")
+            else:
+                with self.directory.writing():
+                    (self.directory.path / FIGURE).write_bytes(picture)
+
     def _finished(self, runs: Iterable[GridRun]) -> list[Standing]:
         return [standing for standing in map(self.standing, runs) if standing.state == "finished"]
 
@@ -316,6 +341,11 @@ def _named(wanted: str | None, known: Sequence[tuple[str, str | None]]) -> str:
     if len(set(fitting)) > 1:
         raise ConfigError(f"metric: '{wanted}' may be {' or '.join(dict.fromkeys(fitting))}; name one of them")
     return fitting[0]
+
+
+def _domains(run: GridRun) -> str:
+    """What runs of the same data have in common."""
+    return repr(run.config.plain()["domains"])
 
 
 def _measured(result: Result, metric: str) -> str:
@@ -353,15 +383,28 @@ def _start_process(command: list[str], log: IO[bytes], place: Mapping[str, str])
     )
 
 
+@contextmanager
+def _ending(children: Sequence[Child]) -> Iterator[None]:
+    """Whatever ends the block, the runs that still go on are told to save, and waited for."""
+    try:
+        yield
+    finally:
+        for child in children:
+            child.process.terminate()
+        for child in children:
+            child.process.wait()
+            _close(child.process)
+
+
 def _close(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     process.stdin.close()
 
 
-def _reason(log: Path, code: int) -> str:
+def _reason(child: Child, code: int) -> str:
     """Why a run failed, as its output says."""
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
-    _, found, message = text.rpartition("\nerror: ")
+    text = child.log.read_bytes()[child.written :].decode("utf-8", errors="replace").strip()
+    _, found, message = f"\n{text}".rpartition("\nerror: ")
     if found:
         return " ".join(message.split())[:_REASON]
     last = text.splitlines()[-1] if text else ""

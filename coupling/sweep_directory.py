@@ -8,13 +8,14 @@ runs/<axis>=<label>/.../seed-<S>/   a run's directory; seed-<S>.yaml its configu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from coupling.config import load_config
-from coupling.errors import ConfigError, InputError
+from coupling.errors import ConfigError, InputError, RunError
 from coupling.grid import Grid, GridRun
 from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
@@ -25,6 +26,7 @@ from coupling.sweep_table import Result
 from coupling.yaml_text import parse_yaml
 
 SWEEP = "sweep.yaml"
+FIGURE = "figure.png"
 State = Literal["new", "unfinished", "finished"]
 _MAY_CHANGE = tuple(key for key in MAY_CHANGE if key not in ("metrics", "training.steps"))
 """Keys that may differ between a run and its cell: what a table is made of does not depend on them."""
@@ -40,7 +42,7 @@ class Standing:
     step: int
     """Last step that was logged."""
     changes: tuple[str, ...] = ()
-    """Of a new run: where its configuration differs from the one that an earlier run of this cell and seed had."""
+    """Of a new run: where its configuration differs from the one that the most similar earlier run of its place had."""
 
 
 class SweepDirectory:
@@ -82,7 +84,7 @@ class SweepDirectory:
             self._lock = RunLock(self.path)
             for torn in self.path.glob(".*.tmp"):
                 torn.unlink()
-            self.write(SWEEP, self.grid.yaml())
+            write_text(self.path / SWEEP, self.grid.yaml())
         except OSError as error:
             self.release()
             raise InputError(
@@ -96,8 +98,20 @@ class SweepDirectory:
             self._lock = None
 
     def write(self, name: str, text: str) -> None:
-        """Replace a file as a whole."""
-        write_text(self.path / name, text)
+        """Replace a file as a whole; :class:`RunError` where that cannot be."""
+        with self.writing():
+            write_text(self.path / name, text)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A context in which an operating-system error becomes a message that says how to go on."""
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{error.filename or self.path}: cannot be written: {error.strerror or error}; make room or mend the "
+                "permissions, and the same command goes on"
+            ) from None
 
     def standing(self, run: GridRun, data: Mapping[str, str] | None = None) -> Standing:
         """How far a run is, and where: a directory that was made with another configuration is passed by.
@@ -116,8 +130,9 @@ class SweepDirectory:
             if not (path / MARKER).exists():  # killed before its first file, or none of ours
                 begun = begun or (path if _is_bare(path) else None)
             else:
-                changes = _changes(path, run, self.grid.plugins, data)
-                if not changes:
+                found = _changes(path, run, self.grid.plugins, data)
+                changes = min(filter(None, (changes, found)), key=len, default=[])
+                if not found:
                     summary = _mapping(path / "summary.json")
                     done = summary.get("status") == "finished" and summary.get("step") == run.config.training.steps
                     return Standing(run, path, "finished" if done else "unfinished", last_step(path))

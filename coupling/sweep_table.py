@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,8 +82,8 @@ class Table:
         return " \\ ".join([", ".join(rows), column]) if rows else column
 
     def row_name(self, row: tuple[str, ...]) -> str:
-        """A row's labels."""
-        return ", ".join(row)
+        """A row's labels; where there is but one row, the metric."""
+        return ", ".join(row) or self.metric
 
     def value(self, result: Result, of: Of) -> float:
         """The table's metric in one run."""
@@ -102,12 +101,13 @@ class Table:
         counts = {spread.seeds for spread in spreads.values()}
         over = f"{next(iter(counts))} seeds" if len(counts) == 1 else "seeds, their number in parentheses"
         steps = sorted({result.steps for result in self.results})
+        beside = ", ".join(f"{name} {value:{_form(value)}}" for name, value in self.baselines.items())
         lines = [
             f"# {self.name}: {self.metric}",
             "",
             f"Mean ± standard deviation (n - 1) over {'1 seed' if counts == {1} else over}; "
-            f"{', '.join(f'{n:,}' for n in steps)} steps.",
-            *(f"{name}: {_number(value)}." for name, value in self.baselines.items()),
+            f"{', '.join(f'{n:,}' for n in steps)} steps."
+            + (f" Baselines: {beside}." if beside else ""),
         ]
         for of, title in OF.items():
             lines += [
@@ -126,7 +126,8 @@ class Table:
     def _shown(spread: Spread | None, counted: bool) -> str:
         if spread is None:
             return "–"
-        text = _number(spread.mean) + ("" if spread.std is None else f" ± {_number(spread.std)}")
+        form = _form(spread.mean)
+        text = f"{spread.mean:{form}}" + ("" if spread.std is None else f" ± {spread.std:{form}}")
         return f"{text} ({spread.seeds})" if counted else text
 
     def csv(self) -> str:
@@ -156,9 +157,9 @@ class Table:
         return _csv(lines)
 
 
-def _number(value: float) -> str:
-    """Four places, or four digits of what is large or tiny."""
-    return f"{value:.4f}" if value == 0 or (math.isfinite(value) and 1e-3 <= abs(value) < 100) else f"{value:.4g}"
+def _form(value: float) -> str:
+    """How a number, and what it may be off by, are written: four places, or four digits of what is large or tiny."""
+    return ".4f" if value == 0 or 1e-3 <= abs(value) < 100 else ".4g"
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -1,0 +1,80 @@
+"""A sweep's table as a figure, like the paper's Figure 3: a line a row over the columns, with error bars.
+
+Needs matplotlib: pip install 'coupling-gan[plots]'.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from coupling.errors import RunError
+from coupling.sweep_table import OF, Of, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SPREAD = 0.3
+"""How far apart the lines' points of one column stand, in columns: error bars that cover each other say nothing."""
+_MARKERS = "osD^vP*X<>"
+_DASHES = ("--", ":", "-.")
+
+
+def figure(table: Table) -> bytes:
+    """A PNG: best iterations on the left, last ones on the right, baselines as lines across.
+
+    Raises :class:`RunError` where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RunError("matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again") from None
+    made = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(made)
+    panels = made.subplots(1, 2, sharey=True)
+    for of, panel in zip(OF, panels, strict=True):
+        _draw(table, of, panel)
+    panels[0].set_ylabel(_plain(table.metric))
+    handles, labels = panels[0].get_legend_handles_labels()
+    named = [*range(len(table.baselines), len(labels)), *range(len(table.baselines))]  # the rows in their order first
+    made.legend(
+        [handles[i] for i in named],
+        [labels[i] for i in named],
+        title=_plain(", ".join(list(table.axes)[:-1])) or None,
+        loc="outside right center",
+    )
+    made.suptitle(table.name)
+    file = io.BytesIO()
+    made.savefig(file, format="png", dpi=120)
+    return file.getvalue()
+
+
+def _draw(table: Table, of: Of, panel: Axes) -> None:
+    for number, row in enumerate(table.rows):
+        points = [(i, s) for i, column in enumerate(table.columns) if (s := table.spread(row, column, of)) is not None]
+        aside = _SPREAD * ((number + 0.5) / len(table.rows) - 0.5)
+        panel.errorbar(
+            [i + aside for i, _ in points],
+            [spread.mean for _, spread in points],
+            yerr=[spread.std or 0.0 for _, spread in points],
+            label=_plain(table.row_name(row)),
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=5,
+            linewidth=1.2,
+            capsize=3,
+        )
+    for number, (name, value) in enumerate(table.baselines.items()):
+        style = _DASHES[number % len(_DASHES)]
+        panel.axhline(value, color="0.4", linewidth=1, linestyle=style, label=_plain(f"{name} ({value:.3f})"))
+    panel.set_title(OF[of])
+    panel.set_xticks(range(len(table.columns)), [_plain(column) for column in table.columns])
+    panel.set_xlim(-0.5, len(table.columns) - 0.5)
+    panel.set_xlabel(_plain(list(table.axes)[-1]) if table.axes else "")
+    panel.grid(axis="y", color="0.9")
+    panel.set_axisbelow(True)
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib shows as it is: between two dollars it would be a formula."""
+    return text.replace("$", r"\$")
