@@ -1,0 +1,183 @@
+"""The data set ``nyu``: NYU Depth v2, indoor scenes in colour and depth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from coupling.data_directory import data_directory
+from coupling.errors import ConfigError, DataError
+from coupling.terminal import remark
+from coupling_rgbd import nyu_labeled
+from coupling_rgbd.camera import Camera
+from coupling_rgbd.depth import Planes
+from coupling_rgbd.frames import (
+    CropOption,
+    DepthRange,
+    Far,
+    FillOption,
+    Frames,
+    MirrorOption,
+    Modality,
+    Near,
+    OnError,
+    OutliersOption,
+    Sides,
+    listing_digest,
+    sides,
+)
+from coupling_rgbd.nyu_labeled import Depths, Labeled, LabeledFrames
+from coupling_rgbd.nyu_raw import RawFrames
+
+_RAW = "the scenes of the raw data (folders of r-*.ppm and d-*.pgm) from https://cs.nyu.edu/~silberman/datasets/"
+_FOCAL = 518.86
+"""Of the colour camera at 640 pixels (the authors' calibration); the labelled depth is registered to it."""
+
+
+class Nyu(Frames):
+    """NYU Depth v2: colour or depth of indoor scenes, the labelled 1,449 frames or the raw ones.
+
+    Read from `nyu-depth-v2/` in the data directory: nyu_depth_v2_labeled.mat, and the raw data's
+    scenes in raw/. The paper took the depth of the labelled frames and the colour of the raw ones; those
+    that are registered with the labelled frames are left out of the raw colour.
+
+    Parts are made of whole scenes. Raw colour, raw depth and labelled frames are three sources.
+
+    Raises:
+        ConfigError: h5py is not installed.
+        DataError: the files are not there, or the labelled file is none, of MATLAB 5, or truncated;
+            :meth:`prepare`: a file is damaged.
+    """
+
+    def __init__(
+        self,
+        *,
+        modality: Modality,
+        frames: Annotated[
+            Literal["labeled", "raw"],
+            Field(description="the 1,449 frames with registered depth, or all that the Kinect recorded"),
+        ] = "labeled",
+        depths: Annotated[
+            Depths, Field(description="of labelled frames: completed by the authors, or as measured, with holes")
+        ] = "filled",
+        registered: Annotated[
+            Literal["leave-out", "keep"],
+            Field(description="what becomes of raw colour frames that the labelled ones were made from"),
+        ] = "leave-out",
+        path: Annotated[
+            str | None,
+            Field(min_length=1, description="the folder; null: nyu-depth-v2 in the data directory ($COUPLING_DATA)"),
+        ] = None,
+        near: Near = 0.7,
+        far: Far = 10.0,
+        outliers: OutliersOption = "clip",
+        fill: FillOption = "nearest",
+        size: Annotated[
+            Sides, Field(description="pixels that frames are brought to: one number or [height, width]")
+        ] = (132, 176),
+        crop: CropOption = 128,
+        mirror: MirrorOption = False,
+        on_error: OnError = "stop",
+    ) -> None:
+        depth_range = DepthRange.checked(near, far, outliers, fill)
+        root = data_directory("nyu-depth-v2") if path is None else Path(path).expanduser()
+        if path is not None and not root.is_dir():
+            raise ConfigError(f"path '{path}': there is no such folder; it would hold {nyu_labeled.NAME} and raw/")
+        file = root / nyu_labeled.NAME
+        self._kinds: Sequence[str] = ()
+        key: dict[str, Any]
+        reader: LabeledFrames | RawFrames
+        if frames == "labeled":
+            said = nyu_labeled.described(file)
+            self._scenes, self._kinds = said.scenes, said.kinds
+            names = tuple(f"frame {number + 1} of {file.name}" for number in range(len(said.scenes)))
+            reader = LabeledFrames(file, names, depths)
+            self.title = str(file)
+            key = {"listing": listing_digest(root, [file.name]), "depths": depths if modality == "depth" else ""}
+        else:
+            known = nyu_labeled.described(file) if modality == "color" and registered == "leave-out" else None
+            files = _raw_files(root / "raw", modality, known)
+            self._scenes = tuple(name.rsplit("/", 1)[0] for name in files)
+            reader = RawFrames(root / "raw", files)
+            self.title = str(root / "raw")
+            key = {"listing": listing_digest(root / "raw", files)}
+        which = (
+            "labeled" if frames == "labeled" else f"raw {modality} {registered if modality == 'color' else ''}".strip()
+        )
+        self.source = f"nyu:{root.resolve()}:{which}"
+        self._open(
+            room="nyu",
+            key={"frames": self.source, **key},
+            reader=reader,
+            modality=modality,
+            size=sides(size),
+            resize="stretch",  # the same proportions by default
+            crop=crop,
+            mirror=mirror,
+            depth=depth_range,
+            on_error=on_error,
+            paired=frames == "labeled",
+        )
+
+    def groups(self) -> Tensor:
+        """The scene of each frame."""
+        return self._numbered(self._scenes)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """What kind of scene each labelled frame shows, numbered in the order of the names; raw frames: None."""
+        return self._numbered(self._kinds) if self._kinds else None
+
+    def attributes(self) -> Mapping[str, Tensor]:
+        """``scene``, and ``kind`` of scene where it is known."""
+        return {"scene": self.groups(), **({} if self.labels is None else {"kind": self.labels})}
+
+    def _numbered(self, values: Sequence[str]) -> Tensor:
+        numbers = {name: number for number, name in enumerate(sorted(set(values)))}
+        return torch.tensor([numbers[values[index]] for index in self._kept.tolist()])
+
+    def advice(self, factor: float) -> str:
+        """What these files hold is known: another unit is no way out."""
+        where = f"put {_RAW} in its place" if isinstance(self._reader, RawFrames) else nyu_labeled.ADVICE
+        return f"these are not the official files' depths: {where}"
+
+    @staticmethod
+    def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
+        """The colour camera's; a crop is taken as if from the middle."""
+        planes, size = Planes(options["near"], options["far"]), sides(options["size"])
+        return Camera(planes, 320 / _FOCAL, 240 / _FOCAL).cropped(size, (shape[1], shape[2]))
+
+
+def _raw_files(root: Path, modality: Literal["color", "depth"], known: Labeled | None) -> tuple[str, ...]:
+    """Raw frames of one modality, by their paths in ``root``, without those that labelled frames were made from."""
+    prefix, suffix = ("r-", ".ppm") if modality == "color" else ("d-", ".pgm")
+    found = sorted(name for name in _files(root) if _is(name, prefix, suffix))
+    if not found:
+        raise DataError(f"{root}: there are no {prefix}*{suffix} in its folders; put {_RAW} there, unpacked")
+    kept = tuple(name for name in found if known is None or name.rsplit("/", 1)[-1] not in known.raw)
+    if not kept:
+        raise DataError(
+            f"{root}: all {len(found)} colour frames are registered with labelled ones and left out; put more scenes "
+            "there, or give `registered: keep`"
+        )
+    if len(kept) < len(found):
+        remark(f"{root}: {len(found) - len(kept)} colour frames are registered with labelled ones and left out")
+    return kept
+
+
+def _is(name: str, prefix: str, suffix: str) -> bool:
+    last = name.rsplit("/", 1)[-1]
+    return last.startswith(prefix) and last.endswith(suffix)
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        place = Path(folder).relative_to(root).as_posix()
+        yield from (name if place == "." else f"{place}/{name}" for name in names)

@@ -1,0 +1,145 @@
+"""NYU Depth v2's labelled file: 1,449 frames with registered, completed depth, in MATLAB's HDF5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupling.errors import ConfigError, DataError
+from coupling.prepared import Unreadable
+
+NAME = "nyu_depth_v2_labeled.mat"
+ADVICE = (
+    f"get {NAME} (2,972,037,809 bytes, MD5 520609c519fba3ba5ac58c8fefcc3530) from "
+    "http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/ again"
+)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+Depths = Literal["filled", "measured"]
+_KEYS: dict[Depths, str] = {"filled": "depths", "measured": "rawDepths"}
+
+
+@dataclass(frozen=True)
+class LabeledFrames:
+    """A reader of :mod:`coupling_rgbd.frames`.
+
+    MATLAB stores columns first: HDF5 shows `images` as (frames, 3, width, height) and the depths as
+    (frames, width, height).
+    """
+
+    path: Path
+    frames: Sequence[str]
+    depths: Depths
+
+    def color(self, index: int) -> NDArray[np.uint8]:
+        """(height, width, 3)."""
+        pixels: NDArray[np.uint8] = self._read("images", index).transpose(2, 1, 0)
+        return pixels
+
+    def metres(self, index: int) -> NDArray[np.float32]:
+        """(height, width); 0 where the sensor saw nothing, in measured depths."""
+        metres: NDArray[np.float32] = self._read(_KEYS[self.depths], index).T.astype(np.float32)
+        return metres
+
+    def _read(self, key: str, index: int) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = _opened(self.path)[key][index]
+            return values
+        except OSError as error:
+            raise Unreadable(f"{self.frames[index]}: {self.path.name} is damaged there ({error}); {ADVICE}") from error
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """What the labelled file says of its frames."""
+
+    size: tuple[int, int]
+    """(height, width)."""
+    scenes: tuple[str, ...]
+    """Where each frame was taken: kitchen_0004 and the like."""
+    kinds: tuple[str, ...]
+    """What each scene is: kitchen and the like; empty where the file does not say."""
+    raw: frozenset[str]
+    """Names of the colour files, in the raw data, that the frames were made from."""
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path) -> Any:
+    """The file, once a process."""
+    import h5py
+
+    return h5py.File(path, "r")
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Any]:
+    """The file for one look; raises :class:`DataError` where it is not the labelled file, whole."""
+    try:
+        import h5py
+    except ImportError:
+        raise ConfigError(
+            "NYU's labelled file is HDF5: reading it needs h5py (pip install 'coupling-rgbd[nyu]')"
+        ) from None
+    if not path.is_file():
+        raise DataError(f"{path} is not there; {ADVICE.removesuffix(' again')} and put it there")
+    with open(path, "rb") as file:
+        start = file.read(520)
+    if start.startswith(b"MATLAB 5.0"):
+        raise DataError(
+            f"{path}: a MATLAB 5 file, and the labelled file is HDF5 (MATLAB 7.3); {ADVICE}, or save it from MATLAB "
+            "with the option '-v7.3'"
+        )
+    if start.lstrip().startswith(b"<"):
+        raise DataError(f"{path}: an HTML page, saved in place of the data; {ADVICE}")
+    if not (start.startswith(_HDF5) or start[512:] == _HDF5):
+        raise DataError(f"{path}: no HDF5 file: it begins with '{start[:8].hex(' ')}'; {ADVICE}")
+    try:
+        opened = h5py.File(path, "r")
+    except OSError as error:
+        size = path.stat().st_size
+        raise DataError(f"{path}: truncated or damaged, {size:,} bytes ({error}); {ADVICE}") from error
+    with opened:
+        yield opened
+
+
+@lru_cache(maxsize=8)
+def _described(path: Path, modified: int) -> Labeled:
+    with _file(path) as file:
+        missing = [key for key in ("images", *_KEYS.values(), "scenes", "rawRgbFilenames") if key not in file]
+        if missing:
+            raise DataError(f"{path}: holds no {', '.join(missing)}, but {', '.join(sorted(file))}; {ADVICE}")
+        images, depths = file["images"], file["depths"]
+        count = len(images)
+        fits = images.ndim == 4 and images.shape[1] == 3 and images.dtype == np.uint8
+        if not fits or any(file[key].shape != (count, *images.shape[2:]) for key in _KEYS.values()):
+            raise DataError(
+                f"{path}: images are {images.dtype} {images.shape} and depths {depths.dtype} {depths.shape}, expected "
+                f"uint8 (frames, 3, width, height) and (frames, width, height); {ADVICE}"
+            )
+        scenes, raw = _texts(file, "scenes"), _texts(file, "rawRgbFilenames")
+        kinds = _texts(file, "sceneTypes") if "sceneTypes" in file else ()
+        if any(len(texts) != count for texts in (scenes, raw, kinds or scenes)):
+            raise DataError(f"{path}: names {len(scenes)} scenes and {len(raw)} files of {count} frames; {ADVICE}")
+        size = (int(images.shape[3]), int(images.shape[2]))
+        return Labeled(size, scenes, kinds, frozenset(name.rsplit("/", 1)[-1] for name in raw))
+
+
+def described(path: Path) -> Labeled:
+    """What the labelled file says; raises :class:`DataError` where it is not the labelled file, whole."""
+    try:
+        modified = path.stat().st_mtime_ns
+    except OSError:
+        modified = 0
+    return _described(path, modified)
+
+
+def _texts(file: Any, key: str) -> tuple[str, ...]:
+    """A cell array of texts: references to arrays of character codes."""
+    return tuple("".join(map(chr, np.ravel(file[reference]))) for reference in np.ravel(file[key]))
