@@ -64,16 +64,16 @@ class PointCloud:
         """(len(self), 3)."""
         return self.color[self.kept]
 
-    def view(self, yaw: float, pitch: float, size: int) -> NDArray[np.uint8]:
-        """The points from another viewpoint, on white: (size, size, 3).
+    def view(self, yaw: float, pitch: float, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The points from another viewpoint, on white: (*size, 3).
 
         Args:
             yaw: degrees by which the viewer goes round the points, to the right.
             pitch: degrees by which the viewer rises.
-            size: height and width in pixels.
+            size: (height, width) in pixels.
         """
-        side = size * _FINER
-        canvas = np.full((side, side, 3), 255, np.float32)
+        height, width = size
+        canvas = np.full((height * _FINER, width * _FINER, 3), 255, np.float32)
         if len(self):
             low, high = np.percentile(self.points, [1, 99], axis=0)
             middle, turn = (low + high) / 2, _turned(yaw, pitch)
@@ -86,14 +86,17 @@ class PointCloud:
 
             # As large as it fits, all but stray points.
             plane, z = seen(self.points)
-            scale = side / 2 / (1.08 * max(float(np.percentile(np.abs(plane), 99.9)), 1e-6))
+            half = np.array([width, height]) * _FINER / 2
+            scale = float((half / np.maximum(1.08 * np.percentile(np.abs(plane), 99.9, axis=0), 1e-6)).min())
             pixel = scale * 2 * abs(float(self.grid[0, -1, 0] / self.grid[0, -1, 2])) / self.grid.shape[1]
             painter = _Painter(canvas)
-            painter.paint(plane * scale + side / 2, z, self.colors, max(1, round(0.4 * pixel)))
+            painter.paint(plane * scale + half, z, self.colors, max(1, round(0.4 * pixel)))
             points, colors = self._surfaces(math.ceil(_STRETCH * pixel))
             plane, z = seen(points)
-            painter.paint(plane * scale + side / 2, z, colors, 2)
-        shown: NDArray[np.uint8] = np.rint(canvas.reshape(size, _FINER, size, _FINER, 3).mean((1, 3))).astype(np.uint8)
+            painter.paint(plane * scale + half, z, colors, 2)
+        shown: NDArray[np.uint8] = np.rint(canvas.reshape(height, _FINER, width, _FINER, 3).mean((1, 3))).astype(
+            np.uint8
+        )
         return shown
 
     def _surfaces(self, finer: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -137,7 +140,7 @@ class PointCloud:
 
 
 class _Painter:
-    """A picture (side, side, 3) on which what is nearer covers what is farther."""
+    """A picture (height, width, 3) on which what is nearer covers what is farther."""
 
     def __init__(self, picture: NDArray[np.float32]) -> None:
         self._picture = picture
@@ -156,7 +159,7 @@ class _Painter:
             for axis, offsets in ((1, y), (0, x))
         )
         point = np.repeat(order, disc.sum())
-        inside = (row >= 0) & (row < len(self._picture)) & (column >= 0) & (column < len(self._picture))
+        inside = (row >= 0) & (row < len(self._picture)) & (column >= 0) & (column < self._picture.shape[1])
         row, column, point = row[inside], column[inside], point[inside]
         top = np.full(self._nearest.shape, -1)
         top[row, column] = point
