@@ -27,6 +27,11 @@ class Dataset(ABC):
     """Names the pool the samples come from. Domains whose sources are equal get disjoint parts of
     it, unless the user says otherwise."""
 
+    drawn_by: str = ""
+    """Name of a registered transform, used with its defaults, that makes pictures of untransformed
+    samples: (B, *shape) to (B, 1 or 3, height, width), in the same range. For data that are no
+    images, and for images that people see better in another way, such as depth in colours."""
+
     @property
     def labels(self) -> Tensor | None:
         """Class of each sample, from 0: (len(self),) int64, in the order of the samples; None: it has none.

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor
+
+Drawing: TypeAlias = Callable[[Tensor, tuple[float, float]], Tensor]
+"""A transform that makes pictures: (B, *shape) in a range to (B, 1 or 3, height, width) in the same range."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,10 @@ class Domain:
     name: str
     shape: tuple[int, ...]
     range: tuple[float, float]
+    drawn_by: str = ""
+    """Name of the transform that makes pictures of its samples; "": they are pictures, or cannot be drawn."""
+    drawing: Drawing | None = field(default=None, compare=False, repr=False)
+    """That transform."""
 
     @property
     def size(self) -> int:
@@ -27,3 +38,8 @@ class Domain:
     def is_image(self) -> bool:
         """Whether a sample can be drawn as it is: (1 or 3, height, width)."""
         return len(self.shape) == 3 and self.shape[0] in (1, 3)
+
+    @property
+    def is_drawable(self) -> bool:
+        """Whether there can be pictures of its samples."""
+        return self.is_image or self.drawing is not None

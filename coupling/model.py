@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,10 @@ def metadata(config: Config, networks: Networks, step: int) -> dict[str, Any]:
     """What rebuilds the networks without the data: configuration, domains, sharing graphs, step."""
     return {
         "config": config.plain(),
-        "domains": {name: {"shape": d.shape, "range": d.range} for name, d in networks.domains.items()},
+        "domains": {
+            name: {"shape": d.shape, "range": d.range} | ({"drawn_by": d.drawn_by} if d.drawn_by else {})
+            for name, d in networks.domains.items()
+        },
         "sharing": {team: graph.plain() for team, graph in networks.graphs.items()},
         "step": step,
     }
@@ -257,6 +261,7 @@ def load_model(
     file = locate(path)
     plugins = plugins or installed()
     values, domains, step = _described(file)
+    domains = {name: _with_drawing(domain, plugins) for name, domain in domains.items()}
     try:
         config = parse_config(values, plugins, data=False)
         networks = assemble(config, domains, plugins.registry)
@@ -274,12 +279,26 @@ def load_model(
     return model.to(device)
 
 
+def _with_drawing(domain: Domain, plugins: Plugins) -> Domain:
+    """The domain with what draws it; the model is as good where a plugin that only draws is not installed."""
+    if not domain.drawn_by:
+        return domain
+    try:
+        drawing = plugins.registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
+    except InputError as error:
+        remark(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
+        return domain
+    return replace(domain, drawing=drawing)
+
+
 def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int]:
     """Configuration, domains and step of a model file, from its metadata."""
     described = checkpoint.read_metadata(file)
     try:
         domains = {
-            name: Domain(name, tuple(d["shape"]), (float(d["range"][0]), float(d["range"][1])))
+            name: Domain(
+                name, tuple(d["shape"]), (float(d["range"][0]), float(d["range"][1])), str(d.get("drawn_by", ""))
+            )
             for name, d in described["domains"].items()
         }
         return described["config"], domains, int(described["step"])

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from coupling.config import Config, PartOptions, split_options
 from coupling.dataset import Dataset
-from coupling.domain import Domain
+from coupling.domain import Domain, Drawing
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
 from coupling.plugins import Plugins
 from coupling.randomness import derive
+from coupling.registry import Registry
 from coupling.terminal import remark
 
 Transform = Callable[[Tensor, tuple[float, float]], Tensor]
@@ -156,7 +157,11 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
                 "disjoint parts"
             )
         shape = _transformed_shape(name, dataset, transforms)
-        domain = Domain(name, shape, (float(dataset.range[0]), float(dataset.range[1])))
+        span = (float(dataset.range[0]), float(dataset.range[1]))
+        if transforms or not dataset.drawn_by:
+            domain = Domain(name, shape, span)
+        else:
+            domain = Domain(name, shape, span, dataset.drawn_by, _drawing(dataset, registry, origins[name]))
         domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed, origins[name])
     return domains
 
@@ -194,6 +199,24 @@ def _check_dataset(dataset: object, origin: str) -> None:
             f"{origin} gives groups of shape {tuple(groups.shape)} and type {groups.dtype} for {len(dataset)} samples; "
             "groups are one int64 number a sample, or None"
         )
+
+
+def _drawing(dataset: Dataset, registry: Registry, origin: str) -> Drawing:
+    """The transform that draws a data set's samples, tried out; raises :class:`PluginError` where it does not."""
+    drawing: Drawing = registry.build("transform", dataset.drawn_by, {}, f"{origin}: drawn_by")
+    try:
+        drawn = drawing(torch.full((2, *dataset.shape), float(dataset.range[0])), dataset.range)
+        fine = drawn.dim() == 4 and drawn.shape[0] == 2 and drawn.shape[1] in (1, 3)
+    except Exception as error:
+        raise PluginError(
+            f"{origin}: drawn_by '{dataset.drawn_by}' does not take its samples: {cause(error)}"
+        ) from error
+    if not fine:
+        raise PluginError(
+            f"{origin}: drawn_by '{dataset.drawn_by}' makes {tuple(drawn.shape)} of 2 samples; pictures are "
+            "(2, 1 or 3, height, width)"
+        )
+    return drawing
 
 
 def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:

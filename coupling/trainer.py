@@ -337,7 +337,7 @@ class Trainer:
     def _draw(self) -> None:
         """One picture of corresponding samples, of the same z every time."""
         model = self.model()
-        if self.accelerator.is_main_process and any(d.is_image for d in model.domains.values()):
+        if self.accelerator.is_main_process and any(d.is_drawable for d in model.domains.values()):
             samples = model.sample(PICTURE_COLUMNS, seed=derive(self.config.seed, "picture"))
             with self.run_directory.writing(self.run_directory.picture(self.step)) as path:
                 save_png(grid(samples, model.domains, PICTURE_COLUMNS), path)

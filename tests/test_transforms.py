@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coupling.builtin import transforms
-from coupling.builtin.transforms import Edges, Negative, Rotate90
+from coupling.builtin.transforms import Edges, FalseColours, Negative, Rotate90
 from coupling.errors import ConfigError
 from coupling.registry import Registry
 
@@ -92,6 +92,22 @@ def test_one_turn_is_counter_clockwise() -> None:
     assert torch.equal(Rotate90()(top_left, (0.0, 1.0)), bottom_left)
 
 
+@examples
+@given(batches())
+def test_false_colours_are_interpolated_between_the_stops(batch: tuple[Tensor, Range]) -> None:
+    images, (low, high) = batch[0][:, :1], batch[1]
+    share = (images.double() - low).div(high - low).numpy()
+    stops = np.linspace(0, 1, len(transforms._STOPS))
+    expected = np.concatenate([np.interp(share, stops, channel) for channel in zip(*transforms._STOPS, strict=True)], 1)
+    coloured = FalseColours()(images, (low, high)).double()
+    torch.testing.assert_close((coloured - low) / (high - low), torch.from_numpy(expected), rtol=0, atol=1e-5)
+
+
+def test_false_colours_are_of_one_channel() -> None:
+    with pytest.raises(ConfigError, match="false-colours takes images of one channel, not of 3"):
+        FalseColours()(torch.zeros(1, 3, 2, 2), (0.0, 1.0))
+
+
 @pytest.mark.parametrize("transform", [Edges(), Negative(), Rotate90()], ids=lambda t: type(t).__name__)
 @examples
 @given(batch=batches())
@@ -108,7 +124,7 @@ def test_values_stay_in_the_range_and_the_argument_as_it_was(transform: Edges, b
 def test_all_are_registered_with_checked_options() -> None:
     registry = Registry()
     transforms.register_transforms(lambda name, make: registry.add("transform", name, make, "coupling"))
-    assert registry.names("transform") == ["edges", "negative", "rotate90"]
+    assert registry.names("transform") == ["edges", "false-colours", "negative", "rotate90"]
     assert registry.build("transform", "rotate90", {"turns": 3}, "transform").turns == 3
     for turns in (0, 4):
         with pytest.raises(ConfigError, match="turns"):
