@@ -5,12 +5,14 @@ from __future__ import annotations
 from coupling.hookspecs import Register, hookimpl
 from coupling_digits.architectures import Digits, FullyConnectedDigits
 from coupling_digits.mnist import Mnist
+from coupling_digits.mnist_m import MnistM
 from coupling_digits.usps import Usps
 
 
 @hookimpl
 def register_datasets(register: Register) -> None:
     register("mnist", Mnist)
+    register("mnist-m", MnistM)
     register("usps", Usps)
 
 

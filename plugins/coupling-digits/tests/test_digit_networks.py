@@ -128,7 +128,7 @@ def test_all_is_registered_with_checked_options() -> None:
     plugin.register_architectures(lambda name, make: registry.add("architecture", name, make, "digits"))
     plugin.register_datasets(lambda name, make: registry.add("dataset", name, make, "digits"))
     assert registry.names("architecture") == ["digits", "digits-fc"]
-    assert registry.names("dataset") == ["mnist", "usps"]
+    assert registry.names("dataset") == ["mnist", "mnist-m", "usps"]
     for name in ("digits", "digits-fc"):
         assert registry.build("architecture", name, {"width": 0.5, "dropout": 0.5}, "x").dropout == 0.5
         for options in ({"width": 0}, {"dropout": 1.0}, {"depth": 3}):
