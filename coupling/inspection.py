@@ -171,6 +171,8 @@ def _annotation_name(annotation: Any) -> str:
         return " | ".join(str(value) for value in inner)
     if origin is tuple:
         return f"[{', '.join(_annotation_name(part) for part in inner)}]"
+    if origin is dict:
+        return f"mapping of {_annotation_name(inner[0])} to {_annotation_name(inner[1])}"
     if origin is list:
         return f"list of {_annotation_name(inner[0])}"
     if origin is dict:

@@ -308,6 +308,11 @@ def test_a_zip_that_is_packed_otherwise(field: int, value: int, message: str, co
     refused(coupling("run", *OWN), "img_align_celeba/000001.jpg", message, "unpack them into a folder")
 
 
+def test_its_options_are_shown() -> None:
+    text = " ".join(CliRunner().invoke(cli, ["plugins", "celeba"]).stdout.split())
+    assert "attributes mapping of text to true | false | null null which of the 40 attributes" in text
+
+
 def test_an_attribute_that_does_not_exist(coupling: Coupling) -> None:
     result = coupling("check", "domains.smiling.dataset.attributes={Smilling: true}")
     refused(result, "domains.smiling.dataset.attributes.Smilling", "did you mean 'Smiling'?")
