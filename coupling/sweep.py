@@ -72,8 +72,14 @@ class Sweep:
     """Works off the runs of a grid in its directory."""
 
     def __init__(
-        self, grid: Grid, output: Path | None, plugins: Plugins, *, modules: Sequence[str] = (), only: Iterable[str] = ()
-    ) -> None:  # fmt: skip
+        self,
+        grid: Grid,
+        output: Path | None,
+        plugins: Plugins,
+        *,
+        modules: Sequence[str] = (),
+        only: Iterable[str] = (),
+    ) -> None:
         """``modules``: the plugins given by ``--plugin``, for the runs' processes; ``only``: ``AXIS=LABEL``."""
         self.grid = grid
         self.plugins = plugins

@@ -6,6 +6,7 @@ Needs matplotlib: pip install 'coupling-gan[plots]'.
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING
 
 from coupling.errors import RunError
@@ -29,7 +30,9 @@ def figure(table: Table) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise RunError("matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again") from None
+        raise RunError(
+            "matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again"
+        ) from None
     made = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(made)
     panels = made.subplots(1, 2, sharey=True)
@@ -57,7 +60,7 @@ def _draw(table: Table, of: Of, panel: Axes) -> None:
         panel.errorbar(
             [i + aside for i, _ in points],
             [spread.mean for _, spread in points],
-            yerr=[spread.std or 0.0 for _, spread in points],
+            yerr=[math.nan if spread.std is None else spread.std for _, spread in points],
             label=_plain(table.row_name(row)),
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=5,

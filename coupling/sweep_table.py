@@ -49,9 +49,13 @@ class Table:
     """A metric over the grid: the last axis makes the columns, those before it the rows."""
 
     def __init__(
-        self, name: str, axes: Mapping[str, Sequence[str]], metric: str, baselines: Iterable[str],
+        self,
+        name: str,
+        axes: Mapping[str, Sequence[str]],
+        metric: str,
+        baselines: Iterable[str],
         results: Iterable[Result],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name = name
         self.axes = {axis: list(labels) for axis, labels in axes.items()}
         self.metric = metric
@@ -106,8 +110,7 @@ class Table:
             f"# {self.name}: {self.metric}",
             "",
             f"Mean ± standard deviation (n - 1) over {'1 seed' if counts == {1} else over}; "
-            f"{', '.join(f'{n:,}' for n in steps)} steps."
-            + (f" Baselines: {beside}." if beside else ""),
+            f"{', '.join(f'{n:,}' for n in steps)} steps." + (f" Baselines: {beside}." if beside else ""),
         ]
         for of, title in OF.items():
             lines += [

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from coupling import config as settings
 from coupling.assembly import assemble
 from coupling.config import parse_config
+from coupling.grid import SweepConfig
 from coupling.parts import open_domains
 from coupling.plugins import Plugins, installed
 from coupling.registry import KINDS
@@ -64,6 +65,11 @@ def configuration() -> str:
     for title, (model, prefix) in SECTIONS.items():
         text = _replaced(text, title, keys_table(model, prefix))
     return _replaced(text, "components", components_table())
+
+
+def sweeps() -> str:
+    """sweeps.md with the keys of a sweep as they are now."""
+    return _replaced((DOCS / "sweeps.md").read_text(encoding="utf-8"), "sweep", keys_table(SweepConfig, ""))
 
 
 def keys_table(model: type[BaseModel], prefix: str) -> str:
@@ -112,7 +118,7 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if origin is tuple:
         return "[" + ", ".join(_type(a) for a in arguments) + "]"
-    names = {str: "text", int: "integer", float: "number", bool: "true or false"}
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "value"}
     if annotation in names:
         return names[annotation]
     return {"ComponentConfig": "component", "MetricConfig": "metric", "RuleConfig": "rule"}.get(
@@ -142,7 +148,7 @@ def _replaced(text: str, name: str, made: str) -> str:
     begin, end = f"<!-- made: {name} -->\n", "<!-- end -->"
     before, found, rest = text.partition(begin)
     if not found:
-        raise ValueError(f"configuration.md has no place for '{name}'")
+        raise ValueError(f"the document has no place for '{name}'")
     return before + begin + "\n" + made + "\n\n" + end + rest.partition(end)[2]
 
 
@@ -150,6 +156,7 @@ def made() -> Iterator[tuple[Path, str]]:
     """Every file that is made, and what it should hold."""
     yield from pictures()
     yield DOCS / "configuration.md", configuration()
+    yield DOCS / "sweeps.md", sweeps()
     yield DOCS / "bring-your-own-domains.md", plugin_text()
 
 

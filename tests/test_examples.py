@@ -6,75 +6,124 @@ import json
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import yaml
 
 from coupling import load_config, load_model, train
+from coupling.grid import load_grid
 from coupling.plugins import installed
+from coupling.sweep import Sweep
 from coupling_faces.testing import write_celeba
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-CONFIGS = sorted(EXAMPLES.rglob("*.yaml"))
+FILES = {path: yaml.safe_load(path.read_text()) for path in sorted(EXAMPLES.rglob("*.yaml"))}
+CONFIGS = [path for path, values in FILES.items() if "base" not in values]
+SWEEPS = [path for path, values in FILES.items() if "base" in values]
 SMALL = {
-    "mnist": {"verify": False},
+    "mnist": {"verify": False, "count": None},
+    "mnist-m": {"verify": False, "origin": "made"},
+    "usps": {"verify": False, "count": None},
     "avatars": {"count": 40},
     "celeba": {"verify": False},
     "rendered-objects": {"count": 80},
 }
-"""What makes a data set small enough for a test; the small files of MNIST and CelebA are made by the fixtures."""
+"""What makes a data set small enough for a test; small official files are made by ``small_files``."""
 NARROW = {"celeba": 1 / 32}
 """Width of the networks where those of the paper would take minutes for two steps."""
 
 
 @pytest.fixture
-def mnist_files(tmp_path, monkeypatch):
-    """MNIST's two training files, small, in the official format."""
-    folder = tmp_path / "data" / "mnist"
-    folder.mkdir(parents=True)
+def small_files(tmp_path, monkeypatch):
+    """Writes the files of the named data sets, small, in their official formats."""
+    data = tmp_path / "data"
+    monkeypatch.setenv("COUPLING_DATA", str(data))
+
+    def write(datasets):
+        for name in datasets:
+            {"mnist": write_mnist, "mnist-m": write_mnist, "usps": write_usps}.get(name, lambda data: None)(data)
+            if name == "celeba":
+                write_celeba(data / "celeba", 50)
+
+    return write
+
+
+def write_mnist(data):
+    folder = data / "mnist"
+    folder.mkdir(parents=True, exist_ok=True)
     images = np.random.default_rng(0).integers(0, 256, (160, 28, 28), np.uint8)
     (folder / "train-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, *images.shape) + images.tobytes())
-    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 160) + bytes(160))
-    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 160) + bytes(range(10)) * 16)
 
 
-@pytest.fixture
-def celeba_files(tmp_path, mnist_files):
-    """CelebA's files, small, in the official format."""
-    write_celeba(tmp_path / "data" / "celeba", 50)
+def write_usps(data):
+    folder = data / "usps"
+    folder.mkdir(parents=True, exist_ok=True)
+    with h5py.File(folder / "usps.h5", "w") as file:
+        for split in ("train", "test"):
+            file[f"{split}/data"] = np.random.default_rng(1).random((160, 256), np.float32)
+            file[f"{split}/target"] = np.arange(160) % 10
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(EXAMPLES)))
-def test_example_runs_for_two_steps(path, tmp_path, mnist_files, request):
-    values = yaml.safe_load(path.read_text())
+def datasets(values):
+    """The name of each domain's data set."""
+    sets = {name: domain["dataset"] for name, domain in values["domains"].items()}
+    return {name: given if isinstance(given, str) else given["name"] for name, given in sets.items()}
+
+
+def small(values):
+    """Overrides that make a configuration one for a test."""
     overrides = ["training.steps=2", "training.batch_size=16", "training.log_every=1"]
-    for name, domain in values["domains"].items():
-        dataset = domain["dataset"] if isinstance(domain["dataset"], str) else domain["dataset"]["name"]
+    for name, dataset in datasets(values).items():
         overrides += [f"domains.{name}.dataset.{k}={json.dumps(v)}" for k, v in SMALL[dataset].items()]
-        if dataset == "celeba":
-            request.getfixturevalue("celeba_files")
         if dataset in NARROW:
             overrides += [
                 f"{team}.architecture={{name: {values[team]['architecture']}, width: {NARROW[dataset]}}}"
                 for team in ("generator", "discriminator")
             ]
-    for number, _ in enumerate(values.get("metrics", [])):
-        overrides.append(f"metrics.{number}.count=20")
-    config = load_config(path, overrides)
-    run = train(config, tmp_path / "run")
+    for number, metric in enumerate(values.get("metrics", [])):
+        if "count" in installed().registry.get("metric", metric["name"], "").options.model_fields:
+            overrides.append(f"metrics.{number}.count=20")
+    return overrides
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(EXAMPLES)))
+def test_example_runs_for_two_steps(path, tmp_path, small_files):
+    small_files(datasets(FILES[path]).values())
+    runs_for_two_steps(load_config(path, small(FILES[path])), tmp_path / "run")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: str(p.relative_to(EXAMPLES)))
+def test_every_cell_of_a_sweep_builds_and_one_runs_for_two_steps(path, tmp_path, small_files):
+    base = FILES[path.parent / FILES[path]["base"]]
+    small_files(datasets(base).values())
+    grid = load_grid(path, small(base), plugins=installed())
+    sweep = Sweep(grid, tmp_path / "sweep", installed())
+    sweep.check()
+    assert [standing.state for standing in sweep.standings()] == ["new"] * len(grid.runs)
+    assert len(grid.runs) == 4 * 4 * len(grid.config.seeds)
+    run = runs_for_two_steps(grid.runs[-1].config, tmp_path / "run")
+    assert sweep.metric in run.read_json("summary.json")["last"]
+
+
+def runs_for_two_steps(config, output):
+    run = train(config, output)
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    domains = list(values["domains"])
+    domains = list(config.domains)
     assert {f"loss/generator/{d}" for d in domains} <= set(lines[0])
     assert run.read_json("summary.json")["status"] == "finished"
     samples = load_model(run.path).sample(3)
     assert list(samples) == domains
+    return run
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(EXAMPLES)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(EXAMPLES)))
 def test_example_opens_with_what_it_shows(path):
     opening = path.read_text().splitlines()[0:12]
     text = "\n".join(line for line in opening if line.startswith("#"))
-    for wanted in ("coupling run", "Measured"):
+    command = "coupling sweep" if path in SWEEPS else "coupling run"
+    for wanted in (command, "Measured"):
         assert wanted in text, f"{path.name} must open with its command and what was measured"
 
 

