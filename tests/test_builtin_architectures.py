@@ -21,6 +21,7 @@ from coupling.sharing import Rule
 
 ARCHITECTURES: dict[str, Any] = {
     "mlp": MLP(hidden=12, layers=2),
+    "mlp, plain": MLP(hidden=12, layers=2, normalised=False, activation="relu"),
     "upsampling": Upsampling(width=0.1),
 }
 examples = settings(deadline=None, max_examples=25)
@@ -45,6 +46,7 @@ def image_domains(draw: st.DrawFn) -> Domain:
 cases = st.one_of(
     st.tuples(st.just("mlp"), any_domains()),
     st.tuples(st.just("mlp"), image_domains()),
+    st.tuples(st.just("mlp, plain"), any_domains()),
     st.tuples(st.just("upsampling"), image_domains()),
 )
 

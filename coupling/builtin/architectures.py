@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import nn
@@ -23,8 +23,8 @@ class MLP:
     ==============  ====================================  =====================================
     layer           generator                             discriminator
     ==============  ====================================  =====================================
-    1 to h          FC ``hidden``, batch normalisation,   FC ``hidden``, PReLU (the first one
-                    PReLU                                 flattens the sample)
+    1 to h          FC ``hidden``, batch normalisation    FC ``hidden``, ``activation`` (the
+                    (``normalised``), ``activation``      first one flattens the sample)
     h + 1 (last)    FC to the sample's shape, output      FC to the logits
                     activation
     ==============  ====================================  =====================================
@@ -39,9 +39,14 @@ class MLP:
         *,
         hidden: Annotated[int, Field(ge=1, description="units of a hidden layer")] = 1024,
         layers: Annotated[int, Field(ge=1, description="hidden layers; the output layer comes on top")] = 4,
+        normalised: Annotated[bool, Field(description="batch normalisation of the generator's hidden layers")] = True,
+        activation: Annotated[Literal["prelu", "relu"], Field(description="of the hidden layers")] = "prelu",
     ) -> None:
         self.hidden = hidden
         self.layers = layers
+        self.normalised = normalised
+        self.activation: Callable[[], nn.Module] = PReLU if activation == "prelu" else nn.ReLU
+        self.slope = 0.25 if activation == "prelu" else 0.0
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
         """(B, latent) -> (B, *domain.shape) within domain.range, in ``layers + 1`` layers.
@@ -51,14 +56,16 @@ class MLP:
         """
         _refuse_empty(domain)
         inputs = [latent] + [self.hidden] * (self.layers - 1)
-        hidden = [
-            nn.Sequential(nn.Linear(size, self.hidden, bias=False), nn.BatchNorm1d(self.hidden), PReLU())
-            for size in inputs
-        ]
+        hidden = [nn.Sequential(*self._normalised(size), self.activation()) for size in inputs]
         last = nn.Sequential(
             nn.Linear(self.hidden, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain)
         )
-        return _initialised([*hidden, last], slope=0.25)
+        return _initialised([*hidden, last], slope=self.slope)
+
+    def _normalised(self, inputs: int) -> list[nn.Module]:
+        if not self.normalised:
+            return [nn.Linear(inputs, self.hidden)]
+        return [nn.Linear(inputs, self.hidden, bias=False), nn.BatchNorm1d(self.hidden)]
 
     def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
         """(B, *domain.shape) -> logits (B, outputs), in ``layers + 1`` layers.
@@ -67,9 +74,9 @@ class MLP:
             ConfigError: the domain's samples hold no numbers.
         """
         _refuse_empty(domain)
-        first = nn.Sequential(nn.Flatten(), nn.Linear(domain.size, self.hidden), PReLU())
-        more = [nn.Sequential(nn.Linear(self.hidden, self.hidden), PReLU()) for _ in range(self.layers - 1)]
-        return _initialised([first, *more, nn.Linear(self.hidden, outputs)], slope=0.25)
+        first = nn.Sequential(nn.Flatten(), nn.Linear(domain.size, self.hidden), self.activation())
+        more = [nn.Sequential(nn.Linear(self.hidden, self.hidden), self.activation()) for _ in range(self.layers - 1)]
+        return _initialised([first, *more, nn.Linear(self.hidden, outputs)], slope=self.slope)
 
 
 class Upsampling:

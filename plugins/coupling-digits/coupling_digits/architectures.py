@@ -1,4 +1,4 @@
-"""The paper's digit networks: convolutional (Table 11) and, for rotation, fully connected (Table 2).
+"""The paper's digit networks: convolutional (Table 11) and, for rotation, fully connected (Table 2); larger ones.
 
 One entry of a returned list is one of the paper's layers, so rules such as ``first: 4`` mean what
 they mean in its tables.
@@ -6,6 +6,7 @@ they mean in its tables.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, PReLU, output_activation, scaled
+from coupling.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
 
 SIDE = 28
 """Height and width of the images, in pixels: the kernels are chosen for it."""
@@ -88,11 +89,81 @@ class FullyConnectedDigits(Digits):
         ]
 
 
-def _channels(domain: Domain) -> int:
-    """The domain's number of channels; ConfigError where its samples are not 28x28 images."""
-    if len(domain.shape) != 3 or domain.shape[1:] != (SIDE, SIDE):
+class Digits32:
+    """Networks for 32x32 images, such as MNIST-M: upsampling; four strided convolutions and a dense layer.
+
+    Made for discriminators that share their FIRST layers and keep heads of their own, against a
+    least-squares loss: what is seen of strokes and textures is one, what is real is each domain's.
+
+    ======  ==============================================  ===========================================
+    layer   generator                                       discriminator
+    ======  ==============================================  ===========================================
+    1       FC to 128 channels of 8x8, BN                   3x3 convolution, 16 of 16x16, LReLU, dropout
+    2       up, 3x3 convolution, 128 of 16x16, BN, LReLU    the same, 32 of 8x8, BN
+    3       up, 3x3 convolution, 64 of 32x32, BN, LReLU     the same, 64 of 4x4, BN
+    4       3x3 convolution, output activation              the same, 128 of 2x2, BN
+    5                                                       FC to the logits
+    ======  ==============================================  ===========================================
+
+    "Up" is nearest upsampling by two, BN batch normalisation, LReLU leaky ReLU of slope 0.2; the
+    discriminator's convolutions have stride 2, and its dropout is of whole channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[float, Field(gt=0, le=8, description="factor on the channels of every hidden layer")] = 1.0,
+        dropout: Annotated[
+            float, Field(ge=0, lt=1, description="probability of dropping a channel, in the discriminator")
+        ] = 0.25,
+    ) -> None:
+        self.width = width
+        self.dropout = dropout
+
+    def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
+        """Four layers: (B, latent) -> 8, 16, 32 pixels a side -> (B, channels, 32, 32) in the range.
+
+        Raises ConfigError where the domain is not (channels, 32, 32).
+        """
+        channels = _channels(domain, 32)
+        first, second = scaled(128, self.width), scaled(64, self.width)
+        return [
+            nn.Sequential(
+                nn.Linear(latent, first * 8 * 8, bias=False), nn.Unflatten(1, (first, 8, 8)), nn.BatchNorm2d(first)
+            ),
+            *(
+                nn.Sequential(UpsampledConvolution(a, b, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2))
+                for a, b in ((first, first), (first, second))
+            ),
+            nn.Sequential(nn.Conv2d(second, channels, 3, padding=1), output_activation(domain)),
+        ]
+
+    def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
+        """Five layers: (B, channels, 32, 32) -> 16, 8, 4, 2 pixels a side -> logits (B, outputs).
+
+        Raises ConfigError where the domain is not (channels, 32, 32).
+        """
+        wide = [_channels(domain, 32), *(scaled(count, self.width) for count in (16, 32, 64, 128))]
+        return [
+            *(self._halving(a, b, normalised=number > 0) for number, (a, b) in enumerate(pairwise(wide))),
+            nn.Sequential(nn.Flatten(), nn.Linear(wide[-1] * 2 * 2, outputs)),
+        ]
+
+    def _halving(self, inputs: int, outputs: int, *, normalised: bool) -> nn.Sequential:
+        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=not normalised)]
+        if normalised:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.LeakyReLU(0.2))
+        if self.dropout:
+            layers.append(nn.Dropout2d(self.dropout))
+        return nn.Sequential(*layers)
+
+
+def _channels(domain: Domain, side: int = SIDE) -> int:
+    """The domain's number of channels; ConfigError where its samples are not images of ``side`` pixels a side."""
+    if len(domain.shape) != 3 or domain.shape[1:] != (side, side):
         raise ConfigError(
-            f"domain '{domain.name}': the digit networks draw images of shape (channels, {SIDE}, {SIDE}), "
+            f"domain '{domain.name}': these digit networks draw images of shape (channels, {side}, {side}), "
             f"but its samples have shape {domain.shape}; resize them or take another architecture"
         )
     return domain.shape[0]

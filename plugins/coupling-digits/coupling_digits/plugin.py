@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coupling.hookspecs import Register, hookimpl
-from coupling_digits.architectures import Digits, FullyConnectedDigits
+from coupling_digits.architectures import Digits, Digits32, FullyConnectedDigits
 from coupling_digits.mnist import Mnist
 from coupling_digits.mnist_m import MnistM
 from coupling_digits.usps import Usps
@@ -20,3 +20,4 @@ def register_datasets(register: Register) -> None:
 def register_architectures(register: Register) -> None:
     register("digits", Digits)
     register("digits-fc", FullyConnectedDigits)
+    register("digits32", Digits32)
