@@ -10,7 +10,7 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.registry import Registry
 from coupling_digits import plugin
-from coupling_digits.architectures import Digits, FullyConnectedDigits
+from coupling_digits.architectures import Digits, Digits32, FullyConnectedDigits
 
 GREY = Domain("digits", (1, 28, 28), (0.0, 1.0))
 COLOUR = Domain("colour", (3, 28, 28), (-1.0, 1.0))
@@ -113,6 +113,44 @@ def test_dropout_precedes_the_last_layer_alone() -> None:
     assert not any(isinstance(m, nn.Dropout) for layer in Digits().discriminator(GREY, 1) for m in layer.modules())
 
 
+SQUARE = Domain("photographs", (3, 32, 32), (-1.0, 1.0))
+
+
+def test_larger_networks_are_the_slides() -> None:
+    torch.manual_seed(0)
+    generator, discriminator = Digits32().generator(SQUARE, 100), Digits32().discriminator(SQUARE, 1)
+    shapes = [tuple(x.shape[1:]) for x in outputs(generator, torch.rand(2, 100))]
+    assert shapes == [(128, 8, 8), (128, 16, 16), (64, 32, 32), (3, 32, 32)]
+    assert weights(generator) == [100 * 8192 + 256, 128 * 128 * 9 + 256, 128 * 64 * 9 + 128, 64 * 3 * 9 + 3]
+    shapes = [tuple(x.shape[1:]) for x in outputs(discriminator, torch.rand(2, 3, 32, 32))]
+    assert shapes == [(16, 16, 16), (32, 8, 8), (64, 4, 4), (128, 2, 2), (1,)]
+    halvings = [a * b * 9 + 2 * b for a, b in ((16, 32), (32, 64), (64, 128))]
+    assert weights(discriminator) == [3 * 16 * 9 + 16, *halvings, 513]
+    assert [sum(isinstance(m, nn.Dropout2d) for m in layer.modules()) for layer in discriminator] == [1, 1, 1, 1, 0]
+    plain = Digits32(dropout=0).discriminator(SQUARE, 1)
+    assert not any(isinstance(m, nn.Dropout2d) for layer in plain for m in layer.modules())
+    thin = [tuple(x.shape[1:]) for x in outputs(Digits32(width=0.5).generator(SQUARE, 5), torch.rand(2, 5))]
+    assert thin == [(64, 8, 8), (64, 16, 16), (32, 32, 32), (3, 32, 32)]
+
+
+def test_larger_networks_learn_everywhere() -> None:
+    torch.manual_seed(0)
+    layers = [*Digits32(width=0.1).generator(SQUARE, 10), *Digits32(width=0.1).discriminator(SQUARE, 3)]
+    images = outputs(layers[:4], torch.rand(8, 10))[-1]
+    assert -1 <= images.min() < 0 < images.max() <= 1
+    logits = outputs(layers, torch.rand(8, 10))[-1]
+    assert logits.shape == (8, 3)
+    torch.autograd.backward((logits**2).sum())
+    for layer in layers:
+        for name, parameter in layer.named_parameters():
+            assert parameter.grad is not None, (layer, name)
+            assert parameter.grad.abs().sum() > 0, (layer, name)
+    with pytest.raises(ConfigError, match=r"'digits'.*32, 32"):
+        Digits32().generator(GREY, 100)
+    with pytest.raises(ConfigError, match=r"'digits'.*32, 32"):
+        Digits32().discriminator(GREY, 1)
+
+
 @pytest.mark.parametrize("architecture", [Digits(), FullyConnectedDigits()])
 @pytest.mark.parametrize("shape", [(1, 32, 32), (28, 28), (1, 28, 27), (100,)])
 def test_other_shapes_are_refused_by_name(architecture: Digits, shape: tuple[int, ...]) -> None:
@@ -127,9 +165,9 @@ def test_all_is_registered_with_checked_options() -> None:
     registry = Registry()
     plugin.register_architectures(lambda name, make: registry.add("architecture", name, make, "digits"))
     plugin.register_datasets(lambda name, make: registry.add("dataset", name, make, "digits"))
-    assert registry.names("architecture") == ["digits", "digits-fc"]
+    assert registry.names("architecture") == ["digits", "digits-fc", "digits32"]
     assert registry.names("dataset") == ["mnist", "mnist-m", "usps"]
-    for name in ("digits", "digits-fc"):
+    for name in ("digits", "digits-fc", "digits32"):
         assert registry.build("architecture", name, {"width": 0.5, "dropout": 0.5}, "x").dropout == 0.5
         for options in ({"width": 0}, {"dropout": 1.0}, {"depth": 3}):
             with pytest.raises(ConfigError, match=next(iter(options))):
