@@ -21,6 +21,7 @@ _HOME = {
     "train": "coupling.trainer",
     "load_model": "coupling.model",
     "CoupledModel": "coupling.model",
+    "evaluate": "coupling.evaluation",
     "Dataset": "coupling.dataset",
     "Domain": "coupling.domain",
     "Loss": "coupling.loss",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from coupling.dataset import Dataset as Dataset
     from coupling.domain import Domain as Domain
     from coupling.errors import CouplingError as CouplingError
+    from coupling.evaluation import evaluate as evaluate
     from coupling.hookspecs import hookimpl as hookimpl
     from coupling.loss import AdversarialLoss as AdversarialLoss
     from coupling.loss import Loss as Loss

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.console import Console
@@ -222,6 +222,45 @@ def traverse(
     model = load_model(run, plugins=_load_plugins(modules))
     write_traversal(model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds)
     click.echo(str(file))
+
+
+@cli.command()
+@run_argument
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME",
+    help="A configured metric, or NAME:key=value,... May be repeated (default: all configured ones).",
+)  # fmt: skip
+@click.option(
+    "--checkpoint", "which", type=click.Choice(["last", "best"]), default="last", show_default=True,
+    help="Which of a run's checkpoints; another one: give its path as RUN.",
+)  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), help="Directory for the values (default: the run's own).")
+@click.option("--device", help="Where the model draws: cpu, cuda ... (default: a GPU where there is one).")
+@set_option
+@plugin_option
+def evaluate(
+    run: Path,
+    metrics: tuple[str, ...],
+    which: Literal["last", "best"],
+    output: Path | None,
+    device: str | None,
+    overrides: tuple[str, ...],
+    modules: tuple[str, ...],
+) -> None:
+    """Measure the saved model of RUN: prints a table, appends to metrics.jsonl and evaluation.json."""
+    from coupling.evaluation import evaluate, print_scores, told
+
+    result = evaluate(
+        run,
+        metrics or None,
+        which=which,
+        output=output,
+        device=device,
+        overrides=overrides,
+        plugins=_load_plugins(modules),
+    )
+    print_scores(result, _console())
+    told(result, run, output)
 
 
 @cli.command()

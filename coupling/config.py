@@ -62,6 +62,15 @@ class ComponentConfig(Model):
         return {"name": self.name, **self.options} if self.options else self.name
 
 
+def parse_component(value: object, path: str) -> ComponentConfig:
+    """A component as it is written in a configuration; raises :class:`ConfigError` naming ``path``."""
+    try:
+        return ComponentConfig.model_validate(_component(value))
+    except (pydantic.ValidationError, ValueError) as error:
+        problem = describe(error, ComponentConfig, value, path) if isinstance(error, pydantic.ValidationError) else ""
+        raise ConfigError(problem or f"{path}: {error}") from None
+
+
 ComponentReference = Annotated[ComponentConfig, BeforeValidator(_component)]
 
 
@@ -224,7 +233,8 @@ class MetricConfig(Model):
         return {"name": self.name, **self.options, **every}
 
 
-def _metric(value: Any) -> Any:
+def metric_entry(value: Any) -> Any:
+    """A metric as it is written in a configuration, as name, options and ``every``."""
     value = _component(value)
     if isinstance(value, Mapping) and "every" in value.get("options", ()):
         options = dict(value["options"])
@@ -253,7 +263,7 @@ class Config(Model):
     )
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="of both teams")
     training: TrainingConfig = Field(TrainingConfig(), description="the loop")
-    metrics: list[Annotated[MetricConfig, BeforeValidator(_metric)]] = Field(
+    metrics: list[Annotated[MetricConfig, BeforeValidator(metric_entry)]] = Field(
         [], description="what is measured, and how often"
     )
     trackers: list[str] = Field([], description="Accelerate's trackers: tensorboard, wandb, ...")

@@ -68,6 +68,15 @@ class Dataset(ABC):
         """
         return None
 
+    def counterparts(self, other: Dataset, indices: Sequence[int]) -> Tensor | None:
+        """This domain's view of samples ``indices`` of ``other``, (len(indices), *shape); None: it has none.
+
+        They are true pairs, for metrics alone: what the best model would draw. By default the samples of the same
+        numbers, where both data sets are of one :attr:`source`. Override where pairs can be made: the same face with
+        and without glasses.
+        """
+        return self.batch(indices) if self.source == other.source else None
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of samples; needs no :meth:`prepare`."""

@@ -1,17 +1,36 @@
-"""The configuration's metrics: when each is due, and how they stand."""
+"""The configuration's metrics: when each is due, what they were computed with, and how they stand."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import math
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
-from coupling.config import Config
-from coupling.errors import CouplingError, RunError
+from coupling import __version__
+from coupling.config import Config, MetricConfig
+from coupling.errors import ConfigError, CouplingError, RunError
 from coupling.metric import Evaluation, Metric, open_metrics
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
 from coupling.registry import Registry
 from coupling.standings import Standings
 from coupling.terminal import remark
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one metric measured."""
+
+    name: str
+    """Flat name of the metric itself."""
+    values: dict[str, float]
+    """By flat name, the metric itself first, then what stands beside it."""
+    record: dict[str, Any]
+    """What they were computed with, as JSON values."""
 
 
 class Measurement:
@@ -23,6 +42,11 @@ class Measurement:
         self.seed = config.seed
         self.standings = Standings()
 
+    def prepare(self) -> None:
+        """Let every metric get ready, once the data are; errors name its place."""
+        for number, (_, metric) in enumerate(self.metrics):
+            prepare(metric, self.data, self.seed, f"metrics[{number}]")
+
     def due(self, step: int, last: bool) -> bool:
         """Whether any metric is to be measured after ``step``."""
         return any(_due(entry.every, step, last) for entry, _ in self.metrics)
@@ -31,23 +55,21 @@ class Measurement:
         """Whether the first metric is due: the checkpoint of its best step is kept."""
         return bool(self.metrics) and _due(self.metrics[0][0].every, step, last=False)
 
-    def take(self, model: CoupledModel, step: int, last: bool, log: Callable[[Mapping[str, float]], None]) -> bool:
+    def take(self, model: CoupledModel, step: int, last: bool, log: Callable[[Score], None]) -> bool:
         """Measure what is due; whether the first metric is better than ever.
 
         Raises:
             RunError: a metric failed; the message names it and says how to go on.
         """
         better = False
-        evaluation = Evaluation(model, self.data, self.seed)
         for number, (entry, metric) in enumerate(self.metrics):
             if _due(entry.every, step, last):
-                values = _measured(metric, evaluation, entry.name)
-                log(values)
-                name, value = next(iter(values.items()))
-                improved = self.standings.note(name, value, step, metric.improves)
+                score = measured(metric, entry, model, self.data, self.seed)
+                log(score)
+                improved = self.standings.note(score.name, score.values[score.name], step, metric.improves)
                 if number == 0:
-                    self.standings.leading, better = name, improved
-                remark(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+                    self.standings.leading, better = score.name, improved
+                remark(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in score.values.items()))
         return better
 
 
@@ -55,19 +77,52 @@ def _due(every: int | None, step: int, last: bool) -> bool:
     return last or (every is not None and step % every == 0)
 
 
-def _measured(metric: Metric, evaluation: Evaluation, name: str) -> dict[str, float]:
-    discriminator = evaluation.model.discriminator
+def prepare(metric: Metric, data: Mapping[str, DomainData], seed: int, path: str) -> None:
+    """Let a metric get ready; errors name ``path``."""
+    try:
+        metric.prepare(data, seed)
+    except ConfigError as error:
+        raise ConfigError(f"{path}.{error}") from None
+
+
+def measured(
+    metric: Metric, entry: MetricConfig, model: CoupledModel, data: Mapping[str, DomainData], seed: int
+) -> Score:
+    """A metric's values and what they were computed with.
+
+    Raises:
+        RunError: the metric failed; the message names it and says how to go on.
+    """
+    evaluation = Evaluation(model, data, seed)
+    started = time.monotonic()
+    discriminator = model.discriminator
+    was_training = discriminator is not None and discriminator.training
     if discriminator is not None:
         discriminator.eval()  # a metric may ask it, and must not move its statistics
     try:
-        return metric.measure(evaluation)
+        values = metric.measure(evaluation)
     except CouplingError:
         raise
     except Exception as error:  # a plugin's metric may fail in any way
         raise RunError(
-            f"metric '{name}' failed at step {evaluation.model.step:,}: {type(error).__name__}: {error}; leave it out "
+            f"metric '{entry.name}' failed at step {model.step:,}: {type(error).__name__}: {error}; leave it out "
             "of metrics or mend it, then go on with --resume"
         ) from error
     finally:
         if discriminator is not None:
-            discriminator.train()
+            discriminator.train(was_training)
+    name = next(iter(values))
+    record = {
+        "value": values[name] if math.isfinite(values[name]) else None,
+        "better": metric.better,
+        "metric": entry.plain(),
+        "step": model.step,
+        "seed": seed,
+        "data": {domain: of.fingerprint for domain, of in data.items()},
+        **evaluation.notes,
+        "versions": {"coupling": __version__, "torch": importlib.metadata.version("torch")},
+        "device": model.device.type,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "took": round(time.monotonic() - started, 1),
+    }
+    return Score(name, values, record)

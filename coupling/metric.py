@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from coupling.config import Config
+from coupling.config import Config, MetricConfig
 from coupling.errors import ConfigError, PluginError
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
@@ -21,6 +21,16 @@ class Evaluation:
     model: CoupledModel
     data: Mapping[str, DomainData]
     seed: int
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What a metric says of how it was computed, as JSON values: see :meth:`note`."""
+
+    def note(self, **details: Any) -> None:
+        """Say what the values were computed with: number of samples, feature network, resizer ...
+
+        It goes with them into the run's ``evaluation.json``. The domains' data, the seed and the metric's options are
+        noted by themselves.
+        """
+        self.notes.update(details)
 
 
 class Metric(ABC):
@@ -38,6 +48,13 @@ class Metric(ABC):
         """
         return None
 
+    def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:  # noqa: B027  (optional by design)
+        """Called once when the data are ready, before anything is trained or measured.
+
+        What is slow, or may turn out to be impossible, belongs here: training a probe, say. Errors are raised as
+        in :meth:`check`.
+        """
+
     def improves(self, value: float, best: float) -> bool:
         """Whether ``value`` is better than the best so far; a tie is not."""
         return value > best if self.better == "higher" else value < best
@@ -53,15 +70,16 @@ class Metric(ABC):
 
 def open_metrics(config: Config, data: Mapping[str, DomainData], registry: Registry) -> list[Metric]:
     """The configuration's metrics, held against the domains; errors name the path."""
-    metrics: list[Metric] = []
-    for number, entry in enumerate(config.metrics):
-        path = f"metrics[{number}]"
-        metric: Metric = registry.build("metric", entry.name, entry.options, path)
-        if not isinstance(metric, Metric):
-            raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, no coupling.Metric")
-        try:
-            metric.check(data)
-        except ConfigError as error:
-            raise ConfigError(f"{path}.{error}") from None
-        metrics.append(metric)
-    return metrics
+    return [open_metric(entry, data, registry, f"metrics[{number}]") for number, entry in enumerate(config.metrics)]
+
+
+def open_metric(entry: MetricConfig, data: Mapping[str, DomainData], registry: Registry, path: str) -> Metric:
+    """One metric, held against the domains; errors name ``path``."""
+    metric: Metric = registry.build("metric", entry.name, entry.options, path)
+    if not isinstance(metric, Metric):
+        raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, no coupling.Metric")
+    try:
+        metric.check(data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}.{error}") from None
+    return metric

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coupling.config import Config, PartOptions, split_options
+from coupling.config import ComponentConfig, Config, PartOptions, parse_component, split_options
 from coupling.dataset import Dataset
 from coupling.domain import Domain, Drawing
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
@@ -41,6 +41,8 @@ class DomainData:
     seed: int
     origin: str = ""
     """Names the data set in messages: its path in the configuration, its name, its plugin."""
+    registry: Registry | None = None
+    """What :meth:`on` finds other data sets in."""
     _indices: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
     @property
@@ -98,6 +100,33 @@ class DomainData:
             samples = transform(samples, self.dataset.range)
         return samples
 
+    def on(self, entry: object, path: str) -> DomainData:
+        """The same domain on another data set, ``entry`` as in a configuration: all of it, or the part it names.
+
+        Seen through this domain's transforms, unless the entry has its own. Raises :class:`ConfigError` naming
+        ``path`` where it does not exist, or its samples are not like this domain's.
+        """
+        assert self.registry is not None
+        component = parse_component(entry, path)
+        origin = f"{path}: {self.registry.get('dataset', component.name, path)}"
+        dataset, common, transforms = _opened(component, path, self.registry)
+        _check_dataset(dataset, origin)
+        transforms = transforms or list(self.transforms)
+        shape = _transformed_shape(path, dataset, transforms)
+        scale = (float(dataset.range[0]), float(dataset.range[1]))
+        if (shape, scale) != (self.domain.shape, self.domain.range):
+            raise ConfigError(
+                f"{path}: samples of shape {shape} in {list(scale)}; those of domain '{self.domain.name}' are "
+                f"{self.domain.shape} in {list(self.domain.range)}: give a data set like the domain's own"
+            )
+        return DomainData(
+            self.domain, dataset, common.chosen() or (1, 1), transforms, self.seed, origin, registry=self.registry
+        )
+
+    def within(self, indices: np.ndarray[Any, np.dtype[np.int64]]) -> DomainData:
+        """The same data set, other samples of it: ``indices``, ascending."""
+        return replace(self, _indices=indices)
+
     @contextmanager
     def _blamed(self) -> Iterator[None]:
         try:
@@ -136,11 +165,9 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
     origins: dict[str, str] = {}
     for name, entry in config.domains.items():
         path = f"domains.{name}.dataset"
-        common, own = split_options(entry.dataset.options, path)
-        dataset = registry.build("dataset", entry.dataset.name, own, path)
+        dataset, common, transforms = _opened(entry.dataset, path, registry)
         origins[name] = f"{path}: {registry.get('dataset', entry.dataset.name, path)}"
         _check_dataset(dataset, origins[name])
-        transforms = [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
         made[name] = dataset, common, transforms
         if len(dataset) == 0:
             raise DataError(f"{path}: '{entry.dataset.name}' has no samples")
@@ -156,14 +183,21 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
                 f"domains.{name}.dataset: '{config.domains[name].dataset.name}' has {count} {kind}, too few for {n} "
                 "disjoint parts"
             )
-        shape = _transformed_shape(name, dataset, transforms)
+        shape = _transformed_shape(f"domains.{name}.dataset", dataset, transforms)
         span = (float(dataset.range[0]), float(dataset.range[1]))
         if transforms or not dataset.drawn_by:
             domain = Domain(name, shape, span)
         else:
             domain = Domain(name, shape, span, dataset.drawn_by, _drawing(dataset, registry, origins[name]))
-        domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed, origins[name])
+        domains[name] = DomainData(domain, dataset, parts[name], transforms, config.seed, origins[name], registry)
     return domains
+
+
+def _opened(component: ComponentConfig, path: str, registry: Registry) -> tuple[Dataset, PartOptions, list[Transform]]:
+    """A data set, the options that all data sets take, and its transforms."""
+    common, own = split_options(component.options, path)
+    dataset: Dataset = registry.build("dataset", component.name, own, path)
+    return dataset, common, [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
 
 
 def _groups(dataset: Dataset) -> Groups | None:
@@ -219,7 +253,7 @@ def _drawing(dataset: Dataset, registry: Registry, origin: str) -> Drawing:
     return drawing
 
 
-def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:
+def _transformed_shape(path: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:
     if not transforms:
         return tuple(dataset.shape)
     samples = torch.full((1, *dataset.shape), float(dataset.range[0]))
@@ -228,7 +262,7 @@ def _transformed_shape(name: str, dataset: Dataset, transforms: Sequence[Transfo
             samples = transform(samples, dataset.range)
         except Exception as error:
             raise ConfigError(
-                f"domains.{name}.dataset.transform: {type(transform).__name__} does not take samples of shape "
+                f"{path}.transform: {type(transform).__name__} does not take samples of shape "
                 f"{dataset.shape}: {cause(error)}"
             ) from error
     return tuple(samples.shape[1:])

@@ -21,7 +21,16 @@ from coupling.terminal import remark
 
 BUILTIN = tuple(
     f"coupling.builtin.{room}"
-    for room in ("architectures", "datasets", "transforms", "losses", "metrics", "adaptation")
+    for room in (
+        "architectures",
+        "datasets",
+        "transforms",
+        "losses",
+        "metrics",
+        "agreement",
+        "depth_error",
+        "adaptation",
+    )
 )
 _HOOK_OF_KIND = {
     "architecture": "register_architectures",

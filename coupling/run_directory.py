@@ -1,6 +1,6 @@
 """The layout of a run on disk, and the only code that writes it.
 
-config.yaml environment.json metrics.jsonl summary.json report.html
+config.yaml environment.json metrics.jsonl evaluation.json summary.json report.html
 samples/step-0000500.png
 checkpoints/step-0001000/{model.safetensors,state.safetensors,manifest.json}
 .lock (while a process trains in it)
@@ -23,6 +23,8 @@ from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
 
 MARKER = "config.yaml"
+EVALUATED = '"checkpoint": '
+"""In a line of metrics.jsonl that was measured after the training, and names the step of its checkpoint."""
 
 
 class RunDirectory:
@@ -138,12 +140,32 @@ class RunDirectory:
         with self.writing(self.path / MARKER) as path:
             write_text(path, self.config.yaml())
 
-    def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Append one line to metrics.jsonl; a number that is not finite is written as null."""
+    def log(self, step: int, seconds: float, values: Mapping[str, float], *, evaluated: bool = False) -> None:
+        """Append one line to metrics.jsonl; a number that is not finite is written as null.
+
+        ``evaluated``: measured after the training, on the checkpoint of ``step``, which the line then names again.
+        """
         line: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
+        if evaluated:
+            line["checkpoint"] = step
         line |= {name: _number(value) for name, value in values.items()}
         with self.writing(self.path / "metrics.jsonl") as path, path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def note(self, records: Mapping[str, Mapping[str, Any]], step: int) -> None:
+        """Say in evaluation.json what measurements at ``step`` were computed with: {metric: {step: record}}."""
+        noted = self.read_json("evaluation.json")
+        for name, record in records.items():
+            noted.setdefault(name, {})[str(step)] = dict(record)
+        self.write_json("evaluation.json", noted)
+
+    def seconds_at(self, step: int) -> float:
+        """Seconds trained up to ``step``, as metrics.jsonl has it; 0 where it does not say."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return 0.0
+        return max((_seconds_of(line) for line in lines if _step_of(line) <= step), default=0.0)
 
     def settle(self) -> None:
         """Wait until metrics.jsonl is on the disk: a checkpoint must not outlive the lines before it."""
@@ -156,16 +178,21 @@ class RunDirectory:
         """Drop from metrics.jsonl what a run that goes on at ``step`` writes again, and a torn last line.
 
         That is what comes after ``step``, and what was measured at it: a checkpoint is saved after
-        the step's losses are logged and before its metrics are. Returns the seconds trained up to there.
+        the step's losses are logged and before its metrics are. What ``coupling evaluate`` measured up to
+        ``step`` stays: those checkpoints are what they were. Returns the seconds trained up to there.
         """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return 0.0
         with self.writing(path):
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            kept = [line for line in lines if _step_of(line) < step or (_step_of(line) == step and '"loss/' in line)]
+            kept = [
+                line
+                for line in lines
+                if _step_of(line) < step or (_step_of(line) == step and ('"loss/' in line or EVALUATED in line))
+            ]
             write_text(path, "".join(line + "\n" for line in kept))
-        return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+        return max(map(_seconds_of, kept), default=0.0)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Replace a JSON file as a whole."""
@@ -244,6 +271,13 @@ def latest_numbers(runs: Path, name: str) -> list[int]:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _seconds_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["seconds"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _step_of(line: str) -> float:

@@ -22,7 +22,7 @@ from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
 from coupling.lock import refuse_in_use
 from coupling.loss_means import LossMeans
-from coupling.measurement import Measurement
+from coupling.measurement import Measurement, Score
 from coupling.memory import shortage_explained
 from coupling.model import CoupledModel
 from coupling.networks import place
@@ -95,6 +95,8 @@ class Trainer:
         with self.accelerator.main_process_first():
             for data in self.data.values():
                 data.prepare()
+        if self.accelerator.is_main_process:
+            self.measurement.prepare()
         self.streams = {
             name: Stream(data, config.seed, settings.batch_size, rank, processes) for name, data in self.data.items()
         }
@@ -307,6 +309,10 @@ class Trainer:
         if self.config.trackers:
             self.accelerator.log(dict(values), step=self.step)
 
+    def _note(self, score: Score) -> None:
+        self._log(score.values)
+        self.run_directory.note({score.name: score.record}, self.step)
+
     def _after_step(self, values: Mapping[str, float]) -> None:
         if self.accelerator.is_main_process:
             self.plugins.notify("after_step", run=self.run_directory, step=self.step, losses=values)
@@ -321,7 +327,7 @@ class Trainer:
         """Measure and draw what is due, then part with old checkpoints."""
         measured = self.measurement.due(self.step, last)
         if measured and self.accelerator.is_main_process:
-            best = self.measurement.take(self.model(), self.step, last, self._log)
+            best = self.measurement.take(self.model(), self.step, last, self._note)
             if best and not saved:
                 self.state.check_finite(self.step, _BROKEN)
                 self._write_checkpoint()
