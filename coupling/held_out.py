@@ -55,10 +55,13 @@ def held_out(data: Mapping[str, DomainData], name: str, given: object = None) ->
 def split(pool: DomainData) -> tuple[Numbers, Numbers]:
     """Numbers of a pool's samples to learn from, and to test on: one in five.
 
-    A sample is on the same side in every domain of its source, so that true pairs can be tested too.
+    A sample is on the same side in every domain of its source, so that true pairs can be tested too; and samples that
+    belong together are on one side.
     """
-    order = np.random.default_rng(derive(0, "probe", pool.dataset.source)).permutation(len(pool.dataset))
-    tested = order[pool.indices] % _TESTED == 0
+    groups = pool.dataset.groups()
+    units = np.arange(len(pool.dataset)) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
+    order = np.random.default_rng(derive(0, "probe", pool.dataset.source)).permutation(int(units.max()) + 1)
+    tested = order[units[pool.indices]] % _TESTED == 0
     if not tested.any() or tested.all():  # of very few
         tested = np.arange(len(pool)) % _TESTED == 0
     numbers = np.arange(len(pool))

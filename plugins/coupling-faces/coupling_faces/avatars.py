@@ -62,8 +62,7 @@ class Avatars(Dataset):
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), 3, size, size), float32 in [-1, 1]."""
-        chosen = torch.from_numpy(self._pictures[np.asarray(indices, dtype=np.int64)])
-        return chosen.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(127.5).sub_(1)
+        return _samples(self._pictures[np.asarray(indices, dtype=np.int64)])
 
     def attributes(self) -> Mapping[str, Tensor]:
         """What was drawn for each face: by the name of the trait, numbers into its values in ``TRAITS``.
@@ -98,6 +97,15 @@ class Avatars(Dataset):
         count = pool.count // 2 or 2
         return Avatars(attributes=dict(pool.selection), count=count, size=pool.size, jitter=pool.jitter)
 
+    def counterparts(self, other: Dataset, indices: Sequence[int]) -> Tensor | None:
+        """The faces ``indices`` of other avatars, drawn with the attributes of these: all else is the same."""
+        if not isinstance(other, Avatars) or self.source == other.source:
+            return super().counterparts(other, indices)
+        own, their = self._pool, other._pool
+        if (own.size, own.jitter) != (their.size, their.jitter):
+            return None
+        return _samples(np.stack([their.counterpart(index, own.selection) for index in indices]))
+
     def prepare(self) -> None:
         """Draw the faces, on all cores, unless they are there already."""
         _ = self._pictures
@@ -120,6 +128,11 @@ class Avatars(Dataset):
         pool = self._pool
         shape = (pool.size, pool.size, 3)
         return prepared_images(data_directory("avatars"), pool.recipe(), pool.count, shape, pool, title=self._title)
+
+
+def _samples(pictures: Picture) -> Tensor:
+    """uint8 (B, height, width, 3) to (B, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(127.5).sub_(1)
 
 
 def _selection(

@@ -132,7 +132,7 @@ class FacePool:
 
         ``accessories`` and ``facialHair`` are there only where the face wears them.
         """
-        options = self._avatar(index).to_json()["options"]
+        options = self._avatar(index, self.selection).to_json()["options"]
         drawn = {name: options.get(f"{name}Variant") for name in _VARIANTS}
         drawn |= {f"{name}Color": options.get(f"{name}Color", [None])[0] for name in _COLOURS}
         return {name: value for name, value in drawn.items() if value is not None}
@@ -149,8 +149,12 @@ class FacePool:
 
     def __call__(self, index: int) -> Picture:
         """Face ``index``: uint8, (size, size, 3)."""
+        return self.counterpart(index, self.selection)
+
+    def counterpart(self, index: int, selection: Selection) -> Picture:
+        """Face ``index`` as it is with the attributes of ``selection``, all else being the same."""
         png = resvg_py.svg_to_bytes(
-            svg_string=self._avatar(index).to_string(),
+            svg_string=self._avatar(index, selection).to_string(),
             width=self.size,
             height=self.size,
             skip_system_fonts=True,  # there is no text, and looking for fonts takes long
@@ -172,8 +176,8 @@ class FacePool:
     def _frame(self) -> Mapping[str, object]:
         return _JITTERED if self.jitter else _STILL
 
-    def _avatar(self, index: int) -> Avatar:
-        return Avatar(_style(self.selection), {"seed": str(self.number(index)), **self._frame})
+    def _avatar(self, index: int, selection: Selection) -> Avatar:
+        return Avatar(_style(selection), {"seed": str(self.number(index)), **self._frame})
 
 
 @lru_cache
