@@ -307,7 +307,7 @@ def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[s
 
 
 def _see_overlaps(made: Mapping[str, tuple[Dataset, PartOptions, object]], origins: Mapping[str, str]) -> None:
-    """Pools that overlap without being one source: an error, or a remark where the user says both parts."""
+    """Tell of pools that overlap without being one source; refuse one within another, unless both parts are said."""
     for one, other in combinations(made, 2):
         first, second = made[one][0], made[other][0]
         if first.source == second.source:
