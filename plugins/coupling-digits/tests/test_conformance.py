@@ -8,11 +8,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from coupling.testing import checks
 
 SMALL = {
     "mnist": [{"verify": False}, {"verify": False, "split": "test"}, {"verify": False, "count": 10}],
+    "mnist-m": {"verify": False, "origin": "made", "backgrounds": "photographs"},
     "usps": [{"verify": False, "resize": how, "size": size} for how, size in (("bilinear", 28), ("pad", 16))],
     "digits": {"width": 0.1},
     "digits-fc": {"width": 0.05},
@@ -21,11 +23,13 @@ SMALL = {
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty digits of each kind."""
+    """Fifty digits of each kind, and a photograph."""
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
-    for name in ("mnist", "usps"):
+    for name in ("mnist", "usps", "photographs"):
         (tmp_path / name).mkdir()
+    Image.fromarray(random.integers(0, 256, (80, 90, 3), np.uint8)).save(tmp_path / "photographs" / "noise.png")
     for name in ("train", "t10k"):
         images, labels = random.integers(0, 256, (50, 28, 28), np.uint8), random.integers(0, 10, 50, np.uint8)
         for kind, magic, content in (("images-idx3", 2051, images), ("labels-idx1", 2049, labels)):
