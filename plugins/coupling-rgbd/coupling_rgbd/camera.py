@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coupling.decoding import Resize
 from coupling_rgbd.depth import Planes
 
 FRAME = (480, 640)
 """(height, width) of the frames of a Kinect, and the proportions of most depth cameras'."""
-
-Resize = Literal["none", "stretch", "crop"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class Camera:
         across, down = min(self.across, self.down * wide), min(self.down, self.across / wide)
         return Camera(self.planes, across, down)
 
-    def cropped(self, size: tuple[int, int], crop: tuple[int, int]) -> Camera:
-        """The camera of windows of ``crop`` in pictures of ``size``, as if cut from the middle."""
-        return Camera(self.planes, self.across * crop[1] / size[1], self.down * crop[0] / size[0])
+    def windowed(self, size: tuple[int, int], window: tuple[int, int]) -> Camera:
+        """The camera of windows (height, width) in pictures of ``size``, as if cut from the middle."""
+        return Camera(self.planes, self.across * window[1] / size[1], self.down * window[0] / size[0])
 
     def points(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """(height, width) in [0, 1] to (height, width, 3) in metres: x right, y down, z away."""

@@ -15,25 +15,22 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data_directory import data_directory
+from coupling.dataset import Dataset
+from coupling.decoding import OnErrorOption, ResizeOption, Size, pair
 from coupling.errors import ConfigError, DataError, nearest
 from coupling_rgbd.camera import FRAME, Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (
-    CropOption,
     DepthRange,
-    Far,
+    FarOption,
     FillOption,
+    FlipOption,
     Frames,
-    MirrorOption,
-    Modality,
-    Near,
-    OnError,
+    ModalityOption,
+    NearOption,
     OutliersOption,
-    ResizeOption,
-    Sides,
-    Size,
+    WindowOption,
     listing_digest,
-    sides,
 )
 from coupling_rgbd.image_files import COLOR_SUFFIXES, DEPTH_SUFFIXES, read_numbers
 from coupling_rgbd.pairs import FilePairs
@@ -65,7 +62,7 @@ class ColorDepthFolder(Frames):
         path: Annotated[
             str, Field(min_length=1, description="the folder, or its name in the data directory ($COUPLING_DATA)")
         ],
-        modality: Modality,
+        modality: ModalityOption,
         color: Annotated[
             _Pattern, Field(description="where the colour files lie in it; * stands for a frame's name")
         ] = "color/*",
@@ -75,17 +72,17 @@ class ColorDepthFolder(Frames):
         unit: Annotated[
             float, Field(gt=0, description="metres of one step of the depth files: 0.001 is millimetres, 1 metres")
         ] = 0.001,
-        near: Near = 0.5,
-        far: Far = 5.0,
+        near: NearOption = 0.5,
+        far: FarOption = 5.0,
         outliers: OutliersOption = "clip",
         fill: FillOption = "nearest",
         size: Annotated[
-            Sides | None,
+            Size | None,
             Field(description="pixels that frames are brought to: one number or [height, width]; null: the first's"),
         ] = None,
         resize: ResizeOption = "none",
-        crop: CropOption = None,
-        mirror: MirrorOption = False,
+        window: WindowOption = None,
+        flip: FlipOption = False,
         blocks: Annotated[
             int,
             Field(ge=1, description="runs of neighbouring frames, by name, that parts are made of; domains share none"),
@@ -96,7 +93,7 @@ class ColorDepthFolder(Frames):
         field_of_view: Annotated[
             float, Field(gt=0, lt=180, description="degrees across a frame's width; only point clouds need it")
         ] = 57.0,
-        on_error: OnError = "stop",
+        on_error: OnErrorOption = "stop",
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
         root = _root(path)
@@ -105,6 +102,7 @@ class ColorDepthFolder(Frames):
         kept = [pair for pair, number in zip(pairs, block, strict=True) if number >= 0]
         frames, color_files, depth_files = (tuple(column) for column in zip(*kept, strict=True))
         self._block = torch.from_numpy(block[block >= 0])
+        self._files = {str((root / name).resolve()) for name in (*color_files, *depth_files)}
         self._unit = unit
         self.title = str(root)
         self.source = f"{root}:{color},{depth}"
@@ -118,10 +116,10 @@ class ColorDepthFolder(Frames):
             },
             reader=FilePairs(root, frames, color_files, depth_files, unit),
             modality=modality,
-            size=sides(size) if size is not None else _size_of(root, depth_files[0]),
+            size=pair(size) if size is not None else _size_of(root, depth_files[0]),
             resize=resize,
-            crop=crop,
-            mirror=mirror,
+            window=window,
+            flip=flip,
             depth=depth_range,
             on_error=on_error,
         )
@@ -129,6 +127,13 @@ class ColorDepthFolder(Frames):
     def groups(self) -> Tensor:
         """The block of each frame."""
         return self._block[torch.from_numpy(self._kept)]
+
+    def overlap(self, other: Dataset) -> str | None:
+        """Files that are in both, whatever the folder is called and the patterns are."""
+        if not isinstance(other, ColorDepthFolder):
+            return None
+        common = self._files & other._files
+        return f"{len(common)} files, {min(common)} for one, are of frames of both" if common else None
 
     def fingerprint(self) -> str:
         """The stored frames, what is cut out of them, and their blocks."""
@@ -146,12 +151,12 @@ class ColorDepthFolder(Frames):
         """
         planes = Planes(options["near"], options["far"])
         if options["size"] is None:
-            whole = options["crop"] is None
+            whole = options["window"] is None
             return Camera.of(planes, options["field_of_view"], (shape[1], shape[2])) if whole else None
-        size = sides(options["size"])
+        size = pair(options["size"])
         frame = size if options["resize"] == "none" else FRAME
         camera = Camera.of(planes, options["field_of_view"], frame).resized(size, options["resize"])
-        return camera.cropped(size, (shape[1], shape[2]))
+        return camera.windowed(size, (shape[1], shape[2]))
 
 
 def _root(path: str) -> Path:
@@ -236,7 +241,7 @@ def _blocks(count: int, blocks: int, gap: int) -> np.ndarray[Any, np.dtype[np.in
     return block
 
 
-def _size_of(root: Path, name: str) -> Size:
+def _size_of(root: Path, name: str) -> tuple[int, int]:
     """(height, width) of a depth file: what colour has beyond depth's resolution, no pair can use."""
     if not name.lower().endswith(".npy"):
         try:

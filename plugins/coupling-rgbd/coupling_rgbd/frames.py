@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,62 +19,46 @@ from torch import Tensor
 from coupling.crops import cropped
 from coupling.data_directory import data_directory
 from coupling.dataset import Dataset
+from coupling.decoding import OnError, Resize, Size, pair
 from coupling.errors import ConfigError, DataError
 from coupling.prepared import Images, PreparedRecord, Unreadable, prepared_images, prepared_record
 from coupling.terminal import remark
-from coupling_rgbd.camera import Resize
 from coupling_rgbd.depth import Fill, Outliers, Planes, completed, from_bytes, to_bytes
 from coupling_rgbd.samples import COLOR_RANGE, DEPTH_RANGE, color_samples, depth_samples
 
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+Modality: TypeAlias = Literal["color", "depth"]
 
 # Options that several data sets take. What they are called and mean is the same in all of them.
-_Side = Annotated[int, Field(ge=1, le=4096)]
-Sides = _Side | tuple[_Side, _Side]
-Modality = Annotated[
-    Literal["color", "depth"], Field(description="colour in [-1, 1] (3 channels), or depth in [0, 1] (1 channel)")
+ModalityOption: TypeAlias = Annotated[
+    Modality, Field(description="colour in [-1, 1] (3 channels), or depth in [0, 1] (1 channel)")
 ]
-CropOption = Annotated[
-    Sides | None,
+SizeOption: TypeAlias = Annotated[
+    Size, Field(description="pixels that frames are brought to: one number or [height, width]")
+]
+WindowOption: TypeAlias = Annotated[
+    Size | None,
     Field(
-        description="cut windows of this size (one number or [height, width]): anywhere in training, from the "
-        "middle in metrics; null: none"
+        description="pixels of the windows that are cut out of frames, one number or [height, width]: anywhere in "
+        "training, the middle elsewhere; null: whole frames"
     ),
 ]
-MirrorOption = Annotated[bool, Field(description="exchange left and right at random in training")]
-Near = Annotated[float, Field(gt=0, description="metres that depth 0 stands for; depth only")]
-Far = Annotated[float, Field(gt=0, description="metres that depth 1 stands for; depth only")]
-OutliersOption = Annotated[
+FlipOption: TypeAlias = Annotated[bool, Field(description="mirror every second sample of training, at random")]
+NearOption: TypeAlias = Annotated[float, Field(gt=0, description="metres that depth 0 stands for; depth only")]
+FarOption: TypeAlias = Annotated[float, Field(gt=0, description="metres that depth 1 stands for; depth only")]
+OutliersOption: TypeAlias = Annotated[
     Outliers,
     Field(description="readings beyond near and far: clip moves them there, drop takes them for missing; depth only"),
 ]
-FillOption = Annotated[
+FillOption: TypeAlias = Annotated[
     Fill,
     Field(
         description="what stands for missing readings: the nearest reading in the picture, the far plane, or "
         "zero, which is then kept for them; depth only"
     ),
 ]
-ResizeOption = Annotated[
-    Resize,
-    Field(
-        description="what is done to frames of another size: none is an error; stretch changes their proportions; "
-        "crop scales until they cover the size and cuts the rest evenly"
-    ),
-]
-OnError = Annotated[
-    Literal["stop", "skip"],
-    Field(description="what unreadable frames lead to: an error, or less data (of both modalities)"),
-]
 
 _QUICK = 64  # frames that decode about as fast as worker processes start
 _LOOKED_AT = 16  # frames whose readings are held against near and far
-
-
-def sides(size: Sides) -> Size:
-    """One number or [height, width] as (height, width)."""
-    return (size, size) if isinstance(size, int) else size
 
 
 @dataclass(frozen=True)
@@ -96,7 +80,7 @@ class DepthRange:
 class Reader(Protocol):
     """Frames by number, as they were recorded. Picklable: worker processes read with it.
 
-    Both methods raise :class:`Unreadable` whose message begins with the frame's name and a colon.
+    Both methods raise :class:`Unreadable`, which names the frame.
     """
 
     @property
@@ -115,8 +99,8 @@ class _Maker:
     """Makes stored frame ``index``: bytes (height, width, 3 of colour or 2 of depth)."""
 
     reader: Reader
-    modality: Literal["color", "depth"]
-    size: Size
+    modality: Modality
+    size: tuple[int, int]
     resize: Resize
     depth: DepthRange
     whole: bool
@@ -165,13 +149,13 @@ class Frames(Dataset):
         room: str,
         key: dict[str, Any],
         reader: Reader,
-        modality: Literal["color", "depth"],
-        size: Size,
+        modality: Modality,
+        size: tuple[int, int],
         resize: Resize,
-        crop: Sides | None,
-        mirror: bool,
+        window: Size | None,
+        flip: bool,
         depth: DepthRange,
-        on_error: Literal["stop", "skip"] = "stop",
+        on_error: OnError = "stop",
         paired: bool = True,
     ) -> None:
         """Say how the frames are looked at: ``modality`` to ``on_error`` are the options of that name.
@@ -184,13 +168,13 @@ class Frames(Dataset):
         self.depth = depth
         self._room = room
         self._reader = reader
-        self._window = None if crop is None else sides(crop)
-        self._mirror = mirror
-        self._on_error: Literal["stop", "skip"] = on_error
+        self._window = None if window is None else pair(window)
+        self._flip = flip
+        self._on_error = on_error
         if self._window is not None and (self._window[0] > size[0] or self._window[1] > size[1]):
             raise ConfigError(
-                f"crop: {list(self._window)} is larger than the frames, {list(size)} ([height, width]); "
-                "give a smaller crop or a larger size"
+                f"window: {list(self._window)} is larger than the frames, {list(size)} ([height, width]); "
+                "give a smaller window or a larger size"
             )
         self.shape = (3 if modality == "color" else 1, *(self._window or size))
         self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
@@ -213,13 +197,13 @@ class Frames(Dataset):
         return self._samples(indices, None)
 
     def augmented(self, indices: Sequence[int], keys: Sequence[int]) -> Tensor:
-        """Samples ``indices``, each cut and mirrored by its key."""
+        """Samples ``indices``, each cut and flipped by its key."""
         return self._samples(indices, keys)
 
     def _samples(self, indices: Sequence[int], keys: Sequence[int] | None) -> Tensor:
         chosen = [self._stored[index] for index in indices]
         height, width = self._window or self._stored_shape[:2]
-        pixels = cropped(chosen, (height, width), keys, mirror=self._mirror)
+        pixels = cropped(chosen, (height, width), keys, mirror=self._flip)
         return color_samples(pixels) if self.modality == "color" else depth_samples(from_bytes(pixels))
 
     def prepare(self) -> None:
@@ -230,9 +214,9 @@ class Frames(Dataset):
         """The stored frames themselves, wherever they came from, and what is cut out of them."""
         self.prepare()
         record = self._record()
-        window = "" if self._window is None else f":crop{self._window[0]}x{self._window[1]}"
-        mirror = ":mirrored" if self._mirror else ""
-        return f"{self._room}:{record.sha256 if record else 'removed'}{window}{mirror}"
+        window = "" if self._window is None else f":window{self._window[0]}x{self._window[1]}"
+        flip = ":flip" if self._flip else ""
+        return f"{self._room}:{record.sha256 if record else 'removed'}{window}{flip}"
 
     @abstractmethod
     def advice(self, factor: float) -> str:
@@ -262,8 +246,7 @@ class Frames(Dataset):
     def _kept(self) -> NDArray[np.intp]:
         """Which of the reader's frames there are samples of."""
         record = self._record() if self._on_error == "skip" else None
-        left_out = {message.partition(": ")[0] for message in record.left_out} if record else set()
-        return np.array([n for n, name in enumerate(self._reader.frames) if name not in left_out], np.intp)
+        return np.delete(np.arange(len(self._reader.frames)), record.missing if record else ())
 
     def _record(self) -> PreparedRecord | None:
         return prepared_record(data_directory(self._room), self._key, len(self._reader.frames), self._stored_shape)

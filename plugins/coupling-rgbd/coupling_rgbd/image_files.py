@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from coupling.decoding import opened
 from coupling.prepared import Unreadable
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -21,7 +22,7 @@ _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 
 def read_color(root: Path, name: str) -> NDArray[np.uint8]:
     """The file ``root / name`` as (height, width, 3) bytes; raises :class:`Unreadable`, which names it."""
-    with _opened(root, name) as image:
+    with _loaded(root, name) as image:
         if image.mode not in _EIGHT_BIT:
             raise Unreadable(f"{name}: pixels of kind '{image.mode}'; convert it to 8-bit RGB")
         return np.asarray(image.convert("RGB"))
@@ -44,7 +45,7 @@ def read_numbers(root: Path, name: str) -> NDArray[Any]:
 
 
 def _pixels(root: Path, name: str) -> NDArray[Any]:
-    with _opened(root, name) as image:
+    with _loaded(root, name) as image:
         if image.mode in _EIGHT_BIT:
             raise Unreadable(_too_coarse(name, f"kind '{image.mode}'"))
         return np.asarray(image)
@@ -65,26 +66,27 @@ def _too_coarse(name: str, kind: str) -> str:
 
 
 @contextmanager
-def _opened(root: Path, name: str) -> Iterator[Image.Image]:
+def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
     """The image, decoded; whatever goes wrong with it is :class:`Unreadable`."""
     try:
-        with Image.open(root / name) as image:
+        with opened(root / name, name) as image:
             image.load()  # here, where a truncated file is told from what the block does
             yield image
-    except Unreadable:
+    except Unreadable as error:
+        if mistaken := _mistaken(root / name):
+            raise Unreadable(f"{name}: {mistaken}") from error
         raise
-    except UnidentifiedImageError:
-        raise Unreadable(f"{name}: {_mistaken(root / name)}") from None
-    except Exception as error:  # what decoders raise on damaged files has no common kind
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise Unreadable(f"{name}: {reason or type(error).__name__}") from error
 
 
-def _mistaken(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(512).lstrip()
+def _mistaken(path: Path) -> str | None:
+    """What lies there in place of the image; None: something else."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512).lstrip()
+    except OSError:
+        return None
     if not start:
         return "an empty file; the download or copy stopped before it"
     if start.startswith(b"<"):
         return "an HTML page, saved in place of the image (an error page of the server?)"
-    return "not an image, damaged, or of a kind unknown here"
+    return None

@@ -12,25 +12,25 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data_directory import data_directory
+from coupling.dataset import Dataset
+from coupling.decoding import OnErrorOption, pair
 from coupling.errors import ConfigError, DataError
 from coupling.terminal import remark
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (
-    CropOption,
     DepthRange,
-    Far,
+    FarOption,
     FillOption,
+    FlipOption,
     Frames,
-    MirrorOption,
-    Modality,
-    Near,
-    OnError,
+    ModalityOption,
+    NearOption,
     OutliersOption,
-    Sides,
+    SizeOption,
+    WindowOption,
     listing_digest,
-    sides,
 )
 from coupling_rgbd.nyu_labeled import Depths, Labeled, LabeledFrames
 from coupling_rgbd.nyu_raw import RawFrames
@@ -58,7 +58,7 @@ class Nyu(Frames):
     def __init__(
         self,
         *,
-        modality: Modality,
+        modality: ModalityOption,
         frames: Annotated[
             Literal["labeled", "raw"],
             Field(description="the 1,449 frames with registered depth, or all that the Kinect recorded"),
@@ -68,22 +68,20 @@ class Nyu(Frames):
         ] = "filled",
         registered: Annotated[
             Literal["leave-out", "keep"],
-            Field(description="what becomes of raw colour frames that the labelled ones were made from"),
+            Field(description="what becomes of raw frames that the labelled ones were made from"),
         ] = "leave-out",
         path: Annotated[
             str | None,
             Field(min_length=1, description="the folder; null: nyu-depth-v2 in the data directory ($COUPLING_DATA)"),
         ] = None,
-        near: Near = 0.7,
-        far: Far = 10.0,
+        near: NearOption = 0.7,
+        far: FarOption = 10.0,
         outliers: OutliersOption = "clip",
         fill: FillOption = "nearest",
-        size: Annotated[
-            Sides, Field(description="pixels that frames are brought to: one number or [height, width]")
-        ] = (132, 176),
-        crop: CropOption = 128,
-        mirror: MirrorOption = False,
-        on_error: OnError = "stop",
+        size: SizeOption = (132, 176),
+        window: WindowOption = 128,
+        flip: FlipOption = False,
+        on_error: OnErrorOption = "stop",
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
         root = data_directory("nyu-depth-v2") if path is None else Path(path).expanduser()
@@ -101,25 +99,24 @@ class Nyu(Frames):
             self.title = str(file)
             key = {"listing": listing_digest(root, [file.name]), "depths": depths if modality == "depth" else ""}
         else:
-            known = nyu_labeled.described(file) if modality == "color" and registered == "leave-out" else None
+            known = nyu_labeled.described(file) if registered == "leave-out" else None
             files = _raw_files(root / "raw", modality, known)
             self._scenes = tuple(name.rsplit("/", 1)[0] for name in files)
             reader = RawFrames(root / "raw", files)
             self.title = str(root / "raw")
             key = {"listing": listing_digest(root / "raw", files)}
-        which = (
-            "labeled" if frames == "labeled" else f"raw {modality} {registered if modality == 'color' else ''}".strip()
-        )
+        self._raw = None if frames == "labeled" else registered
+        which = "labeled" if frames == "labeled" else f"raw {modality} {registered}"
         self.source = f"nyu:{root.resolve()}:{which}"
         self._open(
             room="nyu",
             key={"frames": self.source, **key},
             reader=reader,
             modality=modality,
-            size=sides(size),
+            size=pair(size),
             resize="stretch",  # the same proportions by default
-            crop=crop,
-            mirror=mirror,
+            window=window,
+            flip=flip,
             depth=depth_range,
             on_error=on_error,
             paired=frames == "labeled",
@@ -138,6 +135,17 @@ class Nyu(Frames):
         """``scene``, and ``kind`` of scene where it is known."""
         return {"scene": self.groups(), **({} if self.labels is None else {"kind": self.labels})}
 
+    def overlap(self, other: Dataset) -> str | None:
+        """Raw frames that labelled ones were made from; raw colour and depth of one moment."""
+        if not isinstance(other, Nyu):
+            return None
+        if self._raw and other._raw and self.modality != other.modality:
+            common = set(self._scenes) & set(other._scenes)
+            return f"{len(common)} scenes are in both, in colour and in depth" if common else None
+        if "keep" in (self._raw, other._raw) and None in (self._raw, other._raw):
+            return "raw frames that labelled ones were made from are kept (`registered: leave-out` leaves them out)"
+        return None
+
     def _numbered(self, values: Sequence[str]) -> Tensor:
         numbers = {name: number for number, name in enumerate(sorted(set(values)))}
         return torch.tensor([numbers[values[index]] for index in self._kept.tolist()])
@@ -150,8 +158,8 @@ class Nyu(Frames):
     @staticmethod
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
         """The colour camera's; a crop is taken as if from the middle."""
-        planes, size = Planes(options["near"], options["far"]), sides(options["size"])
-        return Camera(planes, 320 / _FOCAL, 240 / _FOCAL).cropped(size, (shape[1], shape[2]))
+        planes, size = Planes(options["near"], options["far"]), pair(options["size"])
+        return Camera(planes, 320 / _FOCAL, 240 / _FOCAL).windowed(size, (shape[1], shape[2]))
 
 
 def _raw_files(root: Path, modality: Literal["color", "depth"], known: Labeled | None) -> tuple[str, ...]:
@@ -163,11 +171,11 @@ def _raw_files(root: Path, modality: Literal["color", "depth"], known: Labeled |
     kept = tuple(name for name in found if known is None or name.rsplit("/", 1)[-1] not in known.raw)
     if not kept:
         raise DataError(
-            f"{root}: all {len(found)} colour frames are registered with labelled ones and left out; put more scenes "
-            "there, or give `registered: keep`"
+            f"{root}: all {len(found)} {modality} frames are registered with labelled ones and left out; put more "
+            "scenes there, or give `registered: keep`"
         )
     if len(kept) < len(found):
-        remark(f"{root}: {len(found) - len(kept)} colour frames are registered with labelled ones and left out")
+        remark(f"{root}: {len(found) - len(kept)} {modality} frames are registered with labelled ones and left out")
     return kept
 
 

@@ -24,6 +24,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 Depths = Literal["filled", "measured"]
 _KEYS: dict[Depths, str] = {"filled": "depths", "measured": "rawDepths"}
+_RAW = ("rawRgbFilenames", "rawDepthFilenames")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Labeled:
     kinds: tuple[str, ...]
     """What each scene is: kitchen and the like; empty where the file does not say."""
     raw: frozenset[str]
-    """Names of the colour files, in the raw data, that the frames were made from."""
+    """Names of the colour and depth files, in the raw data, that the frames were made from."""
 
 
 @lru_cache(maxsize=8)
@@ -112,7 +113,8 @@ def _file(path: Path) -> Iterator[Any]:
 @lru_cache(maxsize=8)
 def _described(path: Path, modified: int) -> Labeled:
     with _file(path) as file:
-        missing = [key for key in ("images", *_KEYS.values(), "scenes", "rawRgbFilenames") if key not in file]
+        needed = ("images", *_KEYS.values(), "scenes", *_RAW)
+        missing = [key for key in needed if key not in file]
         if missing:
             raise DataError(f"{path}: holds no {', '.join(missing)}, but {', '.join(sorted(file))}; {ADVICE}")
         images, depths = file["images"], file["depths"]
@@ -123,9 +125,9 @@ def _described(path: Path, modified: int) -> Labeled:
                 f"{path}: images are {images.dtype} {images.shape} and depths {depths.dtype} {depths.shape}, expected "
                 f"uint8 (frames, 3, width, height) and (frames, width, height); {ADVICE}"
             )
-        scenes, raw = _texts(file, "scenes"), _texts(file, "rawRgbFilenames")
+        scenes, raw = _texts(file, "scenes"), [name for key in _RAW for name in _texts(file, key)]
         kinds = _texts(file, "sceneTypes") if "sceneTypes" in file else ()
-        if any(len(texts) != count for texts in (scenes, raw, kinds or scenes)):
+        if len(scenes) != count or len(raw) != len(_RAW) * count or len(kinds or scenes) != count:
             raise DataError(f"{path}: names {len(scenes)} scenes and {len(raw)} files of {count} frames; {ADVICE}")
         size = (int(images.shape[3]), int(images.shape[2]))
         return Labeled(size, scenes, kinds, frozenset(name.rsplit("/", 1)[-1] for name in raw))

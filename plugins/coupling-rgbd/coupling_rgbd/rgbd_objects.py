@@ -15,24 +15,22 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data_directory import data_directory
+from coupling.decoding import OnErrorOption, ResizeOption, pair
 from coupling.errors import ConfigError, DataError
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (
-    CropOption,
     DepthRange,
-    Far,
+    FarOption,
     FillOption,
+    FlipOption,
     Frames,
-    MirrorOption,
-    Modality,
-    Near,
-    OnError,
+    ModalityOption,
+    NearOption,
     OutliersOption,
-    ResizeOption,
-    Sides,
+    SizeOption,
+    WindowOption,
     listing_digest,
-    sides,
 )
 from coupling_rgbd.pairs import FilePairs
 
@@ -90,23 +88,21 @@ class RgbdObjects(Frames):
     def __init__(
         self,
         *,
-        modality: Modality,
+        modality: ModalityOption,
         path: Annotated[
             str | None,
             Field(min_length=1, description="the folder; null: rgbd-dataset in the data directory ($COUPLING_DATA)"),
         ] = None,
         every: Annotated[int, Field(ge=1, description="take each n-th frame of every video")] = 1,
-        size: Annotated[
-            Sides, Field(description="pixels that frames are brought to: one number or [height, width]")
-        ] = 64,
+        size: SizeOption = 64,
         resize: ResizeOption = "stretch",
-        near: Near = 0.5,
-        far: Far = 1.5,
+        near: NearOption = 0.5,
+        far: FarOption = 1.5,
         outliers: OutliersOption = "clip",
         fill: FillOption = "nearest",
-        crop: CropOption = None,
-        mirror: MirrorOption = False,
-        on_error: OnError = "stop",
+        window: WindowOption = None,
+        flip: FlipOption = False,
+        on_error: OnErrorOption = "stop",
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
         root = data_directory("rgbd-dataset") if path is None else Path(path).expanduser()
@@ -122,10 +118,10 @@ class RgbdObjects(Frames):
             key={"frames": self.source, "listing": listing_digest(root, [*color, *depth])},
             reader=FilePairs(root, tuple(view.name for view in self.views), color, depth, unit=0.001),
             modality=modality,
-            size=sides(size),
+            size=pair(size),
             resize=resize,
-            crop=crop,
-            mirror=mirror,
+            window=window,
+            flip=flip,
             depth=depth_range,
             on_error=on_error,
         )
@@ -164,7 +160,7 @@ class RgbdObjects(Frames):
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
         """About right for most objects: how large a crop was is not known of a drawn picture."""
         planes = Planes(options["near"], options["far"])
-        return Camera.of(planes, _FIELD_OF_VIEW, (1, 1)).cropped(sides(options["size"]), (shape[1], shape[2]))
+        return Camera.of(planes, _FIELD_OF_VIEW, (1, 1)).windowed(pair(options["size"]), (shape[1], shape[2]))
 
 
 def _views(root: Path, every: int) -> list[View]:

@@ -1,0 +1,179 @@
+"""``coupling point-cloud``: generated pairs of colour and depth as points in space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from coupling.cli import plugin_option, run_argument
+from coupling.domain import Domain
+from coupling.errors import InputError, nearest
+from coupling.model import CoupledModel, load_model
+from coupling.pictures import grid, save_png, to_pixels
+from coupling.plugins import installed
+from coupling.run_directory import beside
+from coupling.terminal import progress
+from coupling_rgbd.camera import Camera
+from coupling_rgbd.depth import Planes
+from coupling_rgbd.folder import ColorDepthFolder
+from coupling_rgbd.nyu import Nyu
+from coupling_rgbd.point_cloud import PointCloud
+from coupling_rgbd.rendered_objects import RenderedObjects
+from coupling_rgbd.rgbd_objects import RgbdObjects
+
+CAMERAS = {
+    "color-depth-folder": ColorDepthFolder.camera,
+    "nyu": Nyu.camera,
+    "rendered-objects": RenderedObjects.camera,
+    "rgbd-objects": RgbdObjects.camera,
+}
+"""Of the data sets whose cameras are known, by name: options and a sample's shape to a camera."""
+
+_COLUMNS = 8
+_SIDE = 256
+"""Height and width of a picture in the figure, in pixels, about."""
+
+
+@click.command("point-cloud")
+@run_argument
+@click.option("--color", "color", help="The domain of the colours (default: the only one of 3 channels).")
+@click.option("--depth", "depth", help="The domain of the depths (default: the only one of 1 channel).")
+@click.option("--count", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Pairs.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, point-clouds).")
+@click.option("--near", type=click.FloatRange(0, min_open=True), help="Metres that the lowest depth stands for.")
+@click.option("--far", type=click.FloatRange(0, min_open=True), help="Metres that the highest depth stands for.")
+@click.option(
+    "--field-of-view",
+    type=click.FloatRange(1, 170),
+    help="Degrees across the width of a picture. Default, as of --near and --far: what the data set says.",
+)
+@click.option(
+    "--angle", default=30.0, show_default=True, type=click.FloatRange(0, 80), help="Of the two views, to either side."
+)
+@plugin_option
+def point_cloud(
+    run: Path,
+    color: str | None,
+    depth: str | None,
+    count: int,
+    seed: int,
+    output: Path | None,
+    near: float | None,
+    far: float | None,
+    field_of_view: float | None,
+    angle: float,
+    modules: tuple[str, ...],
+) -> None:
+    """Draw pairs of RUN as points in space: OUTPUT/000000.ply, and one picture from two viewpoints."""
+    model = load_model(run, plugins=installed(modules))
+    pair = _domain(model, color, 3, "--color"), _domain(model, depth, 1, "--depth")
+    if pair[0].shape[1:] != pair[1].shape[1:]:
+        raise InputError(
+            f"--color {pair[0].name} is {list(pair[0].shape[1:])} pixels, --depth {pair[1].name} "
+            f"{list(pair[1].shape[1:])} ([height, width]); a pair is of one size"
+        )
+    camera = _camera(model, pair[1], near, far, field_of_view)
+    folder = output or beside(run, "point-clouds")
+    if (folder / f"{count:06d}.ply").exists():
+        raise InputError(
+            f"{folder}: holds more than {count} point clouds of an earlier draw, which the new ones would be mixed "
+            "with; give another --output, or delete it"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(model, pair, camera, folder, count=count, seed=seed, angle=angle)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
+    click.echo(str(folder))
+
+
+def _domain(model: CoupledModel, name: str | None, channels: int, option: str) -> Domain:
+    """The domain called ``name``, or the only one of ``channels``."""
+    fitting = {n: d for n, d in model.domains.items() if d.is_image and d.shape[0] == channels}
+    if name is None:
+        if len(fitting) != 1:
+            found = ", ".join(fitting) or "none"
+            raise InputError(f"{option}: name a domain; of {channels}-channel images there are: {found}")
+        [domain] = fitting.values()
+        return domain
+    if name not in model.domains:
+        raise InputError(f"{option}: the model has no domain '{name}'; {nearest(name, model.domains)}")
+    if name not in fitting:
+        raise InputError(
+            f"{option}: samples of domain '{name}' are {model.domains[name].shape}, expected ({channels}, height, "
+            f"width); {nearest(name, fitting)}"
+        )
+    return fitting[name]
+
+
+def _camera(
+    model: CoupledModel, depth: Domain, near: float | None, far: float | None, field_of_view: float | None
+) -> Camera:
+    """What the depth domain's data set says, changed by what the user says."""
+    dataset = model.config.domains[depth.name].dataset
+    known = CAMERAS.get(dataset.name)
+    said = known(_options(dataset.options), depth.shape) if known else None
+    wanted: Mapping[str, Any] = {"--near": near, "--far": far, "--field-of-view": field_of_view}
+    missing = [option for option, value in wanted.items() if value is None]
+    if said is None and missing:
+        raise InputError(
+            f"domain '{depth.name}': its data set '{dataset.name}' does not say what camera its pictures are of; give "
+            + ", ".join(missing)
+        )
+    planes = Planes(near or (said.planes.near if said else 0.0), far or (said.planes.far if said else 0.0))
+    if planes.near >= planes.far:
+        raise InputError(f"--near {planes.near:g} is not before --far {planes.far:g}")
+    if field_of_view is not None or said is None:
+        return Camera.of(planes, field_of_view or 0.0, (depth.shape[1], depth.shape[2]))
+    return Camera(planes, said.across, said.down)
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As a data set takes them: YAML has no tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+def _write(
+    model: CoupledModel,
+    pair: tuple[Domain, Domain],
+    camera: Camera,
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    angle: float,
+) -> None:
+    height, width = pair[0].shape[1:]
+    factor = max(1, round(_SIDE / max(height, width)))
+    rows: dict[str, list[np.ndarray[Any, np.dtype[np.uint8]]]] = {"color": [], "depth": [], "left": [], "right": []}
+    z = model.latent(count, seed)
+    with progress("point clouds", count) as advance:
+        for number, code in enumerate(z.split(1)):
+            samples = model.generate(code, [domain.name for domain in pair])
+            color, shade = (to_pixels(samples[domain.name], domain)[0] for domain in pair)
+            low, high = pair[1].range
+            depth = ((samples[pair[1].name][0, 0] - low) / (high - low)).clamp(0, 1).numpy()
+            cloud = PointCloud.of(color, depth, camera)
+            cloud.write_ply(folder / f"{number:06d}.ply")
+            if number < 6 * _COLUMNS:
+                size = height * factor, width * factor
+                rows["color"].append(color.repeat(factor, 0).repeat(factor, 1))
+                rows["depth"].append(shade.repeat(factor, 0).repeat(factor, 1))
+                rows["left"].append(cloud.view(-angle, angle / 3, size))
+                rows["right"].append(cloud.view(angle, angle / 3, size))
+            advance()
+    save_png(_figure(rows, pair), folder / "views.png")
+
+
+def _figure(rows: Mapping[str, Any], pair: tuple[Domain, Domain]) -> Any:
+    """A column a pair: its colour, its depth, its points from the left and from the right."""
+    names = {"color": pair[0].name, "depth": pair[1].name, "left": "from the left", "right": "from the right"}
+    pictures = {names[row]: torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2) for row, drawn in rows.items()}
+    domains = {name: Domain(name, tuple(x.shape[1:]), (0.0, 255.0)) for name, x in pictures.items()}
+    return grid(pictures, domains, columns=_COLUMNS)
