@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from coupling.errors import InputError, RunError
+from coupling.whole_file import sync
 
 VERSION = 1
 _FILES = ("model.safetensors", "state.safetensors")
@@ -87,20 +87,20 @@ def save(
             path = temporary / name
             safetensors.torch.save_file(_plain(tensors), path, {_KEY: json.dumps(plain)})
             path.chmod(0o644)
-            _sync(path)
+            sync(path)
             described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
         values = _signed({"version": VERSION, "step": step, "files": described})
         manifest = temporary / "manifest.json"
         manifest.write_text(json.dumps(values, indent=2) + "\n")
-        _sync(manifest)
-        _sync(temporary)
+        sync(manifest)
+        sync(temporary)
         # A run goes on from its newest whole checkpoint, so those from here on are damaged. They must
         # not count as the newest when older ones are pruned.
         for damaged in _newest_first(folder):
             if _step(damaged) >= step:
                 _remove(damaged)
         temporary.rename(final)
-        _sync(folder)
+        sync(folder)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(
@@ -254,14 +254,6 @@ def _step(path: Path) -> int:
     """The step in a checkpoint's name; -1 where it is no checkpoint's."""
     match = re.fullmatch(r"step-(\d+)", path.name)
     return int(match[1]) if match else -1
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

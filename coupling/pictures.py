@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coupling.domain import Domain
 from coupling.errors import InputError
+from coupling.whole_file import write_bytes
 
 _MARGIN = 2
 _SMALLEST = 64
@@ -111,15 +112,4 @@ def save_png(picture: Image.Image, path: Path) -> None:
     """Write a PNG as a whole."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
-    write_whole(buffer.getvalue(), path)
-
-
-def write_whole(content: bytes, path: Path) -> None:
-    """Write a file as a whole: never a torn one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:  # a full disk
-        temporary.unlink(missing_ok=True)
-        raise
+    write_bytes(path, buffer.getvalue())

@@ -13,19 +13,19 @@ import functools
 import hashlib
 import json
 import os
-import time
-import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
+from . import whole_file
 from .errors import CouplingError, DataError, RunError
 from .terminal import progress, remark
+from .whole_file import remove_torn
 from .workers import Workers
 
 Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -204,21 +204,12 @@ def listed(messages: Sequence[str], count: int) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file that becomes ``path`` when the block ends well, and vanishes when it does not."""
-    # A name of its own: two processes may prepare the same images at once.
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_stale(path)
-            with open(temporary, "xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):  # gone already if all went well
-            temporary.unlink()
+    """A file that becomes ``path`` as a whole; what killed processes have left of it is removed."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_torn(path.parent, path.name, _STALE)  # a living process writes to its file all the time
+        with whole_file.replacing(path) as file:
+            yield file
 
 
 @contextmanager
@@ -231,14 +222,6 @@ def writing(directory: Path) -> Iterator[None]:
             f"cannot write prepared images to {directory}: {error.strerror or error}. "
             "Make room or grant access, or set COUPLING_DATA to a directory elsewhere."
         ) from error
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove what killed processes left of ``path``; a living one writes to its file all the time."""
-    for temporary in path.parent.glob(f"{path.name}.*.tmp"):
-        with suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - temporary.stat().st_mtime > _STALE:
-                temporary.unlink()
 
 
 # ---------------------------------------------------------------------------- making

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from coupling.config import Config
 from coupling.errors import InputError, RunError
 from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
+from coupling.whole_file import remove_torn, sync, write_text
 
 MARKER = "config.yaml"
 EVALUATED = '"checkpoint": '
@@ -89,8 +89,8 @@ class RunDirectory:
             self._lock = RunLock(self.path)
             for folder in (self.samples, self.checkpoints):
                 folder.mkdir(exist_ok=True)  # somebody may have moved all of them away
-            for torn in self.path.glob(".*.tmp"):
-                torn.unlink()
+            for folder in (self.path, self.samples):
+                remove_torn(folder)
         except OSError as error:
             self.release()
             raise InputError(
@@ -171,8 +171,8 @@ class RunDirectory:
         """Wait until metrics.jsonl is on the disk: a checkpoint must not outlive the lines before it."""
         path = self.path / "metrics.jsonl"
         if path.exists():
-            with self.writing(path), path.open("rb") as file:
-                os.fsync(file.fileno())
+            with self.writing(path):
+                sync(path)
 
     def rewind(self, step: int) -> float:
         """Drop from metrics.jsonl what a run that goes on at ``step`` writes again, and a torn last line.
@@ -231,20 +231,6 @@ class _Writing:
             raise RunError(
                 f"{self.path}: cannot be written: {reason}; make room or mend the permissions, then go on with --resume"
             ) from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader finds the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def beside(run: Path, name: str) -> Path:

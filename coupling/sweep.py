@@ -28,13 +28,13 @@ from coupling.metric import open_metrics
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins
 from coupling.room import places
-from coupling.run_directory import write_text
 from coupling.streams import Stream
 from coupling.sweep_directory import FIGURE, Standing, SweepDirectory, clear_bare, result_of
 from coupling.sweep_figure import figure
 from coupling.sweep_progress import SweepProgress
 from coupling.sweep_table import Result, Table
 from coupling.terminal import progress, remark
+from coupling.whole_file import write_text
 
 _POLL = 0.2
 """Seconds between looks at the runs."""

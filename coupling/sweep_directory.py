@@ -21,8 +21,9 @@ from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
 from coupling.plugins import Plugins
 from coupling.resumption import MAY_CHANGE, differences
-from coupling.run_directory import MARKER, write_text
+from coupling.run_directory import MARKER
 from coupling.sweep_table import Result
+from coupling.whole_file import remove_torn, write_text
 from coupling.yaml_text import parse_yaml
 
 SWEEP = "sweep.yaml"
@@ -82,8 +83,7 @@ class SweepDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = RunLock(self.path)
-            for torn in self.path.glob(".*.tmp"):
-                torn.unlink()
+            remove_torn(self.path)
             write_text(self.path / SWEEP, self.grid.yaml())
         except OSError as error:
             self.release()

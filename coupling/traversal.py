@@ -10,8 +10,9 @@ from PIL import Image
 from coupling.errors import InputError
 from coupling.interpolation import Interpolation, suited_to
 from coupling.model import CoupledModel
-from coupling.pictures import drawable, grid, save_png, write_whole
+from coupling.pictures import drawable, grid, save_png
 from coupling.terminal import remark
+from coupling.whole_file import write_bytes
 
 STEPS = {".png": 12, ".gif": 32}
 """Codes along a path where nothing is said, by the file's suffix."""
@@ -60,7 +61,7 @@ def write_traversal(
             frames = [
                 grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs) for step in range(steps)
             ]
-            write_whole(moving([*frames, *frames[-2:0:-1]], seconds), file)
+            write_bytes(file, moving([*frames, *frames[-2:0:-1]], seconds))
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror or error}; give another --output") from None
     return file

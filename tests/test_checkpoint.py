@@ -198,7 +198,7 @@ def test_a_damaged_newer_checkpoint_never_outlives_a_whole_one(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000002"]
 
 
-@pytest.mark.parametrize("broken", ["save_file", "_sync"])
+@pytest.mark.parametrize("broken", ["save_file", "sync"])
 def test_a_disk_that_is_full_leaves_the_earlier_checkpoints(tmp_path, monkeypatch, broken):
     save(tmp_path, 1)
 
@@ -208,7 +208,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoints(tmp_path, monkeypatc
     if broken == "save_file":
         monkeypatch.setattr(checkpoint.safetensors.torch, "save_file", full)
     else:
-        monkeypatch.setattr(checkpoint, "_sync", full)
+        monkeypatch.setattr(checkpoint, "sync", full)
     with pytest.raises(RunError, match=r"step-0000002: the checkpoint cannot be written: .*No space left.*--resume"):
         save(tmp_path, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000001"]

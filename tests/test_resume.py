@@ -109,6 +109,8 @@ def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
     assert json.loads((tmp_path / "parts/summary.json").read_text())["status"] == "failed"
     with (tmp_path / "parts/metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "sec')  # torn in the middle of a line
+    for torn in (".summary.json.0123456789ab.tmp", "samples/.step-0000009.png.0123456789ab.tmp"):
+        (tmp_path / "parts" / torn).touch()  # and of a file
     run(tmp_path / "parts", *settings, resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 

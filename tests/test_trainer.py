@@ -347,7 +347,7 @@ def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(tmp_path, monkeypatc
         if path.name == "model.safetensors" and next(writes):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sync", full)
+    monkeypatch.setattr(checkpoint, "sync", full)
     with pytest.raises(RunError, match=r"step-0000008.*No space left on device.*--resume"):
         run(tmp_path / "run")
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from coupling.errors import DataError, nearest
 from coupling.terminal import progress
+from coupling.whole_file import write_text
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -138,9 +138,7 @@ def refuse_other_zip(path: Path, notes: Path) -> None:
         raise DataError(_other(path, digest.hexdigest(), IMAGES))
     with suppress(OSError):  # a folder that cannot be written: it is checked again next time
         notes.mkdir(parents=True, exist_ok=True)
-        temporary = notes / f".{uuid.uuid4().hex}.tmp"
-        temporary.write_text(json.dumps(seen), "utf-8")
-        temporary.replace(note)
+        write_text(note, json.dumps(seen))
 
 
 def _md5(content: bytes) -> str:

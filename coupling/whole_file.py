@@ -1,0 +1,67 @@
+"""Files that are there as a whole: a reader finds the old one or the new one, never a part.
+
+Each is written under another name in its own directory, synced to the disk, and then renamed. So an end at any
+moment, kill -9 and a crash of the machine too, leaves at most a file ``.<name>.<hexadecimal>.tmp``, which no reader
+takes for the real one and :func:`remove_torn` sweeps up.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, seek in: it becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises OSError where it cannot be written; ``path`` is then as it was.
+    """
+    # A name of its own: two processes may write the same file at once.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):  # gone already if all went well
+            temporary.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file as a whole; raises OSError where it cannot be written."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by UTF-8 text as a whole; raises OSError where it cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def remove_torn(folder: Path, name: str = "*", older_than: float = 0.0) -> None:
+    """Remove what killed processes have left in ``folder``: of the file ``name``, or of all.
+
+    A living writer's file would go too: so either hold a lock on the folder, or give the seconds ``older_than`` for
+    which nobody who still writes would pause. Raises OSError where it may not.
+    """
+    for torn in folder.glob(f".{name}.*.tmp"):
+        with suppress(FileNotFoundError):  # another process was quicker
+            if not older_than or time.time() - torn.stat().st_mtime > older_than:
+                torn.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a directory's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
