@@ -15,7 +15,7 @@ from rich.console import Console
 from coupling import __version__
 from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
-from coupling.terminal import remark
+from coupling.terminal import remark, show_origin
 
 if TYPE_CHECKING:  # torch comes with it, which --help does without
     from coupling.interpolation import Interpolation
@@ -29,9 +29,11 @@ class CouplingGroup(click.Group):
         try:
             return super().main(*args, **kwargs)
         except CouplingError as error:
+            show_origin(error)
             remark(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is no error
             sys.exit(error.exit_code)
         except OSError as error:  # the commands name the files they write: what is left is their output
+            show_origin(error)
             remark(f"error: the output cannot be written: {error.strerror or error}")
             sys.exit(1)
 

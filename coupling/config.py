@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from coupling.errors import ConfigError, nearest
 from coupling.overrides import override
 from coupling.plugins import Plugins, installed
 from coupling.registry import describe
+from coupling.strict import Model
 from coupling.yaml_text import dump_yaml, parse_yaml, read_text
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -31,12 +32,6 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
-
-
-class Model(BaseModel):
-    """Frozen, and strict about keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _component(value: Any) -> Any:
@@ -55,7 +50,7 @@ class ComponentConfig(Model):
     """A component by its registered name, with its options."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field({})
 
     def plain(self) -> Any:
         """As it is written in YAML."""
@@ -225,7 +220,7 @@ class MetricConfig(Model):
 
     name: str
     every: int | None = Field(None, ge=1, description="steps between measurements; null: at the end only")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field({})
 
     def plain(self) -> Any:
         """As it is written in YAML."""

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from coupling.config import Config, Model, Name, parse_config
+from coupling.config import Config, Name, parse_config
 from coupling.errors import ConfigError, nearest
 from coupling.overrides import assign, keys_of, override
 from coupling.plugins import Plugins
 from coupling.registry import describe
+from coupling.strict import Model
 from coupling.yaml_text import dump_yaml, parse_yaml, read_text
 
 _LONGEST = 60

@@ -17,7 +17,7 @@ import pluggy
 from coupling import __version__, hookspecs
 from coupling.errors import PluginError, cause, nearest
 from coupling.registry import KINDS, Registry
-from coupling.terminal import remark
+from coupling.terminal import remark, show_origin
 
 BUILTIN = tuple(
     f"coupling.builtin.{room}"
@@ -67,6 +67,7 @@ class Plugins:
         try:
             self._admit(load(), owner, unique)
         except (Exception, SystemExit) as error:  # whatever a stranger's plugin does, the command goes on
+            show_origin(error)
             self.registry.broken[owner] = cause(error)
 
     def _admit_named(self, module: str) -> None:
@@ -142,6 +143,7 @@ class Plugins:
                             "uninstall or rename one of them"
                         )
             except Exception as error:
+                show_origin(error)
                 self.registry.broken[owner] = f"its commands are left out: {cause(error)}"
                 continue
             commands |= group.commands
@@ -154,6 +156,7 @@ class Plugins:
             try:
                 implementation.function(*[values[name] for name in implementation.argnames])
             except Exception as error:
+                show_origin(error)
                 remark(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
 
     def versions(self) -> dict[str, str]:

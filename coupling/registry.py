@@ -13,6 +13,7 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
+from coupling.strict import Model
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -54,12 +55,11 @@ def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseMode
         if key == "name" or key.startswith("_"):
             raise PluginError(f"component '{name}': an option may not be called '{key}'")
         fields[parameter] = (annotation, pydantic.Field(**default, alias=None if key == parameter else key))
-    settings = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
     try:
         with warnings.catch_warnings():
             # Only this model has an attribute `copy` or `schema` that an option of that name hides.
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
-            model = pydantic.create_model(f"{name} options", __config__=settings, **fields)
+            model = pydantic.create_model(f"{name} options", __base__=Model, **fields)
             model.model_json_schema()  # what has no schema, a configuration cannot hold
             return model
     except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:

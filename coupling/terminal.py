@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +18,20 @@ console = Console(stderr=True)
 def remark(message: str) -> None:
     """Print one line as it is: no markup (paths hold brackets), no wrapping (logs are searched)."""
     console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_origin(error: BaseException) -> None:
+    """Print how it came to ``error``, where the environment variable COUPLING_TRACEBACK asks for it.
+
+    A message says what failed and where, which is what users need; the author of a plugin wants every frame, and
+    of every exception that the message was made of: also of those that ``raise ... from None`` hides.
+    """
+    if os.environ.get("COUPLING_TRACEBACK", "") in ("", "0"):
+        return
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
+        chain.append(inner)
+    remark("\n".join("".join(traceback.format_exception(e, chain=False)) for e in reversed(chain)))
 
 
 @contextmanager

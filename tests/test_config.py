@@ -6,7 +6,7 @@ import copy
 import math
 import string
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from coupling.config import Config, PartOptions, load_config, parse_config
 from coupling.errors import ConfigError
 from coupling.overrides import override
+from coupling.registry import options_model
 from coupling.yaml_text import parse_yaml
 from tests import tiny
 
@@ -430,3 +431,45 @@ def test_names_are_made_of_what_file_names_are_made_of():
     for character in set(string.printable) - set(string.ascii_letters + string.digits + "-_"):
         with pytest.raises(ConfigError):
             parse_config(tiny.VALUES | {"name": f"a{character}"}, tiny.plugins())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "training.steps", "training.ema", "seed", "latent.size", "optimizer.lr", "generator.optimizer.lr",
+        "domains.a.dataset.half", "domains.a.dataset.count", "domains.a.dataset.scale", "domains.b.dataset.part",
+        "sharing.generator.0.first", "optimizer.betas",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["true", "false", "[true, 0.5]", "[1, false]"])
+def test_true_is_no_number(key, value):
+    """For Python it is 1, and ``steps: true`` would train one step."""
+    shown = value.replace("true", "True").replace("false", "False")
+    place = key.replace(".0.", "[0].")
+    assert problem(f"{key}={value}") == f"{place}: {shown} is not valid: should be a number, not true or false"
+
+
+def test_true_is_a_boolean_and_a_number_a_number():
+    config = tiny.config("training.compile=true", "training.steps=3", "domains.a.dataset.roll=true", "optimizer.lr=1")
+    assert (config.training.compile, config.training.steps, config.optimizer.lr) == (True, 3, 1.0)
+    assert config.domains["a"].dataset.options["roll"] is True
+
+
+@pytest.mark.parametrize("annotation", [int, float, int | None, list[int], tuple[float, ...], dict[str, int] | int])
+def test_options_of_components_are_no_booleans_either(annotation):
+    def make(*, option): ...
+
+    make.__annotations__["option"] = annotation
+    options = options_model("made", make)
+    value = [True] if annotation in (list[int], tuple[float, ...]) else True
+    with pytest.raises(pydantic.ValidationError, match="should be a number, not true or false"):
+        options(option=value)
+
+
+@pytest.mark.parametrize("annotation", [bool, bool | int, Literal[True, 3], Any, list[bool | float], object])
+def test_options_that_may_be_booleans(annotation):
+    def make(*, option): ...
+
+    make.__annotations__["option"] = annotation
+    value = [True] if annotation == list[bool | float] else True
+    assert options_model("made", make)(option=value).option == value

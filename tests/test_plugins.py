@@ -231,6 +231,51 @@ def test_a_hook_that_fails_costs_nobody_a_run(plugin, train):
     assert json.loads(Path("out/summary.json").read_text())["status"] == "finished"
 
 
+FAILING = """
+from coupling import Dataset
+from coupling.errors import DataError
+def deep():
+    try:
+        {"a": 1}["b"]
+    except KeyError:
+        raise DataError("nothing there") from None
+class Failing(Dataset):
+    def __init__(self) -> None: deep()
+    def __len__(self): return 9
+    def __getitem__(self, index): return None
+@hookimpl
+def register_datasets(register): register("failing", Failing)
+@hookimpl
+def after_step(run): 1 / 0
+"""
+
+
+def test_the_author_of_a_plugin_gets_every_frame_on_request(plugin, train, monkeypatch):
+    """Of all that a message was made of; users get the message."""
+    failing, said = plugin(FAILING), {}
+    for wanted in ("", "0", "1"):
+        monkeypatch.setenv("COUPLING_TRACEBACK", wanted)
+        result = train("domains.a.dataset=failing", "--plugin", failing)
+        assert result.exit_code == 2
+        said[wanted] = result.stderr
+    assert said[""] == said["0"] == "error: domains.a.dataset: nothing there\n"
+    assert said["1"].endswith("\n" + said[""])
+    assert said["1"].count("Traceback (most recent call last)") > 1
+    for fragment in ("in deep", "KeyError: 'b'", "coupling.errors.DataError: nothing there", 'cli.py", line'):
+        assert fragment in said["1"]
+
+
+def test_a_failed_hook_and_a_broken_plugin_say_where_on_request(plugin, train, installing, command, monkeypatch):
+    monkeypatch.setenv("COUPLING_TRACEBACK", "1")
+    result = train("training.steps=1", "--output", "out", "--plugin", plugin(FAILING))
+    assert result.exit_code == 0, result.output
+    assert "in after_step\n    def after_step(run): 1 / 0" in result.stderr
+    installing(broken=plugin("def deep(): raise ValueError('no')\ndeep()"))
+    result = command("plugins")
+    assert result.exit_code == 0
+    assert "in deep\n    def deep(): raise ValueError('no')" in result.stderr
+
+
 def test_the_plugins_of_a_run_are_on_record(train):
     assert train("--output", "out").exit_code == 0
     assert json.loads(Path("out/environment.json").read_text())["plugins"][TINY] == ""
