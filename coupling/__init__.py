@@ -22,6 +22,8 @@ _HOME = {
     "load_model": "coupling.model",
     "CoupledModel": "coupling.model",
     "evaluate": "coupling.evaluation",
+    "Search": "coupling.inversion",
+    "Transformed": "coupling.inversion",
     "Dataset": "coupling.dataset",
     "Domain": "coupling.domain",
     "Loss": "coupling.loss",
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from coupling.errors import CouplingError as CouplingError
     from coupling.evaluation import evaluate as evaluate
     from coupling.hookspecs import hookimpl as hookimpl
+    from coupling.inversion import Search as Search
+    from coupling.inversion import Transformed as Transformed
     from coupling.loss import AdversarialLoss as AdversarialLoss
     from coupling.loss import Loss as Loss
     from coupling.metric import Metric as Metric

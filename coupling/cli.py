@@ -18,6 +18,7 @@ from coupling.plugins import Plugins, installed
 from coupling.terminal import remark, show_origin
 
 if TYPE_CHECKING:  # torch comes with it, which --help does without
+    from coupling.given_images import Fit
     from coupling.interpolation import Interpolation
 
 
@@ -263,6 +264,72 @@ def evaluate(
     )
     print_scores(result, _console())
     told(result, run, output)
+
+
+@cli.command()
+@run_argument
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.option("--from", "from_", required=True, metavar="DOMAIN", help="The domain that the images are of.")
+@click.option("--to", multiple=True, metavar="DOMAIN", help="A domain to carry them into (default: all others).")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, transformed).")
+@click.option("--fit", type=click.Choice(["crop", "stretch"]), help="What may be done to other proportions.")
+@click.option("--restarts", default=4, show_default=True, type=click.IntRange(1, 1024), help="Starts an image.")
+@click.option("--iterations", default=200, show_default=True, type=click.IntRange(0), help="Of L-BFGS, at most.")
+@click.option(
+    "--feature-weight", default=0.0, show_default=True, type=click.FloatRange(0), help="Of features beside pixels."
+)
+@click.option("--feature-layer", default=-2, show_default=True, help="Discriminator layer that gives the features.")
+@click.option("--seed", default=0, show_default=True, help="Of the codes to start from.")
+@click.option(
+    "--threshold", type=click.FloatRange(0), help="Error above which an image is flagged (default: measured)."
+)
+@click.option("--no-flag", is_flag=True, help="Do not measure which error real samples of the domain have.")
+@plugin_option
+def transform(
+    run: Path,
+    images: tuple[Path, ...],
+    from_: str,
+    to: tuple[str, ...],
+    output: Path | None,
+    fit: Fit | None,
+    restarts: int,
+    iterations: int,
+    feature_weight: float,
+    feature_layer: int,
+    seed: int,
+    threshold: float | None,
+    no_flag: bool,
+    modules: tuple[str, ...],
+) -> None:
+    """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
+    from coupling.coverage import known_coverage
+    from coupling.given_images import read_images
+    from coupling.inversion import Search
+    from coupling.model import load_model
+    from coupling.run_directory import beside, run_of
+    from coupling.transformation import print_errors, transform_files, wanted_domains, write_transformed
+
+    plugins = _load_plugins(modules)
+    model = load_model(run, plugins=plugins)
+    others = wanted_domains(model, from_, to)
+    given = read_images(images, model.domains[from_], fit)
+    search = Search(
+        restarts=restarts,
+        iterations=iterations,
+        feature_weight=feature_weight,
+        feature_layer=feature_layer,
+        seed=seed,
+    )
+    if threshold is None and not no_flag:
+        coverage = known_coverage(model, from_, search, plugins, run_of(run))
+        if coverage is not None:
+            remark(str(coverage))
+            threshold = coverage.threshold
+    found = transform_files(model, given, from_, others, search)
+    folder = output or beside(run, "transformed")
+    write_transformed(model, given, from_, found, threshold, folder)
+    print_errors(given, found, threshold, _console())
+    click.echo(str(folder))
 
 
 @cli.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from coupling.config import Config, parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
+from coupling.inversion import Search, Transformed, invert
 from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
+from coupling.networks import place as place_network
 from coupling.plugins import Plugins, installed
 from coupling.randomness import generator as random_source
 from coupling.streams import draw
@@ -56,12 +58,17 @@ class CoupledModel:
         return next(self.generator.parameters()).device
 
     def to(self, device: str | torch.device) -> CoupledModel:
-        """Move the model; returns itself."""
-        self.generator.to(device)
-        if self.discriminator is not None:
-            self.discriminator.to(device)
-        for loss in self.losses.values():
-            loss.to(device)
+        """Move the model; returns itself. Raises :class:`InputError` for a device that is not there."""
+        try:
+            place = torch.device(device)
+            torch.empty(0, device=place)
+        except (RuntimeError, AssertionError) as error:  # no such kind, or none in this machine
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"device '{device}' cannot be used: {reason}; the CPU is always there") from None
+        networks = [self.generator, self.discriminator, *self.losses.values()]
+        for network in networks:
+            if network is not None:
+                place_network(network, place)
         return self
 
     def latent(self, count: int, seed: int = 0, start: int = 0) -> Tensor:
@@ -143,6 +150,49 @@ class CoupledModel:
         samples = self.generate(codes.flatten(0, 1), domains, batch_size)
         return {name: x.unflatten(0, (pairs, steps)) for name, x in samples.items()}
 
+    def transform(
+        self,
+        images: Tensor,
+        from_: str,
+        to: str | Sequence[str] | None = None,
+        search: Search | None = None,
+        batch_size: int = 256,
+        advance: Callable[[int], object] = lambda done: None,
+    ) -> Transformed:
+        """The samples of other domains that correspond to samples of ``from_``: find their codes, and draw those.
+
+        ``images``: (B, *shape) in the domain's range. ``to``: one domain or several; None: all others. ``search``
+        says how the codes are searched for; its seed makes it repeatable. ``advance(n)`` is called as samples
+        get done. Returns, on the CPU, ``images`` {domain: (B, *shape)}, ``z`` (B, latent size), ``reconstruction``
+        (B, *shape) and ``error`` (B,), which is large where the model draws nothing like the sample: what is given for
+        that one in another domain means nothing.
+
+        Raises :class:`InputError` for a domain that the model lacks, and for samples that are not the domain's.
+        """
+        self._check_samples(images, from_)
+        others = [name for name in self.chosen(to) if to is not None or name != from_]
+        if from_ in others:
+            raise InputError(f"'{from_}' is the domain that the images come from; name another one")
+        if not others:
+            raise InputError(f"the model has no other domain than '{from_}'")
+        found = invert(self, images, from_, search or Search(), batch_size, advance)
+        drawn = self.generate(found.z, others, batch_size)
+        return Transformed(found.z, found.reconstruction, found.error, drawn)
+
+    def _check_samples(self, samples: Tensor, domain: str) -> None:
+        """Raise :class:`InputError` where samples are not what the domain's are."""
+        self.chosen(domain)
+        shape, (low, high) = self.domains[domain].shape, self.domains[domain].range
+        if tuple(samples.shape[1:]) != shape:
+            raise InputError(f"images have shape {tuple(samples.shape)}; domain '{domain}' takes (B, {shape})")
+        if not samples.is_floating_point():
+            raise InputError(f"images are {samples.dtype}; domain '{domain}' takes floats in [{low:g}, {high:g}]")
+        if samples.numel() and not (low - 1e-3 <= samples.min() and samples.max() <= high + 1e-3):
+            raise InputError(
+                f"images lie in [{samples.min():g}, {samples.max():g}]; those of domain '{domain}' lie in "
+                f"[{low:g}, {high:g}]: scale them"
+            )
+
     @torch.no_grad()
     def classify(self, images: Tensor, domain: str, batch_size: int = 256) -> Tensor:
         """Class probabilities of samples of ``domain``: (B, *shape) in its range to (B, classes), on the CPU.
@@ -153,15 +203,7 @@ class CoupledModel:
         heads = [loss for loss in self.losses.values() if isinstance(loss, Classification)]
         if not heads or self.discriminator is None:
             raise InputError("this model has no classifier: it was trained without a classification loss")
-        self.chosen(domain)
-        shape, (low, high) = self.domains[domain].shape, self.domains[domain].range
-        if tuple(images.shape[1:]) != shape:
-            raise InputError(f"images have shape {tuple(images.shape)}; domain '{domain}' takes (B, {shape})")
-        if images.numel() and not (low - 1e-3 <= images.min() and images.max() <= high + 1e-3):
-            raise InputError(
-                f"images lie in [{images.min():g}, {images.max():g}]; those of domain '{domain}' lie in "
-                f"[{low:g}, {high:g}]: scale them"
-            )
+        self._check_samples(images, domain)
         was_training = self.discriminator.training
         self.discriminator.eval()
         parts = [

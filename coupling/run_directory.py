@@ -233,6 +233,14 @@ class _Writing:
             ) from None
 
 
+def run_of(run: Path) -> Path | None:
+    """The run's directory that RUN is, or lies in; None: it is a model without one."""
+    for place in (run, *run.parents[:3]):
+        if (place / MARKER).is_file() and (place / "checkpoints").is_dir():
+            return place
+    return None
+
+
 def beside(run: Path, name: str) -> Path:
     """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
 

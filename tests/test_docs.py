@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 import yaml
 
 from coupling.cli import cli
@@ -88,7 +89,8 @@ def test_every_command_is_documented():
         section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
         for parameter in command.params:
             if isinstance(parameter, click.Option):
-                assert f"[{parameter.opts[0]}" in section, f"{name} {parameter.opts[0]}"
+                shown = f"{'' if parameter.required else '['}{parameter.opts[0]}"
+                assert shown in section, f"{name} {shown}"
 
 
 def test_every_file_that_the_design_names_exists():
@@ -147,14 +149,29 @@ def test_the_example_plugins_own_tests_pass(installed_example):
     run([sys.executable, "-m", "pytest", *options, str(EXAMPLE / "tests")], env=installed_example, cwd=ROOT)
 
 
-def test_the_tutorials_python_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-    few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]
-    config = load_config(ROOT / "examples" / "faces.yaml", [*few, "training.steps=1", "training.batch_size=4"])
-    assert train(config).path == Path("runs/faces-001")
+def test_the_tutorials_python_runs(few_faces, capsys):
     values: dict[str, object] = {}
     for block in blocks((DOCS / "tutorial.md").read_text(encoding="utf-8"), "python"):
         exec(compile(block, "tutorial.md", "exec"), values)
     assert "'glasses': torch.Size([8, 3, 64, 64])" in capsys.readouterr().out
     assert values["between"].shape == (5, 3, 64, 64)
+
+
+def test_the_python_of_trained_models_runs(few_faces, capsys):
+    values: dict[str, object] = {}
+    for block in blocks((DOCS / "trained-models.md").read_text(encoding="utf-8"), "python"):
+        exec(compile(block, "trained-models.md", "exec"), values)
+    out = capsys.readouterr().out
+    assert "(3, 64, 64) (-1.0, 1.0) 1" in out
+    assert "torch.Size([2, 12, 3, 64, 64])" in out
+    assert all(torch.equal(values["same"][name], images) for name, images in values["pairs"].items())
+
+
+@pytest.fixture
+def few_faces(tmp_path, monkeypatch):
+    """The run that the documents go on with, of few faces and one step."""
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]
+    config = load_config(ROOT / "examples" / "faces.yaml", [*few, "training.steps=1", "training.batch_size=4"])
+    assert train(config).path == Path("runs/faces-001")

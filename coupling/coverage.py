@@ -1,0 +1,136 @@
+"""Which images a model covers: those that it draws about as well as images of the domain that it was made for.
+
+Inversion finds the best code for any image, also for one that the model can draw nothing like; the samples of other
+domains are then worth nothing. So an image's error is held against those of real samples of the domain, held-out
+ones where the data set has any: what is worse than nearly all of them is flagged.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coupling.errors import DataError, InputError
+from coupling.inversion import Search, invert
+from coupling.model import CoupledModel
+from coupling.parts import DomainData, open_domains
+from coupling.plugins import Plugins, installed
+from coupling.processes import fingerprint
+from coupling.randomness import derive
+from coupling.terminal import progress, remark
+from coupling.whole_file import write_text
+
+FILE = "coverage.json"
+"""In the run's directory: what was measured, so that it is measured once."""
+COUNT = 100
+"""Samples of the domain that are inverted."""
+QUANTILE = 0.95
+"""Share of the domain's own samples that count as covered."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The errors that real samples of a domain have."""
+
+    domain: str
+    threshold: float
+    """The error that the share :data:`QUANTILE` of them does not exceed."""
+    median: float
+    count: int
+    """Samples inverted."""
+    held_out: bool
+    """Whether the model was trained without them."""
+    data: str
+    """Identifies the data set."""
+
+    def __str__(self) -> str:
+        kind = "held-out" if self.held_out else "training"
+        return (
+            f"{QUANTILE:.0%} of {self.count} {kind} samples of '{self.domain}' have an error of at most "
+            f"{self.threshold:.3f} (median {self.median:.3f})"
+        )
+
+
+def measure_coverage(
+    model: CoupledModel, domain: str, search: Search, plugins: Plugins | None = None, *, count: int = COUNT
+) -> Coverage:
+    """Invert ``count`` real samples of ``domain``, of the data set that the model was trained on.
+
+    Raises :class:`InputError` where the data cannot be had; the message says why.
+    """
+    plugins = plugins or installed()
+    model.chosen(domain)
+    model.config.check(plugins)
+    data = open_domains(model.config, plugins)[domain]
+    samples, held_out, name = _samples(data, count, search.seed)
+    if tuple(samples.shape[1:]) != model.domains[domain].shape or data.domain.range != model.domains[domain].range:
+        raise DataError(
+            f"domains.{domain}.dataset: its samples are now of shape {data.domain.shape} in {list(data.domain.range)}, "
+            "not those that the model was trained on"
+        )
+    with progress(f"inverting {len(samples)} samples of '{domain}', to know the errors of real ones", len(samples)) as (
+        advance
+    ):
+        error = invert(model, samples, domain, search, advance=advance).error
+    return Coverage(
+        domain, float(error.quantile(QUANTILE)), float(error.median()), len(samples), held_out, data=name
+    )  # fmt: skip
+
+
+def _samples(data: DomainData, count: int, seed: int) -> tuple[Tensor, bool, str]:
+    """Up to ``count`` random samples as the domain has them, whether they are held out, and the data's name."""
+    held_out = data.dataset.held_out()
+    order = torch.Generator().manual_seed(derive(seed, "coverage"))
+    if held_out is not None and len(held_out):
+        held_out.prepare()
+        chosen = torch.randperm(len(held_out), generator=order)[:count].tolist()
+        return data.transform(held_out.batch(chosen)), True, held_out.fingerprint()
+    data.prepare()
+    chosen = torch.randperm(len(data), generator=order)[:count].tolist()
+    return data.read(chosen), False, data.fingerprint
+
+
+def known_coverage(
+    model: CoupledModel, domain: str, search: Search, plugins: Plugins, run: Path | None
+) -> Coverage | None:
+    """The same, read from the directory of ``run`` where it was measured before, and kept there.
+
+    None, with a remark that says why, where the data cannot be had.
+    """
+    key = _key(model, domain, search)
+    kept = _read(run)
+    try:
+        if key in kept:
+            return Coverage(**kept[key])
+    except TypeError:  # written by another version
+        pass
+    try:
+        found = measure_coverage(model, domain, search, plugins)
+    except InputError as error:
+        remark(f"no image can be flagged, as no real samples of '{domain}' can be had to compare with: {error}")
+        return None
+    if run is not None:
+        try:
+            write_text(run / FILE, json.dumps(kept | {key: asdict(found)}, indent=2) + "\n")
+        except OSError as error:
+            remark(f"{run / FILE}: cannot be written ({error.strerror}), so this will be measured again next time")
+    return found
+
+
+def _key(model: CoupledModel, domain: str, search: Search) -> str:
+    networks = [model.generator] + ([model.discriminator] if model.discriminator and search.feature_weight else [])
+    values = {"weights": fingerprint(*networks)[:16], "domain": domain, "count": COUNT, "quantile": QUANTILE}
+    return json.dumps(values | search.plain())
+
+
+def _read(run: Path | None) -> dict[str, dict[str, Any]]:
+    try:
+        kept = json.loads((run / FILE).read_text(encoding="utf-8")) if run is not None else {}
+    except (OSError, ValueError):  # none yet, or damaged: it is measured again
+        return {}
+    return kept if isinstance(kept, dict) else {}

@@ -1,0 +1,68 @@
+"""Where the codes of a prior lie, and coordinates that cannot leave it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from coupling.config import LatentConfig
+
+_INSIDE = 0.999
+"""Furthest coordinate of a uniform code that a search starts from: at 1 its free coordinate is infinite."""
+_TAIL = 3.0902
+"""Standard deviations of a normal number that one in a thousand exceeds."""
+
+
+class Support(ABC):
+    """Free coordinates u, any real numbers, in place of codes z that must stay where the prior's are."""
+
+    @abstractmethod
+    def inward(self, u: Tensor) -> Tensor:
+        """(B, size) of any numbers to codes in the support; differentiable."""
+
+    @abstractmethod
+    def outward(self, z: Tensor) -> Tensor:
+        """Codes of the prior to free coordinates that :meth:`inward` brings back."""
+
+
+class Cube(Support):
+    """U[-1, 1]: z = tanh(u)."""
+
+    def inward(self, u: Tensor) -> Tensor:
+        """Any numbers to (-1, 1)."""
+        return u.tanh()
+
+    def outward(self, z: Tensor) -> Tensor:
+        """(-1, 1) to any numbers; the outermost codes come back a thousandth further in."""
+        return z.clamp(-_INSIDE, _INSIDE).atanh()
+
+
+class Shell(Support):
+    """N(0, 1): codes whose norm is one that all but two in a thousand of the prior's have, the others drawn in to that.
+
+    In many dimensions that is a thin shell about the sphere of radius sqrt(size). The bounds are
+    the chi distribution's quantiles in the approximation of Wilson and Hilferty (1931).
+    """
+
+    def __init__(self, size: int) -> None:
+        spread = 2 / (9 * size)
+        squares = [size * max(1 - spread + side * _TAIL * math.sqrt(spread), 0) ** 3 for side in (-1, 1)]
+        self.least, self.most = (math.sqrt(square) for square in squares)
+
+    def inward(self, u: Tensor) -> Tensor:
+        """Any numbers to the shell, along their own direction."""
+        norm = u.norm(dim=1, keepdim=True).clamp_min(torch.finfo(u.dtype).tiny)
+        drawn: Tensor = u * (norm.clamp(self.least, self.most) / norm)
+        return drawn
+
+    def outward(self, z: Tensor) -> Tensor:
+        """A code is its own coordinates."""
+        return z
+
+
+def support_of(latent: LatentConfig) -> Support:
+    """The support of the configuration's prior."""
+    return Cube() if latent.prior == "uniform" else Shell(latent.size)

@@ -1,0 +1,89 @@
+"""Images carried from one domain into others, as files, with how well each was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from coupling.errors import InputError
+from coupling.given_images import GivenImages
+from coupling.inspection import table
+from coupling.inversion import Search, Transformed
+from coupling.model import CoupledModel
+from coupling.pictures import drawable, grid, save_png, to_pixels
+from coupling.terminal import progress, remark
+from coupling.whole_file import write_bytes
+
+_GRID = 48
+"""Images in the grid, at most."""
+
+
+def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[str]:
+    """The domains of images to carry into: ``to``, or all others; raises :class:`InputError` where there is none."""
+    model.chosen([from_])
+    others = model.chosen(list(to)) if to else [name for name in model.domains if name != from_]
+    if from_ in others:
+        raise InputError(f"--to {from_}: is the domain that the images come from; name another one")
+    if not others:
+        raise InputError(f"the model has no other domain than '{from_}'")
+    drawn = drawable({name: model.domains[name] for name in others})
+    if len(drawn) < len(others):
+        remark(f"left out, as they are not of images: {', '.join(name for name in others if name not in drawn)}")
+    return drawn
+
+
+def transform_files(
+    model: CoupledModel, given: GivenImages, from_: str, to: Sequence[str], search: Search
+) -> Transformed:
+    """The given images carried from ``from_`` into ``to``, with a progress bar."""
+    with progress("inverting", len(given.files)) as advance:
+        return model.transform(given.samples, from_, list(to), search, advance=advance)
+
+
+def write_transformed(
+    model: CoupledModel, given: GivenImages, from_: str, found: Transformed, threshold: float | None, folder: Path
+) -> None:
+    """Write ``folder/<domain>/<name>.png``, of ``from_`` the reconstruction, ``grid.png`` and ``errors.csv``.
+
+    Raises :class:`InputError` where that is not possible.
+    """
+    samples = {from_: found.reconstruction} | found.images
+    rows = {f"{from_}, given": given.samples, f"{from_}, drawn": found.reconstruction} | found.images
+    domains = {f"{from_}, {what}": model.domains[from_] for what in ("given", "drawn")} | model.domains
+    try:
+        for domain, drawn in samples.items():
+            (folder / domain).mkdir(parents=True, exist_ok=True)
+            for name, pixels in zip(given.names, to_pixels(drawn, model.domains[domain]), strict=True):
+                Image.fromarray(pixels).save(folder / domain / f"{name}.png")
+        save_png(grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["image", "name", "error", "covered", "changes"])
+        for row in zip(given.files, given.names, found.error.tolist(), given.changes, strict=True):
+            file, name, error, changes = row
+            writer.writerow([file, name, f"{error:.6g}", _covered(error, threshold), changes])
+        write_bytes(folder / "errors.csv", text.getvalue().encode())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
+
+
+def print_errors(given: GivenImages, found: Transformed, threshold: float | None, console: Console) -> None:
+    """A row an image: how far the reconstruction is from it, and whether the model covers it."""
+    made = table("image", "error", "covered", "changes")
+    for file, error, changes in zip(given.files, found.error.tolist(), given.changes, strict=True):
+        made.add_row(str(file), f"{error:.4f}", _covered(error, threshold) or "unknown", changes)
+    console.print(made)
+    if threshold is not None and (missed := int((found.error > threshold).sum())):
+        remark(
+            f"{missed} of {len(given.files)} images are not covered (error above {threshold:.4f}): the model draws "
+            "nothing like them, and what they became in the other domains means little"
+        )
+
+
+def _covered(error: float, threshold: float | None) -> str:
+    return "" if threshold is None else "no" if error > threshold else "yes"

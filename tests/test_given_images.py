@@ -1,0 +1,165 @@
+"""Images that a user gives: what is converted, and said; what is refused, and why."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from coupling.domain import Domain
+from coupling.errors import InputError
+from coupling.given_images import read_images
+
+GRAY = Domain("gray", (1, 8, 8), (0.0, 1.0))
+COLOUR = Domain("colour", (3, 8, 8), (-1.0, 1.0))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Save pixels (or an image) as a file."""
+
+    def save(content, name="x.png", **options):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        image = content if isinstance(content, Image.Image) else Image.fromarray(content)
+        image.save(path, **options)
+        return path
+
+    return save
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_values_take_the_domains_range(picture):
+    pixels = noise(8, 8)
+    given = read_images([picture(pixels)], GRAY)
+    torch.testing.assert_close(given.samples, torch.from_numpy(pixels / 255.0).float()[None, None])
+    colours = noise(8, 8, 3)
+    given = read_images([picture(colours)], COLOUR)
+    expected = torch.from_numpy(colours / 127.5 - 1).float().permute(2, 0, 1)[None]
+    torch.testing.assert_close(given.samples, expected)
+    assert given.changes == [""]
+
+
+def test_gray_and_colour_become_each_other(picture):
+    gray = noise(8, 8)
+    given = read_images([picture(gray)], COLOUR)
+    assert given.changes == ["gray to colour"]
+    assert all(torch.equal(given.samples[:, 0], given.samples[:, channel]) for channel in (1, 2))
+    given = read_images([picture(np.stack([gray] * 3, 2))], GRAY)  # as `coupling sample` writes gray domains
+    assert given.changes == [""]
+    torch.testing.assert_close(given.samples[0, 0], torch.from_numpy(gray / 255.0).float())
+    given = read_images([picture(noise(8, 8, 3))], GRAY)
+    assert given.changes == ["colour to gray"]
+
+
+def test_kinds_that_are_safe(picture):
+    gray = noise(8, 8)
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        given = read_images([picture(Image.fromarray(gray).convert(mode))], GRAY)
+        assert given.samples.shape == (1, 1, 8, 8)
+        if mode != "1":
+            torch.testing.assert_close(given.samples[0, 0], torch.from_numpy(gray / 255.0).float(), atol=0.01, rtol=0)
+        assert given.changes == [""], mode  # opaque
+    clear = np.zeros((8, 8, 4), np.uint8)
+    given = read_images([picture(clear)], GRAY)
+    assert given.changes == ["laid over white"]
+    assert (given.samples == 1).all()
+
+
+def test_size_is_changed_and_said_but_not_proportions(picture):
+    given = read_images([picture(noise(16, 16))], GRAY)
+    assert given.samples.shape == (1, 1, 8, 8)
+    assert given.changes == ["resized from 16×16"]
+    assert read_images([picture(noise(4, 4))], GRAY).changes == ["resized from 4×4"]
+    wide = picture(noise(8, 16), "wide.png")
+    with pytest.raises(InputError, match=r"wide\.png: is 16×8 \(width×height\), of other proportions than the .* 8×8"):
+        read_images([wide], GRAY)
+    halves = np.repeat(np.array([[0] * 4 + [100] * 8 + [0] * 4], np.uint8), 8, 0)
+    cut = read_images([picture(halves)], GRAY, "crop")
+    assert (cut.samples * 255 == 100).all()
+    stretched = read_images([picture(halves)], GRAY, "stretch")
+    assert stretched.samples[0, 0, :, 0].max() < 0.1
+
+
+def test_upright_as_the_camera_says(picture):
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[:4] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    given = read_images([picture(pixels, exif=exif)], GRAY)
+    assert given.samples[0, 0, :, 4:].min() > 0.5
+    assert given.samples[0, 0, :, :4].max() < 0.1
+
+
+def test_a_folder_with_other_files_in_it(picture, tmp_path, capsys):
+    picture(noise(8, 8), "set/b.png")
+    picture(noise(8, 8), "set/a.jpg")
+    picture(noise(8, 8), "set/deeper/a.png")
+    picture(noise(8, 8), "set/.hidden.png")
+    (tmp_path / "set" / "readme.txt").write_text("x")
+    single = picture(noise(8, 8), "A.png")
+    given = read_images([tmp_path / "set", single], GRAY)
+    found = [str(file.relative_to(tmp_path)) for file in given.files]
+    assert found == ["set/a.jpg", "set/b.png", "set/deeper/a.png", "A.png"]
+    assert given.names == ["a", "b", "a-2", "A-3"]  # also where the file system knows no capitals
+    assert "set: 2 hidden or other files are ignored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Image.new("I;16", (8, 8)), "has pixels of kind 'I;16', whose range is not known"),
+        (Image.new("F", (8, 8)), "has pixels of kind 'F'"),
+        (Image.new("CMYK", (8, 8)), "has pixels of kind 'CMYK'"),
+    ],
+)
+def test_kinds_that_are_not(picture, content, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_images([picture(content, "x.tif")], GRAY)
+
+
+def test_files_that_are_none(picture, tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    whole = picture(noise(64, 64, 3), "whole.png").read_bytes()
+    (tmp_path / "torn.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("L", (8, 8)).save(
+        tmp_path / "film.gif", save_all=True, append_images=[Image.new("L", (8, 8), 200)]
+    )  # fmt: skip
+    good = picture(noise(8, 8), "good.png")
+    names = ("text.png", "torn.png", "film.gif")
+    with pytest.raises(InputError) as error:
+        read_images([*(tmp_path / name for name in names), good], GRAY)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "3 of 4 images cannot be used:"
+    assert "text.png: not an image, damaged, or of a kind unknown here" in lines[1]
+    assert "torn.png: " in lines[2]
+    assert "film.gif: holds 2 pictures; give one" in lines[3]
+    with pytest.raises(InputError, match=r"goood\.png: no such image or folder; did you mean '.*good\.png'"):
+        read_images([tmp_path / "goood.png"], GRAY)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "x.txt").write_text("x")
+    with pytest.raises(InputError, match="empty: holds no images but 1 other files"):
+        read_images([tmp_path / "empty"], GRAY)
+    for number in range(12):
+        (tmp_path / "empty" / f"{number}.png").write_text("x")
+    with pytest.raises(InputError, match="and 2 more"):
+        read_images([tmp_path / "empty"], GRAY)
+
+
+def test_an_image_that_would_fill_the_memory(picture, monkeypatch):
+    path = picture(noise(64, 64))
+    for limit in (1000, 3000):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(InputError, match="far too large"):
+            read_images([path], GRAY)
+
+
+def test_domains_that_are_of_no_images(picture):
+    with pytest.raises(InputError, match=r"domain 'points' has samples of shape \(7,\), which are no images"):
+        read_images([picture(noise(8, 8))], Domain("points", (7,), (0, 1)))
