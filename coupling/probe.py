@@ -157,6 +157,20 @@ def depth_estimator(colour: DomainData, depth: DomainData, missing: float) -> De
     return DepthEstimator(network, record)
 
 
+def known(data: DomainData) -> dict[str, Tensor]:
+    """Attributes of all samples of a domain's data set, or its labels where it has nothing else: (n,) int64 each."""
+    told = dict(data.dataset.attributes())
+    labels = data.dataset.labels
+    if not told and labels is not None:
+        told = {"class": labels}
+    for name, values in told.items():
+        if values.shape != (len(data.dataset),):
+            raise DataError(
+                f"{data.origin}: attribute '{name}' has shape {tuple(values.shape)} for {len(data.dataset)} samples"
+            )
+    return told
+
+
 def unit(data: DomainData, samples: Tensor) -> Tensor:
     """Samples as shares of their domain's range."""
     low, high = data.domain.range

@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.errors import ConfigError, DataError, nearest
+from coupling.errors import ConfigError, nearest
 from coupling.held_out import Numbers, held_out, split, true_pairs
 from coupling.hookspecs import Register, hookimpl
 from coupling.metric import Evaluation, Metric
 from coupling.parts import DomainData
-from coupling.probe import Classes, Classifier, classes_of, classifier
+from coupling.probe import Classes, Classifier, classes_of, classifier, known
 from coupling.randomness import derive
 
 From = Annotated[str, Field(description="one domain")]
@@ -157,7 +157,7 @@ class AttributeAgreement(OfPair):
         """Find out what sets the domains apart, train the classifier, and measure the ceiling."""
         for pool in self.pools.values():
             pool.prepare()
-        told = {domain: known_of(pool) for domain, pool in self.pools.items()}
+        told = {domain: known(pool) for domain, pool in self.pools.items()}
         self._sort(told)
         names = [*self._common, *self._own[self.pair[0]]]
         told = {domain: {name: values[name] for name in names} for domain, values in told.items()}
@@ -240,20 +240,6 @@ class AttributeAgreement(OfPair):
                 pool = self.pools[domain]
                 told = classes_of(self._probes[domain], pool, split(pool)[1])
                 self._beside[f"{self.name}/belongs/{domain}/real"] = belonging(told, own)
-
-
-def known_of(pool: DomainData) -> dict[str, Tensor]:
-    """Attributes of all samples of a pool's data set; its labels where it has nothing else."""
-    known = dict(pool.dataset.attributes())
-    labels = pool.dataset.labels
-    if not known and labels is not None:
-        known = {"class": labels}
-    for name, values in known.items():
-        if values.shape != (len(pool.dataset),):
-            raise DataError(
-                f"{pool.origin}: attribute '{name}' has shape {tuple(values.shape)} for {len(pool.dataset)} samples"
-            )
-    return known
 
 
 def tell(evaluation: Evaluation, probes: Mapping[str, Classifier], count: int, purpose: str) -> dict[str, Classes]:

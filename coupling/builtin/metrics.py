@@ -22,7 +22,8 @@ class PixelAgreement(Metric):
 
     T is the operator that made the images of ``to``: its data set's ``transform``. Two floors stand
     beside every value, since neither is near 0: ``unrelated``, T of real images of ``from`` against
-    real images of ``to``; ``constant``, the best single image against real images of ``to``.
+    real images of ``to``; ``constant``, the best single image against real images of ``to``. For each of
+    ``tolerances`` there is ``/within-<tolerance>``: the share of values that are as near, unrounded.
     """
 
     def __init__(
@@ -31,10 +32,15 @@ class PixelAgreement(Metric):
         from_: Annotated[str, Field(description="domain whose samples are transformed")],
         to: Annotated[str, Field(description="domain whose transform is applied, and whose samples are compared")],
         count: Annotated[int, Field(ge=1, description="number of pairs")] = 10_000,
+        tolerances: Annotated[
+            list[Annotated[float, Field(gt=0, lt=1)]],
+            Field(description="besides, without rounding: values that differ by at most this share of the range"),
+        ] = [],  # noqa: B006  (read only)
     ) -> None:
         self.source = from_
         self.target = to
         self.count = count
+        self.tolerances = tolerances
         self._floors: dict[str, float] = {}
 
     @property
@@ -65,12 +71,25 @@ class PixelAgreement(Metric):
         if not self._floors:
             self._floors = self._measure_floors(source, target, evaluation.seed)
         z = evaluation.model.latent(self.count, derive(evaluation.seed, "pixel-agreement"))
-        agree = 0.0
+        sums: dict[str, float] = {}
         for part in z.split(1000):
             drawn = evaluation.model.generate(part, [self.source, self.target])
-            expected = _binary(self._carry(drawn[self.source], source, target), target.domain)
-            agree += (expected == _binary(drawn[self.target], target.domain)).float().mean().item() * len(part)
-        return {self.name: agree / self.count, **self._floors}
+            expected = self._carry(drawn[self.source], source, target)
+            for key, value in self._agreement(expected, drawn[self.target], target.domain).items():
+                sums[key] = sums.get(key, 0.0) + value * len(part)
+        evaluation.note(pairs=self.count)
+        return {key: value / self.count for key, value in sums.items()} | self._floors
+
+    def _agreement(self, one: Tensor, other: Tensor, domain: Domain) -> dict[str, float]:
+        """Shares of values of two batches that agree, rounded and within each tolerance, by flat name."""
+        low, high = domain.range
+        apart = (one - other).abs() / (high - low)
+        values = {self.name: (_binary(one, domain) == _binary(other, domain)).float().mean().item()}
+        slack = 1e-6  # a step of exactly the tolerance counts, whatever rounding does
+        return values | {
+            f"{self.name}/within-{tolerance:g}": (apart <= tolerance + slack).float().mean().item()
+            for tolerance in self.tolerances
+        }
 
     def _carry(self, samples: Tensor, source: DomainData, target: DomainData) -> Tensor:
         """T: from the range of ``from`` to that of ``to``, then the operator."""
@@ -80,14 +99,13 @@ class PixelAgreement(Metric):
     def _measure_floors(self, source: DomainData, target: DomainData, seed: int) -> dict[str, float]:
         count = min(self.count, len(source), len(target))
         order = np.random.default_rng(derive(seed, "pixel-agreement floors"))
-        real = _binary(target.read(order.permutation(len(target))[:count]), target.domain)
+        real = target.read(order.permutation(len(target))[:count])
         raw = source.dataset.batch(source.indices[order.permutation(len(source))[:count]].tolist())
-        other = _binary(self._carry(source.transform(raw), source, target), target.domain)
-        constant = real.float().mean(0) > 0.5
-        return {
-            f"{self.name}/unrelated": (other == real).float().mean().item(),
-            f"{self.name}/constant": (constant == real).float().mean().item(),
-        }
+        other = self._carry(source.transform(raw), source, target)
+        binary = _binary(real, target.domain)
+        constant = binary.float().mean(0) > 0.5
+        floors = {f"{key}/unrelated": value for key, value in self._agreement(other, real, target.domain).items()}
+        return {**floors, f"{self.name}/constant": (constant == binary).float().mean().item()}
 
 
 def _binary(samples: Tensor, domain: Domain) -> Tensor:

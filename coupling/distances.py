@@ -1,0 +1,112 @@
+"""Distances between two sets of features, and what goes with them: numbers from arrays, nothing else.
+
+Features are (samples, size) float tensors; what they are of, and which network made them, is the caller's. Whatever
+looks at all pairs does so in blocks, so that memory grows with the samples and not with their square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_BLOCK = 1000
+
+
+def frechet(one: Tensor, other: Tensor) -> float:
+    """Squared Fréchet distance of the Gaussians with the two sets' means and covariances (Heusel et al. 2017).
+
+    |m - n|^2 + tr(A + B - 2 (A^½ B A^½)^½). Biased: the fewer the samples, the larger.
+    """
+    m, n = one.double().mean(0), other.double().mean(0)
+    a, b = covariance(one), covariance(other)
+    root = _root(a)
+    crossed = torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum()
+    return float((m - n).square().sum() + a.trace() + b.trace() - 2 * crossed)
+
+
+def covariance(features: Tensor) -> Tensor:
+    """Unbiased covariance, (size, size) float64."""
+    centred = features.double() - features.double().mean(0)
+    return centred.T @ centred / (len(features) - 1)
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """The square root of a symmetric matrix without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def kernel(one: Tensor, other: Tensor) -> float:
+    """Squared maximum mean discrepancy under k(x, y) = (x·y / size + 1)^3, unbiased (Bińkowski et al. 2018).
+
+    Over all pairs, not over drawn subsets. Unbiased, so that it may be a little below 0.
+    """
+    one, other = one.double(), other.double()
+
+    def total(x: Tensor, y: Tensor) -> float:
+        return sum(float(_polynomial(part @ y.T, x.shape[1]).sum()) for part in x.split(_BLOCK))
+
+    def within(x: Tensor) -> float:
+        alone = float(_polynomial(x.square().sum(1), x.shape[1]).sum())
+        return (total(x, x) - alone) / (len(x) * (len(x) - 1))
+
+    return within(one) + within(other) - 2 * total(one, other) / (len(one) * len(other))
+
+
+def _polynomial(products: Tensor, size: int) -> Tensor:
+    base = products / size + 1
+    return base * base * base  # far faster than a power
+
+
+def precision_recall(real: Tensor, drawn: Tensor, neighbours: int = 3) -> tuple[float, float]:
+    """Shares of drawn samples near real ones, and of real ones near drawn ones (Kynkäänniemi et al. 2019).
+
+    Near: within the distance of some sample of the other set to its ``neighbours``-th neighbour in its own set.
+    """
+    return _covered(drawn, real, neighbours), _covered(real, drawn, neighbours)
+
+
+def _covered(points: Tensor, by: Tensor, neighbours: int) -> float:
+    """Share of ``points`` within the radius of at least one of ``by``."""
+    radii = neighbour_distances(by, neighbours)
+    covered = [(block <= radii).any(1) for block in _distances(points, by)]
+    return torch.cat(covered).double().mean().item()
+
+
+def neighbour_distances(features: Tensor, neighbours: int = 1) -> Tensor:
+    """Distance of each sample to its ``neighbours``-th nearest other: (samples,)."""
+    return torch.cat([block.topk(neighbours + 1, dim=1, largest=False).values[:, -1] for block in _distances(features, features)])
+
+
+def mean_distance(features: Tensor) -> float:
+    """Mean distance of two different samples."""
+    total = sum(float(block.sum()) for block in _distances(features, features))
+    return total / (len(features) * (len(features) - 1))
+
+
+def _distances(one: Tensor, other: Tensor) -> Iterator[Tensor]:
+    """Euclidean distances, (block, len(other)) at a time.
+
+    By matrix products, in double precision: equal samples are then within 1e-7 of their length of each other.
+    """
+    one, other = one.double(), other.double()
+    lengths = other.square().sum(1)
+    for part in one.split(_BLOCK):
+        squares = part.square().sum(1, keepdim=True) + lengths - 2 * (part @ other.T)
+        yield squares.clamp(min=0).sqrt()
+
+
+def directions(size: int, count: int, random: torch.Generator) -> Tensor:
+    """``count`` unit vectors, uniform over all directions: (size, count)."""
+    drawn = torch.randn(size, count, generator=random)
+    return drawn / drawn.norm(dim=0)
+
+
+def sliced_wasserstein(one: Tensor, other: Tensor) -> float:
+    """Sliced 2-Wasserstein distance from projections of as many samples onto the same directions.
+
+    (samples, directions) each; the root of the mean over directions of the squared distance of the sorted projections.
+    """
+    return float((one.double().sort(0).values - other.double().sort(0).values).square().mean().sqrt())
