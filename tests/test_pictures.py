@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from itertools import pairwise
-from pathlib import Path
-=======
 import os
->>>>>>> e436fbb (One room for files that are written as a whole)
+from itertools import pairwise
 
 import numpy as np
 import pytest
