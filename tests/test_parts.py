@@ -35,14 +35,6 @@ def test_the_user_may_overlap_parts():
     assert (len(said["a"]), len(said["b"]), shared(said["a"], said["b"])) == (11, 33, 11)
 
 
-def test_what_selections_of_other_sources_have_in_common_is_told(monkeypatch, capsys):
-    monkeypatch.setattr(tiny.Tiny, "overlap", lambda self, other: 1234)
-    domains()  # of one source: its parts are disjoint
-    assert capsys.readouterr().err == ""
-    domains("domains.b.dataset.pool=other")
-    assert "domains 'a' and 'b' have 1,234 samples in common: what tiny:pool and tiny:other" in capsys.readouterr().err
-
-
 def test_where_one_says_its_part_all_must():
     with pytest.raises(ConfigError, match=r"domains\.a\.dataset: shares the source 'tiny:pool' with 'b'"):
         domains("domains.b.dataset.half=1")
