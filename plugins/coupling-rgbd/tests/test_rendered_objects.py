@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import colorsys
 import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from coupling.errors import ConfigError
 from coupling_rgbd.objects import CATEGORIES
 from coupling_rgbd.rendered_objects import RenderedObjects
-from coupling_rgbd.rendering import PLANES
+from coupling_rgbd.rendering import PLANES, Scene
 
 COUNT = 44
 
@@ -102,6 +104,34 @@ def test_labels_name_the_categories() -> None:
     assert labels.dtype == torch.int64
     assert len(labels) == COUNT
     assert torch.bincount(labels).tolist() == [COUNT // len(CATEGORIES)] * len(CATEGORIES)
+
+
+def test_attributes_are_what_was_drawn() -> None:
+    known = _objects("depth", count=440).attributes()
+    sizes = {"category": len(CATEGORIES), "elevation": 3, "pattern": 4, "hue": 6}
+    assert {name: len(values.unique()) for name, values in known.items()} == sizes
+    assert all(len(values) == 440 and values.dtype == torch.int64 for values in known.values())
+    plain = torch.nonzero(known["pattern"] == 0).flatten().tolist()
+    for number in plain[:20]:
+        scene = Scene.draw(440, number)
+        red, green, blue = scene.paint.colours[0].tolist()
+        hue = colorsys.rgb_to_hsv(red, green, blue)[0]
+        assert known["hue"][number] == round(6 * hue) % 6
+        height = scene.view.origin[1] / np.linalg.norm(scene.view.origin)
+        assert known["elevation"][number] == pytest.approx(3 * (np.degrees(np.arcsin(height)) - 10) / 50 - 0.5, abs=0.6)
+
+
+def test_objects_held_out_are_no_object_of_the_pool() -> None:
+    for modality in ("color", "depth"):
+        objects = _objects(modality)
+        held_out = objects.held_out()
+        assert held_out is not None
+        assert len(held_out) == len(held_out.labels) == 1100
+        assert held_out.source != objects.source
+        assert held_out.held_out() is None
+        if modality == "color":
+            assert torch.equal(held_out[3], objects.pair(COUNT + 3)[0])
+            assert torch.equal(held_out.attributes()["category"][:5], (torch.arange(5) + COUNT) % len(CATEGORIES))
 
 
 def test_pool_is_rendered_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""The data set `nyu`, on made-up files of its formats."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from coupling.config import parse_config
+from coupling.errors import ConfigError, DataError
+from coupling.parts import open_domains
+from coupling.plugins import installed
+from coupling_rgbd.nyu import Nyu
+from coupling_rgbd.nyu_raw import RawFrames, raw_metres
+from coupling_rgbd.testing import matlab_file, scene, write_nyu, write_raw_depth
+
+SIZE = (48, 64)
+MAT = "nyu_depth_v2_labeled.mat"
+
+
+@pytest.fixture
+def root(data: Path) -> Path:
+    (data / "nyu-depth-v2").mkdir(parents=True)
+    write_nyu(data / "nyu-depth-v2", 16, 24, size=SIZE, scenes=8)
+    return data / "nyu-depth-v2"
+
+
+def opened(modality: Any = "depth", **options: Any) -> Nyu:
+    return Nyu(**{"modality": modality, "size": SIZE, "window": None, **options})
+
+
+def refused(modality: Any = "depth", **options: Any) -> str:
+    with pytest.raises((ConfigError, DataError)) as caught:
+        opened(modality, **options).prepare()
+    return str(caught.value)
+
+
+def test_labelled_frames_are_transposed(root: Path) -> None:
+    color = opened("color")
+    assert (len(color), color.shape) == (16, (3, *SIZE))
+    drawn, metres = scene(np.random.default_rng(0), *SIZE)  # the first that was written
+    expected = torch.from_numpy(drawn.astype(np.float64) / 127.5 - 1).permute(2, 0, 1).float()
+    torch.testing.assert_close(color[0], expected, atol=1e-6, rtol=0)
+    measured = opened(depths="measured", fill="zero", near=0.5, far=2.5)
+    expected = torch.from_numpy(np.where(metres > 0, (metres - 0.5) / 2, 0))[None]
+    torch.testing.assert_close(measured[0], expected, atol=1e-4, rtol=0)
+    filled = opened(fill="zero", near=0.5, far=2.5)
+    assert (filled[0] > 0).all()
+    seen = measured[0] > 0
+    torch.testing.assert_close(filled[0][seen], measured[0][seen], atol=1e-4, rtol=0)
+
+
+def test_the_paper_s_size_and_windows(root: Path) -> None:
+    depth = Nyu(modality="depth")
+    assert depth.shape == (1, 128, 128)
+    assert depth.augmented([0, 0], [1, 2**40]).shape == (2, 1, 128, 128)
+    assert not torch.equal(*depth.augmented([0, 0], [1, 2**40]))
+
+
+def test_raw_frames_without_the_registered(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    raw = opened("color", frames="raw")
+    assert len(raw) == 24
+    assert "16 color frames are registered with labelled ones and left out" in capfd.readouterr().err
+    labelled = opened("color")
+    both = torch.cat([raw.batch(range(24)), labelled.batch(range(16))])
+    assert len(both.flatten(1).unique(dim=0)) == 40
+    kept = opened("color", frames="raw", registered="keep")
+    assert len(kept) == 40
+    assert kept.source != raw.source
+    assert "registered: leave-out" in (kept.overlap(labelled) or "")
+    assert raw.overlap(labelled) is None
+    assert len(opened("depth", frames="raw")) == 24
+    assert "8 scenes are in both" in (raw.overlap(opened("depth", frames="raw")) or "")
+
+
+def test_raw_depth_is_swapped_and_in_metres(root: Path) -> None:
+    path = sorted((root / "raw").rglob("d-*.pgm"))[0]
+    metres = RawFrames(path.parent, (path.name,)).metres(0)
+    words = np.frombuffer(path.read_bytes()[-2 * SIZE[0] * SIZE[1] :], "<u2").reshape(SIZE)
+    for row in range(0, SIZE[0], 5):
+        for column in range(SIZE[1]):
+            number = int(words[row, column])
+            expected = 0 if number == 2047 else 351.3 / (1092.5 - number)
+            assert metres[row, column] == pytest.approx(expected, rel=1e-5)
+    swapped = path.with_name("d-swapped.pgm")
+    swapped.write_bytes(b"P5 %d %d 65535\n" % SIZE[::-1] + words.astype(">u2").tobytes())
+    np.testing.assert_array_equal(RawFrames(path.parent, (swapped.name,)).metres(0), metres)
+
+
+def test_numbers_of_the_sensor() -> None:
+    assert raw_metres(np.array([2047, 1092, 1093, 1000, 0], np.uint16)).tolist() == pytest.approx(
+        [0, 0, 0, 351.3 / 92.5, 351.3 / 1092.5]
+    )
+
+
+def test_the_paper_s_domains(root: Path) -> None:
+    values = {
+        "name": "nyu",
+        "domains": {
+            "color": {"dataset": {"name": "nyu", "modality": "color", "frames": "raw"}},
+            "depth": {"dataset": {"name": "nyu", "modality": "depth"}},
+        },
+        "generator": {"architecture": "rgbd"},
+        "discriminator": {"architecture": "rgbd"},
+    }
+    made = open_domains(parse_config(values), installed())
+    assert [len(made[name]) for name in ("color", "depth")] == [24, 16]
+
+
+def test_scenes_are_not_cut(root: Path) -> None:
+    frames = opened()
+    scenes = sorted({*(f"kitchen_{k:04d}" for k in range(0, 8, 2)), *(f"home_office_{k:04d}" for k in range(1, 8, 2))})
+    written = [f"{('kitchen', 'home_office')[k % 2]}_{k % 8:04d}" for k in range(16)]
+    assert frames.groups().tolist() == [scenes.index(scene) for scene in written]
+    assert frames.labels is not None
+    assert frames.labels.tolist() == [(k + 1) % 2 for k in range(16)]  # home_office, kitchen
+    assert set(frames.attributes()) == {"scene", "kind"}
+    raw = opened("color", frames="raw")
+    assert raw.labels is None
+    assert raw.groups().bincount().tolist() == [3] * 8
+
+
+def test_a_matlab_5_file(root: Path) -> None:
+    (root / MAT).write_bytes(b"MATLAB 5.0 MAT-file, Platform: PCWIN64".ljust(600))
+    told = refused()
+    assert "a MATLAB 5 file, and the labelled file is HDF5 (MATLAB 7.3)" in told
+    assert "2,972,037,809 bytes" in told
+    assert "'-v7.3'" in told
+
+
+def test_a_web_page_and_something_else(root: Path) -> None:
+    (root / MAT).write_bytes(b"\n<!DOCTYPE html>")
+    assert "an HTML page, saved in place of the data; get nyu_depth_v2_labeled.mat" in refused()
+    (root / MAT).write_bytes(b"PK\x03\x04")
+    assert "no HDF5 file: it begins with '50 4b 03 04'" in refused()
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.02])
+def test_a_truncated_file(root: Path, share: float) -> None:
+    content = (root / MAT).read_bytes()
+    (root / MAT).write_bytes(content[: int(len(content) * share)])
+    told = refused()
+    assert "truncated or damaged, " in told or "no HDF5 file" in told
+    assert "again" in told
+
+
+def test_no_file(root: Path) -> None:
+    (root / MAT).unlink()
+    told = refused()
+    assert f"{MAT} is not there; get {MAT}" in told
+    assert "and put it there" in told
+    assert f"{MAT} is not there" in refused("color", frames="raw")
+    assert len(opened("color", frames="raw", registered="keep")) == 40
+    with pytest.raises(ConfigError, match="path 'x': there is no such folder"):
+        opened(path="x")
+
+
+def test_no_raw_frames(root: Path) -> None:
+    for path in (root / "raw").rglob("r-*"):
+        path.unlink()
+    assert "there are no r-*.ppm in its folders; put the scenes of the raw data" in refused("color", frames="raw")
+
+
+def test_another_hdf5_file(root: Path) -> None:
+    (root / MAT).unlink()
+    with matlab_file(root / MAT) as file:
+        file["images"] = np.zeros((2, 3, 8, 6), np.uint8)
+        file["depth"] = np.zeros((2, 8, 6), np.float32)
+    assert "holds no depths, rawDepths, scenes, rawRgbFilenames, rawDepthFilenames, but depth, images" in refused()
+
+
+def test_damaged_raw_frames(root: Path) -> None:
+    path = next((root / "raw").rglob("r-*30.ppm"))
+    path.write_bytes(path.read_bytes()[:-500])
+    next((root / "raw").rglob("r-*31.ppm")).write_bytes(b"")
+    told = refused("color", frames="raw")
+    assert "cannot read 2 of 24 samples" in told
+    assert "an empty file" in told
+    frames = opened("color", frames="raw", on_error="skip")
+    frames.prepare()
+    assert len(frames) == len(frames.groups()) == 22
+    bad = next((root / "raw").rglob("d-*30.pgm"))
+    height, width = SIZE
+    bad.write_bytes(b"P5 %d %d 65535\n" % (width, height) + b"\xff" * (2 * height * width))
+    assert "no raw depth of a Kinect: numbers up to 65535, expected 11 bits" in refused(frames="raw")
+    Image.new("L", (width, height), 9).save(bad)
+    assert "8-bit pixels" in refused(frames="raw")
+    write_raw_depth(bad, np.ones(SIZE, np.float32))
+    opened(frames="raw").prepare()
+
+
+def test_h5py_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert "pip install 'coupling-rgbd[nyu]'" in refused(near=0.5)
