@@ -16,6 +16,7 @@ from coupling.grid import load_grid
 from coupling.plugins import installed
 from coupling.sweep import Sweep
 from coupling_faces.testing import write_celeba
+from coupling_rgbd.testing import write_frames, write_nyu, write_rgbd_objects
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = {path: yaml.safe_load(path.read_text()) for path in sorted(EXAMPLES.rglob("*.yaml"))}
@@ -28,9 +29,12 @@ SMALL = {
     "avatars": {"count": 40},
     "celeba": {"verify": False},
     "rendered-objects": {"count": 80},
+    "color-depth-folder": {"blocks": 12, "gap": 1},
+    "rgbd-objects": {},
+    "nyu": {},
 }
 """What makes a data set small enough for a test; small official files are made by ``small_files``."""
-NARROW = {"celeba": 1 / 32}
+NARROW = {"celeba": 1 / 32, "rgbd-objects": 1 / 16, "nyu": 1 / 32}
 """Width of the networks where those of the paper would take minutes for two steps."""
 
 
@@ -45,6 +49,12 @@ def small_files(tmp_path, monkeypatch):
             {"mnist": write_mnist, "mnist-m": write_mnist, "usps": write_usps}.get(name, lambda data: None)(data)
             if name == "celeba":
                 write_celeba(data / "celeba", 50)
+            elif name == "color-depth-folder" and not (data / "kinect-indoor").exists():
+                write_frames(data / "kinect-indoor", 84)
+            elif name == "rgbd-objects" and not (data / "rgbd-dataset").exists():
+                write_rgbd_objects(data / "rgbd-dataset", {"apple": 6}, 6)
+            elif name == "nyu" and not (data / "nyu-depth-v2").exists():
+                write_nyu(data / "nyu-depth-v2", 16, 16)
 
     return write
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coupling.whole_file import write_bytes
 from coupling_rgbd.camera import Camera
 
 _EMPTY = 0.98
@@ -118,7 +119,7 @@ class PointCloud:
         return between(self.grid), np.rint(between(self.color)).astype(np.uint8)
 
     def write_ply(self, path: Path) -> None:
-        """Write a binary PLY file that viewers open: x right, y up, z toward the viewer, in metres."""
+        """Write a binary PLY file that viewers open, as a whole: x right, y up, z toward the viewer, in metres."""
         vertices = np.empty(
             len(self), [(axis, "<f4") for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
         )
@@ -136,7 +137,7 @@ class PointCloud:
             *properties,
             "end_header",
         ]
-        path.write_bytes("\n".join(header).encode() + b"\n" + vertices.tobytes())
+        write_bytes(path, "\n".join(header).encode() + b"\n" + vertices.tobytes())
 
 
 class _Painter:

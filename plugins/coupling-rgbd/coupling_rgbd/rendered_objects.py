@@ -36,8 +36,8 @@ from coupling_rgbd.samples import COLOR_RANGE, DEPTH_RANGE, color_samples, depth
 HUES, HEIGHTS = 6, 3
 """Classes of the attributes ``hue`` (from red, a sixth of the circle each) and ``elevation`` (from low)."""
 
-HELD_OUT = 100 * len(CATEGORIES)
-"""Objects outside the pool that :meth:`RenderedObjects.held_out` shows."""
+HELD_OUT = 5
+"""One object outside the pool for so many in it is shown by :meth:`RenderedObjects.held_out`."""
 
 
 class RenderedObjects(Dataset):
@@ -116,7 +116,7 @@ class RenderedObjects(Dataset):
         if self.first:
             return None
         other = RenderedObjects(modality=self.modality, count=self.pool, size=self.size, noise=self.noise)
-        other.first, other.count = self.pool, HELD_OUT
+        other.first, other.count = self.pool, max(2 * len(CATEGORIES), self.pool // HELD_OUT)
         other.source = f"{self.source}/held-out"
         return other
 

@@ -126,7 +126,7 @@ def test_objects_held_out_are_no_object_of_the_pool() -> None:
         objects = _objects(modality)
         held_out = objects.held_out()
         assert held_out is not None
-        assert len(held_out) == len(held_out.labels) == 1100
+        assert len(held_out) == len(held_out.labels) == 22
         assert held_out.source != objects.source
         assert held_out.held_out() is None
         if modality == "color":
