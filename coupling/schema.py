@@ -43,7 +43,11 @@ def sweep_schema(registry: Registry) -> dict[str, Any]:
     properties["base"] = {"description": base, "anyOf": [{"type": "string"}, {"$ref": "#/$defs/configuration"}]}
     axis = properties["axes"]["additionalProperties"]
     properties["axes"]["additionalProperties"] = {"anyOf": [axis, {"type": "array", "minItems": 1}]}
-    return {"$schema": dialect, "title": "coupling sweep"} | schema | {"$defs": {**definitions, "configuration": configuration}}
+    return (
+        {"$schema": dialect, "title": "coupling sweep"}
+        | schema
+        | {"$defs": {**definitions, "configuration": configuration}}
+    )
 
 
 def _component_schema(component: Component, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def figure(table: Table) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise RunError("matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again") from None
+        raise RunError(
+            "matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again"
+        ) from None
     made = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(made)
     panels = made.subplots(1, 2, sharey=True)

@@ -110,8 +110,7 @@ class Table:
             f"# {self.name}: {self.metric}",
             "",
             f"Mean ± standard deviation (n - 1) over {'1 seed' if counts == {1} else over}; "
-            f"{', '.join(f'{n:,}' for n in steps)} steps."
-            + (f" Baselines: {beside}." if beside else ""),
+            f"{', '.join(f'{n:,}' for n in steps)} steps." + (f" Baselines: {beside}." if beside else ""),
         ]
         for of, title in OF.items():
             lines += [

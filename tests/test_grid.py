@@ -81,13 +81,19 @@ def test_a_list_of_values_is_an_axis_on_the_key_that_it_is_called_after():
 
 def test_seeds_alone_are_a_sweep():
     runs = grid(axes={}, seeds=[3, 1]).runs
-    assert [(run.folder, run.title) for run in runs] == [(Path("runs/seed-3"), "seed 3"), (Path("runs/seed-1"), "seed 1")]
+    assert [(run.folder, run.title) for run in runs] == [
+        (Path("runs/seed-3"), "seed 3"),
+        (Path("runs/seed-1"), "seed 1"),
+    ]
 
 
 def test_values_of_one_cell_do_not_reach_another():
     """Labels may be one YAML node by an anchor, and an axis may change inside what another has set."""
     losses = ["non-saturating", {"name": "slow", "seconds": 0.0}]
-    axes = {"losses": {"slow": {"losses": losses}}, "pause": {"1": {"losses.1.seconds": 1}, "2": {"losses.1.seconds": 2}}}
+    axes = {
+        "losses": {"slow": {"losses": losses}},
+        "pause": {"1": {"losses.1.seconds": 1}, "2": {"losses.1.seconds": 2}},
+    }
     runs = grid(axes=axes).runs
     assert [run.config.losses[1].options["seconds"] for run in runs[::2]] == [1, 2]
     assert losses[1]["seconds"] == 0.0
@@ -209,7 +215,9 @@ def test_options_that_cannot_be(sweep, arguments, fragments):
 
 
 def test_metrics_are_held_against_their_flat_names(dry):
-    two = "metrics=[{name: pixel-agreement, from: a, to: b, count: 4}, {name: pixel-agreement, from: b, to: a, count: 4}]"
+    two = (
+        "metrics=[{name: pixel-agreement, from: a, to: b, count: 4}, {name: pixel-agreement, from: b, to: a, count: 4}]"
+    )
     assert dry(to_base=[two]).exit_code == 0
     assert dry(to_base=[two], metric="pixel-agreement/b/a").exit_code == 0
     refused(dry(to_base=[two], metric="pixel-agreement/b/c"), "nothing measures 'pixel-agreement/b/c'; did you mean")
@@ -231,12 +239,16 @@ def test_a_dry_run_prints_the_runs(dry):
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert len(lines) == 5
-    assert "discriminator=3, generator=1-2, seed 1 new 0 of 4 sweeps/s/runs/discriminator=3/generator=1-2/seed-1" in lines
+    assert (
+        "discriminator=3, generator=1-2, seed 1 new 0 of 4 sweeps/s/runs/discriminator=3/generator=1-2/seed-1" in lines
+    )
 
 
 def test_each_command_names_the_other_for_the_others_file(sweep, command):
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny.values()))
-    refused(command("sweep", "tiny.yaml", "--plugin", TINY), "tiny.yaml: is the configuration of a run", "base: tiny.yaml")
+    refused(
+        command("sweep", "tiny.yaml", "--plugin", TINY), "tiny.yaml: is the configuration of a run", "base: tiny.yaml"
+    )
     assert sweep("--dry-run").exit_code == 0
     for verb in ("run", "check"):
         refused(command(verb, "s.yaml", "--plugin", TINY), "s.yaml: is a sweep", "coupling sweep s.yaml")

@@ -152,7 +152,12 @@ def test_two_runs_go_on_at_once_and_the_seeds_by_turns(whole):
     err = whole[2]
     events = re.findall(r"^generator=(\S+), seed (\d): (started|finished)", err, re.MULTILINE)
     assert [event[2] for event in events[:3]] == ["started", "started", "finished"]
-    assert [event[:2] for event in events if event[2] == "started"] == [("1", "0"), ("1-2", "0"), ("1", "1"), ("1-2", "1")]
+    assert [event[:2] for event in events if event[2] == "started"] == [
+        ("1", "0"),
+        ("1-2", "0"),
+        ("1", "1"),
+        ("1-2", "1"),
+    ]
     most = now = 0
     for event in events:
         now += {"started": 1, "finished": -1}[event[2]]

@@ -74,9 +74,9 @@ def test_each_cell_is_the_mean_and_sample_deviation_of_its_seeds(made):
                 assert spread.std == float(line[f"{key}std"]) == pytest.approx(std, abs=1e-6)
     assert seen == 2 * len({r.labels for r in results})
     tidy = list(csv.DictReader(io.StringIO(table.tidy_csv())))
-    assert [(*(line[a] for a in axes), int(line["seed"]), float(line["best"]), float(line["last"])) for line in tidy] == [
-        (*r.labels, r.seed, r.best[M]["value"], r.last[M]) for r in results
-    ]
+    assert [
+        (*(line[a] for a in axes), int(line["seed"]), float(line["best"]), float(line["last"])) for line in tidy
+    ] == [(*r.labels, r.seed, r.best[M]["value"], r.last[M]) for r in results]
 
 
 def paper():
@@ -95,7 +95,9 @@ def test_markdown():
     axes, results = paper()
     results = [r for r in results if r.labels[0] in ("none", "4,3") and r.labels != ("4,3", "1-4")]
     text = Table("t", axes, M, ["unrelated", "constant", "absent"], results).markdown()
-    assert text == """\
+    assert (
+        text
+        == """\
 # t: pixel-agreement/a/b
 
 Mean ± standard deviation (n - 1) over 3 seeds; 50 steps. Baselines: unrelated 0.8000, constant 0.8700.
@@ -114,6 +116,7 @@ Mean ± standard deviation (n - 1) over 3 seeds; 50 steps. Baselines: unrelated 
 | none | 0.8900 ± 0.0000 | 0.9000 ± 0.0000 | 0.9100 ± 0.0000 | 0.9200 ± 0.0000 |
 | 4,3 | 0.8900 ± 0.0000 | 0.9000 ± 0.0000 | 0.9100 ± 0.0000 | – |
 """
+    )
     uneven = Table("t", axes, M, [], results[1:]).markdown()
     assert "over seeds, their number in parentheses" in uneven
     assert "| none | 0.9015 ± 0.0007 (2) | 0.9110 ± 0.0010 (3) | " in uneven
