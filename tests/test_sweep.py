@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from coupling.cli import cli
 from coupling.errors import InputError
 from coupling.lock import RunLock, refuse_in_use
 from tests import tiny
@@ -180,6 +180,22 @@ def test_what_is_finished_is_not_run_again(whole):
         assert path.read_bytes() == content
         assert path.stat().st_mtime_ns == changed
     assert {p for p in (folder / "sweeps/s/runs").rglob("*") if p.is_file()} == set(before)
+
+
+def test_the_sweeps_own_file_runs_again_without_matplotlib_too(whole, command, tmp_path, monkeypatch):
+    shutil.copytree(whole[0] / "sweeps", tmp_path / "sweeps")
+    for name in (*TABLES, "figure.png"):
+        (tmp_path / "sweeps/s" / name).unlink()
+    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    again = command("sweep", "sweeps/s/sweep.yaml", "--plugin", TINY)
+    assert again.exit_code == 0, again.output
+    assert again.stdout == whole[1]
+    assert "0 of 4 runs to do" in again.stderr
+    assert "sweeps/s/figure.png is not drawn: matplotlib is not installed; pip install" in again.stderr
+    assert tables(tmp_path) == tables(whole[0])
+    assert {p.name for p in Path("sweeps/s").iterdir()} == {"runs", "sweep.yaml", *TABLES}
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_tables(whole, tmp_path):
@@ -376,21 +392,3 @@ def test_a_disk_that_is_full_ends_it_with_a_message(sweep, monkeypatch):
     assert result.exit_code == 1
     assert "seed-0.yaml: cannot be written: No space left on device; make room" in result.stderr
     assert not in_use(Path("sweeps/s"))
-
-
-def test_without_matplotlib_the_tables_are_there(sweep, monkeypatch):
-    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    result = sweep([], axes={}, seeds=[0])
-    assert result.exit_code == 0, result.output
-    assert "sweeps/s/figure.png is not drawn: matplotlib is not installed" in result.stderr
-    assert {p.name for p in Path("sweeps/s").iterdir()} == {"runs", "sweep.yaml", *TABLES}
-
-
-def test_the_sweeps_own_file_runs_again(sweep, command):
-    assert sweep(["--set", "training.steps=2"], seeds=[0]).exit_code == 0
-    again = command("sweep", "sweeps/s/sweep.yaml", "--plugin", TINY, "--output", "sweeps/s")
-    assert again.exit_code == 0, again.output
-    assert "0 of 2 runs to do" in again.stderr
-    assert "sweep" in cli.commands
