@@ -34,7 +34,7 @@ from coupling.sweep_figure import figure
 from coupling.sweep_progress import SweepProgress
 from coupling.sweep_table import Result, Table
 from coupling.terminal import progress, remark
-from coupling.whole_file import write_text
+from coupling.whole_file import write_bytes, write_text
 
 _POLL = 0.2
 """Seconds between looks at the runs."""
@@ -312,7 +312,7 @@ class Sweep:
                 remark(f"{self.directory.path / FIGURE} is not drawn: {error}")
             else:
                 with self.directory.writing():
-                    (self.directory.path / FIGURE).write_bytes(picture)
+                    write_bytes(self.directory.path / FIGURE, picture)
 
     def _finished(self, runs: Iterable[GridRun]) -> list[Standing]:
         return [standing for standing in map(self.standing, runs) if standing.state == "finished"]
