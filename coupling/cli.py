@@ -345,6 +345,18 @@ def plugins(name: str | None, modules: tuple[str, ...]) -> None:
         print_component(name, _load_plugins(modules), _console())
 
 
+@cli.command("new-plugin")
+@click.argument("name")
+def new_plugin(name: str) -> None:
+    """Write a plugin as a starting point: the folder coupling-NAME, which installs, passes its tests and runs."""
+    from coupling.new_plugin import write_plugin
+
+    folder = write_plugin(name, Path(), _load_plugins(()).registry)
+    word = folder.name.removeprefix("coupling-")
+    remark(f"next: cd {folder} && pip install -e '.[test]' && pytest && coupling run {word}.yaml")
+    click.echo(str(folder))
+
+
 @cli.command()
 @click.option("--sweep", is_flag=True, help="Of a sweep's file, rather than a run's configuration.")
 @plugin_option
