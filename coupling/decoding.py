@@ -16,7 +16,7 @@ from pydantic import Field
 from coupling.errors import DataError
 from coupling.prepared import Images, Unreadable
 
-_EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
+EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
 
 # -- options of data sets that decode images ------------------------------------------------
 
@@ -94,9 +94,9 @@ class Fit:
 
     def __call__(self, image: Image.Image, name: str) -> Images:
         """The pixels. Raises :class:`Unreadable` for other than 8 bits, :class:`DataError` for another size."""
-        if image.mode not in _EIGHT_BIT:
+        if image.mode not in EIGHT_BIT:
             raise Unreadable(f"{name}: pixels of kind '{image.mode}'; convert it to 8-bit RGB or gray")
-        whole = _opaque(ImageOps.exif_transpose(image), "RGB" if self.channels == 3 else "L")
+        whole = opaque(ImageOps.exif_transpose(image), "RGB" if self.channels == 3 else "L")
         pixels = np.asarray(self._sized(self._cropped(whole, name), name))
         return pixels.reshape(self.height, self.width, self.channels)
 
@@ -127,7 +127,7 @@ class Fit:
         )
 
 
-def _opaque(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
+def opaque(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
     """The image in ``mode``; what shows through is white, as on a page."""
     if image.has_transparency_data:
         layer = image.convert("RGBA")

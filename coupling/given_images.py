@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from coupling.decoding import EIGHT_BIT, opaque, opened
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
+from coupling.image_files import image_files
+from coupling.prepared import Images, Unreadable
 from coupling.terminal import remark
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Files of a folder that are images; others are ignored and counted."""
 
 Fit = Literal["crop", "stretch"]
 """What may be done to an image of other proportions: cut its longer side, or change them."""
 
-_EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 _ALIKE = 0.02
 """Proportions that differ by less than this share are the same, but for rounding."""
 
@@ -42,7 +42,7 @@ class GivenImages:
 
 
 def read_images(paths: Sequence[Path], domain: Domain, fit: Fit | None = None) -> GivenImages:
-    """The images of files, and of folders and their subfolders, in order.
+    """The images of files, and of folders (and their subfolders) and zips, in order.
 
     Of another size, they are resized; of other proportions only with ``fit``. Colour becomes gray, and gray colour.
     Values 0 to 255 become the domain's range. Raises :class:`InputError` naming each file that is no image, or cannot
@@ -53,13 +53,14 @@ def read_images(paths: Sequence[Path], domain: Domain, fit: Fit | None = None) -
             f"domain '{domain.name}' has samples of shape {domain.shape}, which are no images; use "
             "load_model(...).transform(...) in Python"
         )
-    files = [file for path in paths for file in _files(path)]
-    pixels, changes, refused = [], [], []
-    for file in files:
+    files, pixels, changes, refused = [], [], [], []
+    for file, opening in (found for path in paths for found in _files(path)):
+        files.append(file)
         try:
-            sample, change = _read(file, domain, fit)
-        except _Refused as error:
-            refused.append(f"{file}: {error}")
+            with opening() as content:
+                sample, change = _read(content, str(file), domain, fit)
+        except Unreadable as error:
+            refused.append(str(error))
         else:
             pixels.append(sample)
             changes.append(change)
@@ -70,83 +71,60 @@ def read_images(paths: Sequence[Path], domain: Domain, fit: Fit | None = None) -
     return GivenImages(files, _names(files), torch.lerp(torch.tensor(low), torch.tensor(high), samples), changes)
 
 
-class _Refused(Exception):  # noqa: N818  (says what was done)
-    """An image that is no sample, and why."""
+_Opening = Callable[[], AbstractContextManager[Path | BinaryIO]]
 
 
-def _files(path: Path) -> list[Path]:
-    try:
-        if path.is_file():
-            return [path]
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file())
-            seen = [p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-            images = [p for p in seen if p.suffix.lower() in SUFFIXES]
-            if not images:
-                raise InputError(
-                    f"{path}: holds no images but {len(inside)} other files; images are files named "
-                    + ", ".join(sorted(SUFFIXES))
-                )
-            if len(images) < len(inside):
-                remark(f"{path}: {len(inside) - len(images)} hidden or other files are ignored")
-            return images
-        siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    raise InputError(f"{path}: no such image or folder; {nearest(str(path), siblings)}")
+def _files(path: Path) -> Iterator[tuple[Path, _Opening]]:
+    """The images at ``path``: what each is called, and how it is opened."""
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
+        found = image_files(str(path))
+        if found.ignored:
+            remark(f"{path}: {found.ignored} hidden or other files are ignored")
+        for number, file in enumerate(found.files):
+            yield path / file.name, partial(found.open, number)
+        found.close()
+    elif path.is_file():
+        yield path, lambda: nullcontext(path)
+    else:
+        try:
+            siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        except OSError:
+            siblings = []
+        raise InputError(f"{path}: no such image or folder; {nearest(str(path), siblings)}")
 
 
-def _read(file: Path, domain: Domain, fit: Fit | None) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], str]:
+def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) -> tuple[Images, str]:
     """The pixels, uint8 (height, width, channels), and what was changed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
-                frames = getattr(opened, "n_frames", 1)
-                if frames > 1:
-                    raise _Refused(f"holds {frames} pictures; give one")
-                if opened.mode not in _EIGHT_BIT:
-                    raise _Refused(
-                        f"has pixels of kind '{opened.mode}', whose range is not known; convert it to 8-bit gray or RGB"
-                    )
-                image = ImageOps.exif_transpose(opened)
-    except _Refused:
-        raise
-    except UnidentifiedImageError:
-        raise _Refused("not an image, damaged, or of a kind unknown here") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise _Refused("far too large for an image; scale it down") from None
-    except Exception as error:  # what decoders raise on damaged files has no common kind
-        raise _Refused((error.strerror if isinstance(error, OSError) else None) or str(error) or "damaged") from None
+    with opened(content, name) as given:
+        frames = getattr(given, "n_frames", 1)
+        if frames > 1:
+            raise Unreadable(f"{name}: holds {frames} pictures; give one")
+        if given.mode not in EIGHT_BIT:
+            raise Unreadable(
+                f"{name}: has pixels of kind '{given.mode}', whose range is not known; convert it to 8-bit gray or RGB"
+            )
+        image = ImageOps.exif_transpose(given)
     changes = []
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        if np.asarray(layer)[..., 3].min() < 255:
-            changes.append("laid over white")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        changes.append("laid over white")
     channels, height, width = domain.shape
-    if channels == 1 and image.mode not in ("1", "L"):
-        colour = image.convert("RGB")
-        bands = np.asarray(colour)
-        if (bands != bands[..., :1]).any():
-            changes.append("colour to gray")
-        image = colour.convert("L")
-    elif channels == 3:
-        if image.mode in ("1", "L", "LA"):
-            changes.append("gray to colour")
-        image = image.convert("RGB")
-    image = image.convert("L") if channels == 1 else image
+    colours = np.asarray(opaque(image, "RGB"))
+    if channels == 1 and (colours != colours[..., :1]).any():
+        changes.append("colour to gray")
+    if channels == 3 and image.mode in ("1", "L", "LA"):
+        changes.append("gray to colour")
+    image = opaque(image, "RGB" if channels == 3 else "L")
     if image.size != (width, height):
         changes.append(f"resized from {image.width}×{image.height}")
-        image = _resized(image, width, height, fit)
+        image = _resized(image, name, width, height, fit)
     return np.asarray(image).reshape(height, width, channels), ", ".join(changes)
 
 
-def _resized(image: Image.Image, width: int, height: int, fit: Fit | None) -> Image.Image:
+def _resized(image: Image.Image, name: str, width: int, height: int, fit: Fit | None) -> Image.Image:
     if abs(image.width * height / (image.height * width) - 1) > _ALIKE and fit is None:
-        raise _Refused(
-            f"is {image.width}×{image.height} (width×height), of other proportions than the domain's {width}×{height}; "
-            "cut it, or give --fit crop or --fit stretch"
+        raise Unreadable(
+            f"{name}: is {image.width}×{image.height} (width×height), of other proportions than the domain's "
+            f"{width}×{height}; cut it, or give --fit crop or --fit stretch"
         )
     if fit == "crop":
         return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
