@@ -8,14 +8,15 @@ ones where the data set has any: what is worse than nearly all of them is flagge
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from coupling.errors import DataError, InputError
+from coupling.errors import ConfigError, DataError, InputError
+from coupling.held_out import held_out
 from coupling.inversion import Search, invert
 from coupling.model import CoupledModel
 from coupling.parts import DomainData, open_domains
@@ -66,33 +67,31 @@ def measure_coverage(
     plugins = plugins or installed()
     model.chosen(domain)
     model.config.check(plugins)
-    data = open_domains(model.config, plugins)[domain]
-    samples, held_out, name = _samples(data, count, search.seed)
-    if tuple(samples.shape[1:]) != model.domains[domain].shape or data.domain.range != model.domains[domain].range:
+    data = open_domains(model.config, plugins)
+    now, then = data[domain].domain, model.domains[domain]
+    if (now.shape, now.range) != (then.shape, then.range):
         raise DataError(
-            f"domains.{domain}.dataset: its samples are now of shape {data.domain.shape} in {list(data.domain.range)}, "
-            "not those that the model was trained on"
+            f"domains.{domain}.dataset: its samples are now of shape {now.shape} in {list(now.range)}, not those that "
+            "the model was trained on"
         )
+    pool, apart = _pool(data, domain)
+    pool.prepare()
+    order = torch.Generator().manual_seed(derive(search.seed, "coverage"))
+    samples = pool.read(torch.randperm(len(pool), generator=order)[:count].tolist())
     with progress(f"inverting {len(samples)} samples of '{domain}', to know the errors of real ones", len(samples)) as (
         advance
     ):
         error = invert(model, samples, domain, search, advance=advance).error
-    return Coverage(
-        domain, float(error.quantile(QUANTILE)), float(error.median()), len(samples), held_out, data=name
-    )  # fmt: skip
+    threshold, median = float(error.quantile(QUANTILE)), float(error.median())
+    return Coverage(domain, threshold, median, len(samples), apart, pool.fingerprint)
 
 
-def _samples(data: DomainData, count: int, seed: int) -> tuple[Tensor, bool, str]:
-    """Up to ``count`` random samples as the domain has them, whether they are held out, and the data's name."""
-    held_out = data.dataset.held_out()
-    order = torch.Generator().manual_seed(derive(seed, "coverage"))
-    if held_out is not None and len(held_out):
-        held_out.prepare()
-        chosen = torch.randperm(len(held_out), generator=order)[:count].tolist()
-        return data.transform(held_out.batch(chosen)), True, held_out.fingerprint()
-    data.prepare()
-    chosen = torch.randperm(len(data), generator=order)[:count].tolist()
-    return data.read(chosen), False, data.fingerprint
+def _pool(data: Mapping[str, DomainData], domain: str) -> tuple[DomainData, bool]:
+    """Real samples of a domain, and whether no domain trained on them."""
+    try:
+        return held_out(data, domain), True
+    except ConfigError:  # there are too few
+        return data[domain], False
 
 
 def known_coverage(

@@ -232,6 +232,11 @@ def test_the_public_names():
 # -- what is covered -------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch):
+    monkeypatch.setattr("coupling.held_out.LEAST", 10)
+
+
 def test_coverage_is_measured_on_held_out_samples_and_kept(model, run, monkeypatch, tmp_path, capsys):
     search = Search(restarts=1, iterations=10)
     measured = measure_coverage(model, "a", search, tiny.plugins())
