@@ -77,7 +77,9 @@ def _covered(points: Tensor, by: Tensor, neighbours: int) -> float:
 
 def neighbour_distances(features: Tensor, neighbours: int = 1) -> Tensor:
     """Distance of each sample to its ``neighbours``-th nearest other: (samples,)."""
-    return torch.cat([block.topk(neighbours + 1, dim=1, largest=False).values[:, -1] for block in _distances(features, features)])
+    return torch.cat(
+        [block.topk(neighbours + 1, dim=1, largest=False).values[:, -1] for block in _distances(features, features)]
+    )
 
 
 def mean_distance(features: Tensor) -> float:

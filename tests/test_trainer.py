@@ -60,7 +60,9 @@ def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
         for f in ("manifest.json", "model.safetensors", "state.safetensors")
     ]
     pictures = [f"samples/step-000000{n}.png" for n in (0, 4, 8)]
-    assert files == sorted([*saved, *pictures, "config.yaml", "environment.json", "evaluation.json", "metrics.jsonl", "summary.json"])
+    assert files == sorted(
+        [*saved, *pictures, "config.yaml", "environment.json", "evaluation.json", "metrics.jsonl", "summary.json"]
+    )
 
     environment = json.loads((path / "environment.json").read_text())
     assert {"versions", "device", "num_processes", "precision", "data"} <= set(environment)
