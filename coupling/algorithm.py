@@ -113,7 +113,7 @@ class Algorithm1:
         }
         self.several = {team for team, names in terms.items() if len(names) > 1}
         """Teams whose objective has several terms, which are then logged by name."""
-        self.only = {team: names[0] for team, names in terms.items() if len(names) == 1}
+        self.only: dict[str, str] = {team: names[0] for team, names in terms.items() if len(names) == 1}
         """The term of a team that has but one."""
         self.g = generators.network
         self.f = discriminators.network

@@ -87,8 +87,11 @@ class TrainingState:
     def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
         """A team's optimizer: ``<parameter>.<what is kept of it>``."""
         names = self._parameter_names(team)
-        split = ((*key.split(".", 1), tensor) for key, tensor in checkpoint.optimizer_tensors(team.optimizer).items())
-        return {f"{names[int(number)]}.{kind}": tensor for number, kind, tensor in split}
+        named = {}
+        for key, tensor in checkpoint.optimizer_tensors(team.optimizer).items():
+            number, kind = key.split(".", 1)
+            named[f"{names[int(number)]}.{kind}"] = tensor
+        return named
 
     def _parameter_names(self, team: Team) -> list[str]:
         """A name for each of a team's trained parameters, in the optimizer's order."""
@@ -161,7 +164,9 @@ class TrainingState:
         rooms |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
         if self.averaged is not None:
             rooms["average of the generators"] = self.averaged
-        numbers = {f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_parameters()}
+        numbers: dict[str, Tensor] = {
+            f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_parameters()
+        }
         numbers |= {f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_buffers()}
         for team in self.teams:
             numbers |= {f"optimizer of the {team.name}: {k}": x for k, x in self._optimizer_tensors(team).items()}
