@@ -104,7 +104,7 @@ def test_plugins(command):
 def test_one_components_options(command):
     text = " ".join(command("plugins", "image-folder").stdout.split())
     assert text.startswith("dataset image-folder (plugin coupling) All images of a folder")
-    assert "path text required the folder; ~ is your home directory" in text
+    assert "path text required the folder or zip; ~ is your home directory" in text
     assert "integer, 1 or more" in text
     assert "none | stretch | crop" in text
     assert "[k, n]: the k-th of n" in text  # brackets are no markup

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from coupling.overrides import override
 from coupling.plugins import Plugins
 from coupling.registry import KINDS
-from coupling.schema import config_schema
+from coupling.schema import config_schema, sweep_schema
 from coupling.yaml_text import parse_yaml
 from tests import tiny
 
@@ -32,9 +32,17 @@ def validator(schema) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
+@pytest.fixture(scope="module")
+def sweep_validator() -> jsonschema.Draft202012Validator:
+    sweeps = sweep_schema(Plugins(("tests.tiny",)).registry)
+    jsonschema.Draft202012Validator.check_schema(sweeps)
+    return jsonschema.Draft202012Validator(sweeps)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_are_valid(path, validator):
-    validator.validate(parse_yaml(path.read_text()))
+def test_examples_are_valid(path, validator, sweep_validator):
+    values = parse_yaml(path.read_text())
+    (sweep_validator if "base" in values else validator).validate(values)
 
 
 def test_there_are_examples():
