@@ -178,6 +178,7 @@ class Frames(Dataset):
             )
         self.shape = (3 if modality == "color" else 1, *(self._window or size))
         self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
+        self.drawn_by = "" if modality == "color" else "false-colours"
         self._maker = _Maker(reader, modality, size, resize, depth, whole=paired and on_error == "skip")
         self._stored_shape = (*size, 3 if modality == "color" else 2)
         seen: list[object] = [modality, resize]

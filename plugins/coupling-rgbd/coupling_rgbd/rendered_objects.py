@@ -79,6 +79,7 @@ class RenderedObjects(Dataset):
         self.source = f"rendered-objects/{count}"
         self.shape = (3 if modality == "color" else 1, size, size)
         self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
+        self.drawn_by = "" if modality == "color" else "false-colours"
 
     def __len__(self) -> int:
         return self.count
