@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from coupling import load_config, load_model, train
+from coupling import load_config, load_model, probe, train
 from coupling.grid import load_grid
 from coupling.plugins import installed
 from coupling.sweep import Sweep
@@ -43,6 +43,7 @@ def small_files(tmp_path, monkeypatch):
     """Writes the files of the named data sets, small, in their official formats."""
     data = tmp_path / "data"
     monkeypatch.setenv("COUPLING_DATA", str(data))
+    monkeypatch.setattr(probe, "STEPS", 2)  # what probes tell is not looked at
 
     def write(datasets):
         for name in datasets:
@@ -63,8 +64,9 @@ def write_mnist(data):
     folder = data / "mnist"
     folder.mkdir(parents=True, exist_ok=True)
     images = np.random.default_rng(0).integers(0, 256, (160, 28, 28), np.uint8)
-    (folder / "train-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, *images.shape) + images.tobytes())
-    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 160) + bytes(range(10)) * 16)
+    for split in ("train", "t10k"):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, *images.shape) + images.tobytes())
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 160) + bytes(range(10)) * 16)
 
 
 def write_usps(data):
