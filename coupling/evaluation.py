@@ -291,7 +291,9 @@ def _described(score: Score) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_plain(part)}" for key, part in value.items() if part is not None)
-    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return str(value)
 
 
 def _short(fingerprint: str) -> str:

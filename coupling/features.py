@@ -37,6 +37,8 @@ class Features:
     """Samples (B, *shape) in the domain's range to (B, size), on the CPU."""
     record: Mapping[str, Any]
     """What it is, as JSON values."""
+    scaled: bool = True
+    """Whether its outputs mean the same at any scale: a network of ours. Others' are compared as they are."""
 
 
 def check_features(chosen: str, data: DomainData) -> None:
@@ -89,7 +91,7 @@ def _tried(features: Features, chosen: str, data: DomainData, widest: int) -> Fe
             f"features: {chosen} makes {tuple(made.shape)} of two samples of '{data.domain.name}'; wanted is (2, size) "
             f"with a size of at most {widest:,}"
         )
-    return Features(features.extract, {**features.record, "size": size})
+    return Features(features.extract, {**features.record, "size": size}, features.scaled)
 
 
 def _told(data: DomainData) -> dict[str, Tensor]:
@@ -176,10 +178,10 @@ def _from_code(chosen: str, data: DomainData) -> Features:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
+        if isinstance(found, type) and issubclass(found, nn.Module):
+            found = found()
     except Exception as error:  # whatever a stranger's module does
-        raise ConfigError(f"features: {chosen} cannot be imported: {cause(error)}") from error
-    if isinstance(found, type) and issubclass(found, nn.Module):
-        found = found()
+        raise ConfigError(f"features: {chosen} cannot be had: {cause(error)}") from error
     if not isinstance(found, nn.Module):  # nothing else is called: a configuration must not run any function there is
         raise ConfigError(f"features: {chosen} is a {type(found).__name__}, wanted is a torch.nn.Module or its class")
     network = found.eval()
@@ -188,7 +190,7 @@ def _from_code(chosen: str, data: DomainData) -> Features:
         made = in_portions(network, samples)
         return made.flatten(2).mean(2) if made.dim() > 2 else made
 
-    return Features(extract, {"network": chosen, "sha256": _weights(network)})
+    return Features(extract, {"network": chosen, "sha256": _weights(network)}, scaled=False)
 
 
 def _from_file(path: Path, data: DomainData) -> Features:
@@ -223,7 +225,8 @@ def _from_file(path: Path, data: DomainData) -> Features:
 
     height, width = data.domain.shape[1:]
     resizer = f"bilinear, antialiased, {height}x{width} to {size[0]}x{size[1]}" if resized else "none"
-    return Features(extract, {"network": path.name, "sha256": digest(path)[:12], "resizer": resizer})
+    record = {"network": path.name, "sha256": digest(path)[:12], "resizer": resizer}
+    return Features(extract, record, scaled=False)
 
 
 def _run(session: Any, name: str, part: Tensor, fixed: int | None) -> Tensor:

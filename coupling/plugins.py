@@ -29,6 +29,7 @@ BUILTIN = tuple(
         "metrics",
         "agreement",
         "depth_error",
+        "distribution",
         "adaptation",
     )
 )

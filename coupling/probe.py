@@ -117,17 +117,18 @@ def classifier(pools: Mapping[str, DomainData], told: Mapping[str, Mapping[str, 
     def accuracy(network: nn.Module) -> dict[str, float]:
         probe = Classifier(network, heads, {})
         found = {}
-        for name, pool in pools.items():
+        for place, (name, pool) in enumerate(pools.items()):  # domains by number: their names are nothing to it
             numbers = split(pool)[1]
             guesses = classes_of(probe, pool, numbers)
             for head in heads:
-                found[f"{name}/{head}"] = (guesses[head] == targets[name][head][numbers]).float().mean().item()
+                found[f"{place}/{head}"] = (guesses[head] == targets[name][head][numbers]).float().mean().item()
         return found
 
     key = {"kind": "classifier", "heads": heads, "data": [_identity(pool, targets[n]) for n, pool in pools.items()]}
     make = lambda: nn.Sequential(*trunk(first), nn.Linear(FEATURES, sum(heads.values())))  # noqa: E731
-    network, numbers, record = _learned(key, make, objective, accuracy, f"probe of {_named(pools)}", pools)
-    return Classifier(network, heads, numbers, record)
+    network, tested, record = _learned(key, make, objective, accuracy, f"probe of {_named(pools)}", pools)
+    told_rightly = {f"{n}/{head}": tested[f"{place}/{head}"] for place, n in enumerate(pools) for head in heads}
+    return Classifier(network, heads, told_rightly, {**record, "accuracy": _rounded(told_rightly)})
 
 
 def depth_estimator(colour: DomainData, depth: DomainData, missing: float) -> DepthEstimator:
@@ -153,8 +154,12 @@ def depth_estimator(colour: DomainData, depth: DomainData, missing: float) -> De
     title = f"depth probe of {_named(pools)}"
     scale = colour.domain.range
     make = lambda: nn.Sequential(Centred(*scale), Hourglass(channels))  # noqa: E731
-    network, _, record = _learned(key, make, objective, accuracy, title, pools)
-    return DepthEstimator(network, record)
+    network, tested_at, record = _learned(key, make, objective, accuracy, title, pools)
+    return DepthEstimator(network, {**record, **_rounded(tested_at)})
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def known(data: DomainData) -> dict[str, Tensor]:
@@ -300,12 +305,12 @@ def _learned(
         tested = test(network)
         _keep(path, network, {"key": described, "tested": tested}, title)
     network.eval().requires_grad_(False)
+    counted = list(pools.values())[: 1 if key["kind"] == "depth" else None]  # pairs count once
     record = {
         "sha256": digest[:12],
         "held-out samples of": ", ".join(dict.fromkeys(p.dataset.source for p in pools.values())),
-        "learned": sum(len(split(p)[0]) for p in pools.values()),
-        "tested": sum(len(split(p)[1]) for p in pools.values()),
-        **{name: round(value, 4) for name, value in tested.items()},
+        "learned": sum(len(split(p)[0]) for p in counted),
+        "tested": sum(len(split(p)[1]) for p in counted),
     }
     return network, tested, record
 

@@ -48,12 +48,17 @@ class OfDistribution(Metric):
     As many real samples as generated ones are the reference, and as many others stand for the best model there could
     be: compared in the same way, they give the value ``/real``. With several domains the features of a pair's samples
     are one vector, the reference is true pairs, and ``/unrelated`` compares generated samples of different codes.
+
+    Features of networks of ours are moved and scaled, for each domain, to mean 0 and mean variance 1 of the reference:
+    distances that depend on a scale then mean the same for every domain, and none outweighs another in a pair.
     """
 
     kind: str
     """Name under which the metric is registered."""
     widest = WIDEST
     """Numbers of a feature, at most."""
+    scaled = True
+    """Whether features of networks of ours are scaled."""
 
     def __init__(self, domain: list[str], count: int, features: str) -> None:
         self.domains = domain
@@ -61,6 +66,7 @@ class OfDistribution(Metric):
         self.features = features
         self._networks: dict[str, Features] = {}
         self._reference: list[Tensor] = []
+        self._scales: dict[str, tuple[Tensor, Tensor]] = {}
         self._beside: dict[str, float] = {}
 
     @property
@@ -94,9 +100,16 @@ class OfDistribution(Metric):
             )
         self._networks = {domain: open_features(self.features, data[domain], self.widest) for domain in self.domains}
         order = np.random.default_rng(derive(seed, "real samples", first.dataset.source)).permutation(len(first))
-        self._reference, other = (
-            self.features_of(self._real(data, np.sort(chosen))) for chosen in (order[:count], order[count : 2 * count])
-        )
+        self._scales = {}
+        reference = self.features_of(self._real(data, np.sort(order[:count])))
+        if self.scaled:
+            self._scales = {
+                domain: (made.mean(0), made.var(0).mean().sqrt().clamp(min=1e-12))
+                for domain, made in zip(self.domains, reference, strict=True)
+                if self._networks[domain].scaled
+            }
+        self._reference = self._rescaled(reference)
+        other = self._rescaled(self.features_of(self._real(data, np.sort(order[count : 2 * count]))))
         self._beside = self._named(self.compare(self._reference, other), "/real")
 
     def measure(self, evaluation: Evaluation) -> dict[str, float]:
@@ -105,7 +118,8 @@ class OfDistribution(Metric):
             self.prepare(evaluation.data, evaluation.seed)
         count = self._samples(evaluation.data)
         z = evaluation.model.latent(count, derive(evaluation.seed, "distribution"))
-        drawn = self.features_of(evaluation.model.generate(part, self.domains) for part in z.split(_PORTION))
+        portions = (evaluation.model.generate(part, self.domains) for part in z.split(_PORTION))
+        drawn = self._rescaled(self.features_of(portions))
         values = self._named(self.compare(self._reference, drawn), "")
         if len(self.domains) > 1:
             moved = list(drawn)
@@ -117,7 +131,10 @@ class OfDistribution(Metric):
             reference=f"{count} of the domain's own samples"
             if len(self.domains) == 1
             else f"true pairs of {count} samples of '{self.domains[0]}'",
-            features={domain: dict(network.record) for domain, network in self._networks.items()},
+            features={
+                domain: {**network.record, "scaled": domain in self._scales}
+                for domain, network in self._networks.items()
+            },
         )
         return values | self._beside
 
@@ -136,6 +153,13 @@ class OfDistribution(Metric):
     def reduced(self, domain: str, features: Tensor) -> Tensor:
         """What is kept of a portion's features."""
         return features
+
+    def _rescaled(self, features: Sequence[Tensor]) -> list[Tensor]:
+        moved = []
+        for domain, made in zip(self.domains, features, strict=True):
+            middle, scale = self._scales.get(domain, (0.0, 1.0))
+            moved.append((made - middle) / scale)
+        return moved
 
     def _samples(self, data: Mapping[str, DomainData]) -> int:
         return min(self.count, len(data[self.domains[0]]) // 2)
@@ -266,6 +290,7 @@ class SlicedWasserstein(OfDistribution):
     kind = "sliced-wasserstein"
     better = "lower"
     widest = 1_000_000
+    scaled = False
 
     def __init__(
         self,
