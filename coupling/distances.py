@@ -35,7 +35,8 @@ def covariance(features: Tensor) -> Tensor:
 def _root(matrix: Tensor) -> Tensor:
     """The square root of a symmetric matrix without negative eigenvalues."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
 
 
 def kernel(one: Tensor, other: Tensor) -> float:
@@ -103,7 +104,8 @@ def _distances(one: Tensor, other: Tensor) -> Iterator[Tensor]:
 def directions(size: int, count: int, random: torch.Generator) -> Tensor:
     """``count`` unit vectors, uniform over all directions: (size, count)."""
     drawn = torch.randn(size, count, generator=random)
-    return drawn / drawn.norm(dim=0)
+    units: Tensor = drawn / drawn.norm(dim=0)
+    return units
 
 
 def sliced_wasserstein(one: Tensor, other: Tensor) -> float:

@@ -24,7 +24,7 @@ from coupling.overrides import override
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins, installed
 from coupling.registry import describe
-from coupling.run_directory import MARKER, RunDirectory
+from coupling.run_directory import MARKER, RunDirectory, run_of
 from coupling.terminal import remark
 from coupling.yaml_text import parse_yaml
 
@@ -87,8 +87,10 @@ def evaluate(
             config = _changed(model.config, overrides, plugins)
         else:
             path = Path(model)
-            root = _run_of(path)
-            run = root and RunDirectory(root, load_config(root / MARKER, overrides, plugins=plugins))
+            root = run_of(path)
+            run = None
+            if root is not None:
+                run = RunDirectory(root, load_config(root / MARKER, overrides, plugins=plugins))
             if run is not None and output is None:
                 run.lock()
                 stack.callback(run.release)
@@ -178,18 +180,11 @@ def _assignment(part: str) -> tuple[str, Any]:
     return key.strip(), parse_yaml(value)
 
 
-def _run_of(path: Path) -> Path | None:
-    """The run that RUN is, or is a checkpoint in; None: a model without a run."""
-    path = path.parent if path.name == "model.safetensors" else path
-    root = path.parent.parent if path.parent.name == "checkpoints" else path
-    return root if (root / MARKER).is_file() and (root / "checkpoints").is_dir() else None
-
-
 def _chosen(path: Path, which: Which) -> Path:
     """The checkpoint to be measured."""
     if which == "last":
         return path
-    if _run_of(path) != path:
+    if run_of(path) != path:
         raise InputError(f"--checkpoint best: {path} is one model already; leave it out, or give the run's directory")
     try:
         best = json.loads((path / "summary.json").read_text(encoding="utf-8")).get("best_checkpoint")
@@ -303,7 +298,7 @@ def _short(fingerprint: str) -> str:
 
 def told(result: Scores, run: str | Path, output: Path | None) -> None:
     """Say where the values went."""
-    root = output or _run_of(Path(run))
+    root = output or run_of(Path(run))
     if root is None:
         remark(f"{run} is in no run directory, so nothing was written; --output DIR keeps the values")
     else:

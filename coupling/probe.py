@@ -201,11 +201,11 @@ class Centred(nn.Module):
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self.middle, self.radius = (low + high) / 2, (high - low) / 2
 
     def forward(self, samples: Tensor) -> Tensor:
         """Samples of any shape."""
-        return (samples - self.middle) / self.half
+        return (samples - self.middle) / self.radius
 
 
 def trunk(data: DomainData) -> list[nn.Module]:
@@ -327,7 +327,7 @@ def _learn(
     with progress(f"training a {title}", STEPS) as advance:
         for _ in range(STEPS):
             optimizer.zero_grad()
-            objective(network, random).backward()  # type: ignore[no-untyped-call]
+            objective(network, random).backward()
             optimizer.step()
             rates.step()
             advance()
