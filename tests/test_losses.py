@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from coupling.builtin.losses import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.classification import Classification, Consistency, Entropy, FeatureMatching
 from coupling.domain import Domain
 from coupling.loss import DiscriminatorHalf, GeneratorHalf
 from coupling.plugins import Plugins
@@ -231,4 +232,5 @@ def test_domain_softmax_is_finite_at_any_logit(size):
 def test_every_built_in_loss_is_tested_here():
     plugins = Plugins(entry_points=False)
     kinds = {c.make for (kind, _), c in plugins.registry.components.items() if kind == "loss"}
-    assert kinds == {*ADVERSARIAL, R1, DomainSoftmax}
+    in_adaptation = {Classification, Consistency, Entropy, FeatureMatching}  # test_adaptation.py
+    assert kinds == {*ADVERSARIAL, R1, DomainSoftmax} | in_adaptation
