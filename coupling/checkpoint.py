@@ -30,7 +30,8 @@ from coupling.whole_file import sync
 VERSION = 1
 _FILES = ("model.safetensors", "state.safetensors")
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-_KEY = "coupling"  # one metadata key: several would be written in no fixed order
+METADATA = "coupling"
+"""The one metadata key of a file: several would be written in no fixed order."""
 
 
 class IntactError(InputError):
@@ -85,7 +86,7 @@ def save(
         described: dict[str, Any] = {}
         for name, tensors, plain in zip(_FILES, (model, state), (metadata, progress), strict=True):
             path = temporary / name
-            safetensors.torch.save_file(_plain(tensors), path, {_KEY: json.dumps(plain)})
+            safetensors.torch.save_file(plain_tensors(tensors), path, {METADATA: json.dumps(plain)})
             path.chmod(0o644)
             sync(path)
             described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
@@ -215,7 +216,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        values: dict[str, Any] = json.loads(metadata[_KEY])
+        values: dict[str, Any] = json.loads(metadata[METADATA])
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: cannot be read as safetensors: {error}") from None
     except (KeyError, ValueError):
@@ -238,7 +239,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU: safetensors keeps no strides, and refuses names for one memory."""
     return {
         name: tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)

@@ -18,6 +18,7 @@ from coupling.plugins import Plugins, installed
 from coupling.terminal import remark, show_origin
 
 if TYPE_CHECKING:  # torch comes with it, which --help does without
+    from coupling.export import Format
     from coupling.given_images import Fit
     from coupling.interpolation import Interpolation
 
@@ -330,6 +331,28 @@ def transform(
     write_transformed(model, given, from_, found, threshold, folder)
     print_errors(given, found, threshold, _console())
     click.echo(str(folder))
+
+
+@cli.command()
+@run_argument
+@click.option("--format", "kind", type=click.Choice(["safetensors", "onnx"]), help="Default: as --output has it.")
+@click.option("--output", metavar="PATH", type=click.Path(path_type=Path), help="File (default: in the run, its name).")
+@click.option("--opset", default=18, show_default=True, type=click.IntRange(18, 23), help="ONNX: version of operators.")
+@plugin_option
+def export(run: Path, kind: Format | None, output: Path | None, opset: int, modules: tuple[str, ...]) -> None:
+    """Write the model of RUN for others: safetensors for coupling, or its generators as one ONNX graph."""
+    from coupling.export import export_onnx, export_safetensors, format_of
+    from coupling.model import load_model
+    from coupling.run_directory import beside
+
+    kind = format_of(output, kind)
+    model = load_model(run, plugins=_load_plugins(modules))
+    path = output or beside(run, f"{model.config.name}.{kind}")
+    if kind == "onnx":
+        export_onnx(model, path, opset)
+    else:
+        export_safetensors(model, path)
+    click.echo(str(path))
 
 
 @cli.command()

@@ -49,7 +49,8 @@ class Deconvolution(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Deconvolve (B, in_channels, H, W), or one (in_channels, H, W)."""
-        if input.dim() == 4 and output_size is None and not any(self.output_padding):
+        exporting = torch.compiler.is_exporting()  # then it is named as what it is, for others to compute as they like
+        if input.dim() == 4 and output_size is None and not any(self.output_padding) and not exporting:
             if input.shape[2:] == (1, 1) and not any(self.padding):
                 return self._as_product(input)
             if self._sums_columns(input):

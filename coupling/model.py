@@ -22,7 +22,9 @@ from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.networks import place as place_network
 from coupling.plugins import Plugins, installed
+from coupling.processes import fingerprint
 from coupling.randomness import generator as random_source
+from coupling.sharing import SharingGraph, TeamName
 from coupling.streams import draw
 from coupling.terminal import remark
 
@@ -70,6 +72,26 @@ class CoupledModel:
             if network is not None:
                 place_network(network, place)
         return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the generators' weights, in hexadecimal: the same in a run, its checkpoint and its export."""
+        return fingerprint(self.generator)
+
+    def description(self) -> dict[str, Any]:
+        """What rebuilds the networks, as JSON values: configuration, domains, sharing graphs, step."""
+        networks = [network for network in (self.generator, self.discriminator) if network is not None]
+        graphs = {network.graph.team: network.graph for network in networks}
+        return _described_by(self.config, self.domains, graphs, self.step)
+
+    def save(self, path: str | Path) -> None:
+        """Write this model, its weights and what rebuilds it, as one safetensors file that :func:`load_model` takes.
+
+        Raises :class:`InputError` where it cannot be written.
+        """
+        from coupling.export import export_safetensors
+
+        export_safetensors(self, Path(path))
 
     def latent(self, count: int, seed: int = 0, start: int = 0) -> Tensor:
         """Codes z from the prior, (count, latent size): those from ``start`` on in the endless row of ``seed``.
@@ -231,13 +253,19 @@ def model_tensors(networks: Networks, averaged: CoupledGenerator | None) -> dict
 
 def metadata(config: Config, networks: Networks, step: int) -> dict[str, Any]:
     """What rebuilds the networks without the data: configuration, domains, sharing graphs, step."""
+    return _described_by(config, networks.domains, networks.graphs, step)
+
+
+def _described_by(
+    config: Config, domains: Mapping[str, Domain], graphs: Mapping[TeamName, SharingGraph], step: int
+) -> dict[str, Any]:
     return {
         "config": config.plain(),
         "domains": {
             name: {"shape": d.shape, "range": d.range} | ({"drawn_by": d.drawn_by} if d.drawn_by else {})
-            for name, d in networks.domains.items()
+            for name, d in domains.items()
         },
-        "sharing": {team: graph.plain() for team, graph in networks.graphs.items()},
+        "sharing": {team: graph.plain() for team, graph in graphs.items()},
         "step": step,
     }
 
@@ -278,6 +306,11 @@ def _located(path: Path) -> Path:
         return checkpoint.verified(path).path / "model.safetensors"
     if path.is_file() and path.suffix == ".safetensors":
         return path
+    if path.is_file() and path.suffix == ".onnx":
+        raise InputError(
+            f"{path}: an ONNX graph, which onnxruntime loads; coupling takes the run, or coupling export --format "
+            "safetensors"
+        )
     if (path / "checkpoints").is_dir():
         found, complaints = checkpoint.newest(path / "checkpoints")
         if found is not None:
