@@ -102,7 +102,7 @@ class ColorDepthFolder(Frames):
         kept = [pair for pair, number in zip(pairs, block, strict=True) if number >= 0]
         frames, color_files, depth_files = (tuple(column) for column in zip(*kept, strict=True))
         self._block = torch.from_numpy(block[block >= 0])
-        self._files = {str((root / name).resolve()) for name in (*color_files, *depth_files)}
+        self._files = [root / name for name in (*color_files, *depth_files)]
         self._unit = unit
         self.title = str(root)
         self.source = f"{root}:{color},{depth}"
@@ -132,7 +132,8 @@ class ColorDepthFolder(Frames):
         """Files that are in both, whatever the folder is called and the patterns are."""
         if not isinstance(other, ColorDepthFolder):
             return None
-        common = self._files & other._files
+        own, others = ({str(path.resolve()) for path in one._files} for one in (self, other))
+        common = own & others
         return f"{len(common)} files, {min(common)} for one, are of frames of both" if common else None
 
     def fingerprint(self) -> str:

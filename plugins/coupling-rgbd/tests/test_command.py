@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -112,6 +113,28 @@ def test_a_data_set_whose_camera_is_not_known(data: Path, tmp_path: Path) -> Non
         alone = {**values, "domains": {domain: values["domains"][domain]}}
         single = train(parse_config({**alone, "name": "one"}), tmp_path / domain).path
         assert f"{option}: name a domain; of {channels}-channel images there are: none" in refused(single)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        ({"name": "color-depth-folder", "path": "room"}, "give a folder that holds color/ and depth/"),
+        ({"name": "rgbd-objects"}, "rgbd-dataset is not there. Put the cropped images"),
+        ({"name": "nyu"}, "nyu_depth_v2_labeled.mat is not there; get nyu_depth_v2_labeled.mat"),
+        ({"name": "nyu", "frames": "raw", "registered": "keep"}, "there are no r-*.ppm in its folders; put the scenes"),
+        ({"name": "rendered-objects", "noise": True}, "`noise` is the depth sensor's"),
+        ({"name": "rgbd-objects", "objects": 1}, "unknown option 'objects'"),
+    ],
+)
+def test_data_that_are_not_there(data: Path, tmp_path: Path, dataset: dict[str, Any], said: str) -> None:
+    config = tmp_path / "run.yaml"
+    values = {**VALUES, "domains": {"color": {"dataset": {**dataset, "modality": "color"}}}}
+    config.write_text(yaml.safe_dump(values))
+    result = CliRunner().invoke(cli, ["check", str(config)], prog_name="coupling")
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert "domains.color.dataset" in result.stderr
+    assert said in result.stderr
 
 
 def test_cameras_of_folders() -> None:
