@@ -22,7 +22,7 @@ from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.folder import ColorDepthFolder
 from coupling_rgbd.nyu import Nyu
-from coupling_rgbd.point_cloud import PointCloud
+from coupling_rgbd.point_cloud import BACKGROUND, PointCloud
 from coupling_rgbd.rendered_objects import RenderedObjects
 from coupling_rgbd.rgbd_objects import RgbdObjects
 
@@ -56,6 +56,13 @@ _SIDE = 256
 @click.option(
     "--angle", default=30.0, show_default=True, type=click.FloatRange(0, 80), help="Of the two views, to either side."
 )
+@click.option(
+    "--background",
+    default=BACKGROUND,
+    show_default=True,
+    type=click.FloatRange(0, 2, min_open=True),
+    help="Share of the way from near to far from which on there is only background; above 1: nowhere.",
+)
 @plugin_option
 def point_cloud(
     run: Path,
@@ -68,6 +75,7 @@ def point_cloud(
     far: float | None,
     field_of_view: float | None,
     angle: float,
+    background: float,
     modules: tuple[str, ...],
 ) -> None:
     """Draw pairs of RUN as points in space: OUTPUT/000000.ply, and one picture from two viewpoints."""
@@ -87,7 +95,7 @@ def point_cloud(
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(model, pair, camera, folder, count=count, seed=seed, angle=angle)
+        _write(model, pair, camera, folder, count=count, seed=seed, angle=angle, background=background)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
     click.echo(str(folder))
@@ -148,6 +156,7 @@ def _write(
     count: int,
     seed: int,
     angle: float,
+    background: float,
 ) -> None:
     height, width = pair[0].shape[1:]
     factor = max(1, round(_SIDE / max(height, width)))
@@ -159,7 +168,7 @@ def _write(
             color, shade = (to_pixels(samples[domain.name], domain)[0] for domain in pair)
             low, high = pair[1].range
             depth = ((samples[pair[1].name][0, 0] - low) / (high - low)).clamp(0, 1).numpy()
-            cloud = PointCloud.of(color, depth, camera)
+            cloud = PointCloud.of(color, depth, camera, background)
             cloud.write_ply(folder / f"{number:06d}.ply")
             if number < 6 * _COLUMNS:
                 size = height * factor, width * factor

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from coupling.whole_file import write_bytes
 from coupling_rgbd.camera import Camera
 
-_EMPTY = 0.98
-"""Depth from which on there is nothing but background, or what lay too far to be told from it."""
+BACKGROUND = 0.95
+"""Depth from which on there is nothing but background, or what lay too far to be told from it. Not 1, since a
+network draws a background that is only nearly as far as the farthest."""
 
 _STEEPEST = math.tan(math.radians(84))
 """Slope of a surface against the picture's plane beyond which it is none: pixels across an edge, whose
@@ -41,12 +42,14 @@ class PointCloud:
     """How far depth may step from one pixel to the next on a surface, (height, width) in metres."""
 
     @classmethod
-    def of(cls, color: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera) -> PointCloud:
+    def of(
+        cls, color: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera, background: float = BACKGROUND
+    ) -> PointCloud:
         """The points of a pair: colour (H, W, 3), depth (H, W) in [0, 1].
 
-        Left out are missing depths (0), the far plane, and pixels that bridge an edge.
+        Left out are missing depths (0), depths from ``background`` on, and pixels that bridge an edge.
         """
-        seen = (depth > 0) & (depth < _EMPTY)
+        seen = (depth > 0) & (depth < background)
         grid = camera.points(depth)
         z = grid[..., 2]
         smooth = _STEEPEST * 2 * camera.across * z / depth.shape[1]

@@ -71,7 +71,7 @@ def test_ply_files_and_one_picture(run: Path, tmp_path: Path) -> None:
 
 
 def test_points_are_the_model_s(run: Path, tmp_path: Path) -> None:
-    command(run, "--count", 1, "--near", 1, "--far", 2, "--field-of-view", 90, "--output", tmp_path)
+    command(run, "--count", 1, "--near", 1, "--far", 2, "--field-of-view", 90, "--background", 2, "--output", tmp_path)
     _, _, body = (tmp_path / "000000.ply").read_bytes().partition(b"end_header\n")
     read = np.frombuffer(body, [("place", "<f4", 3), ("color", "u1", 3)])
     drawn = load_model(run).sample(1, seed=0)
