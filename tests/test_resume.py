@@ -230,9 +230,19 @@ def test_killed_at_every_moment(tmp_path):
     print(f"{len(ways) + operations} deaths, {operations} of them before a file operation of one checkpoint")
 
 
-@pytest.mark.slow
 def test_two_processes_one_of_which_is_killed(tmp_path):
-    ways = [{"step": 2}, {"rank": 1, "step": 5}, {"operation": 9, "at": 6}, {"torn": "model.safetensors", "at": 6}]
+    """Every tensor of model, average and optimizers, and what metrics.jsonl says, as in one go."""
+    (code,) = assert_survived(tmp_path, [{"rank": 1, "step": 5}], processes=2)
+    assert code != 0
+    assert json.loads((tmp_path / "whole/environment.json").read_text())["num_processes"] == 2
+    names = set(tensors(tmp_path / "whole"))
+    for room in ("generator.", "discriminator.", "ema.", "state.generator.", "state.discriminator."):
+        assert any(name.startswith(room) for name in names)
+
+
+@pytest.mark.slow
+def test_two_processes_one_of_which_is_killed_at_more_moments(tmp_path):
+    ways = [{"step": 2}, {"rank": 1, "step": 8}, {"operation": 9, "at": 6}, {"torn": "model.safetensors", "at": 6}]
     codes = assert_survived(tmp_path, ways, processes=2)
     assert all(code != 0 for code in codes)
     assert json.loads((tmp_path / "whole/environment.json").read_text())["num_processes"] == 2
