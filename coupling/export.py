@@ -21,8 +21,8 @@ from coupling import __version__
 from coupling.checkpoint import METADATA, plain_tensors
 from coupling.errors import InputError, RunError, cause
 from coupling.model import CoupledModel
-from coupling.pictures import write_whole
 from coupling.terminal import remark
+from coupling.whole_file import write_bytes
 
 Format = Literal["safetensors", "onnx"]
 OPSET = 18
@@ -168,6 +168,6 @@ def _package(name: str) -> Any:
 def _write(content: bytes, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(content, path)
+        write_bytes(path, content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}; give another --output") from None
