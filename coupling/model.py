@@ -16,6 +16,7 @@ from coupling.classification import Classification
 from coupling.config import Config, parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
+from coupling.hub_address import HubAddress, hub_address
 from coupling.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
 from coupling.inversion import Search, Transformed, invert
 from coupling.loss import Loss
@@ -24,6 +25,7 @@ from coupling.networks import place as place_network
 from coupling.plugins import Plugins, installed
 from coupling.processes import fingerprint
 from coupling.randomness import generator as random_source
+from coupling.record import training_record
 from coupling.sharing import SharingGraph, TeamName
 from coupling.streams import draw
 from coupling.terminal import remark
@@ -45,14 +47,19 @@ class CoupledModel:
         discriminator: CoupledDiscriminator | None = None,
         step: int = 0,
         losses: Mapping[str, Loss] | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
-        """``losses``: those of the training by name, for what they learned besides (a classifier, say)."""
+        """``losses``: those of the training by name, for what they learned besides (a classifier, say).
+
+        ``record``: what is known of the training, as JSON values: ``metrics`` by flat name, ``data``, ``versions``.
+        """
         self.config = config
         self.domains = dict(domains)
         self.generator = generator
         self.discriminator = discriminator
         self.step = step
         self.losses = dict(losses or {})
+        self.record = dict(record or {})
 
     @property
     def device(self) -> torch.device:
@@ -79,10 +86,53 @@ class CoupledModel:
         return fingerprint(self.generator)
 
     def description(self) -> dict[str, Any]:
-        """What rebuilds the networks, as JSON values: configuration, domains, sharing graphs, step."""
+        """What rebuilds the networks, as JSON values: configuration, domains, sharing graphs, step; and the record."""
         networks = [network for network in (self.generator, self.discriminator) if network is not None]
         graphs = {network.graph.team: network.graph for network in networks}
-        return _described_by(self.config, self.domains, graphs, self.step)
+        known = {"record": self.record} if self.record else {}
+        return _described_by(self.config, self.domains, graphs, self.step) | known
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str | torch.device = "cpu",
+        plugins: Plugins | None = None,
+    ) -> CoupledModel:
+        """The model of a repository on the hub, "USER/MODEL", or of a folder that :meth:`save_pretrained` wrote."""
+        if Path(source).is_dir():
+            return load_model(source, device=device, plugins=plugins)
+        from coupling.model_hub import download
+
+        address = HubAddress(str(source).removeprefix("hf://"), revision)
+        return load_model(download(address, token), device=device, plugins=plugins)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model's file, its configuration, a picture of samples and a card: what a repository holds."""
+        from coupling.model_hub import save_pretrained
+
+        save_pretrained(self, Path(folder))
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        message: str = "Upload a coupled GAN",
+    ) -> str:
+        """Upload the model with its card to "USER/MODEL" on the hub; returns the address of its page.
+
+        The repository is made at need; ``private`` is how. ``token``: by default the one of `hf auth login`. Raises
+        :class:`InputError` where the hub refuses.
+        """
+        from coupling.model_hub import push_to_hub
+
+        return push_to_hub(self, repository, private=private, token=token, revision=revision, message=message)
 
     def save(self, path: str | Path) -> None:
         """Write this model, its weights and what rebuilds it, as one safetensors file that :func:`load_model` takes.
@@ -290,10 +340,15 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], room: s
 
 
 def locate(path: str | Path) -> Path:
-    """The checkpoint that RUN means: a run's newest whole one, a checkpoint, or a model file's folder.
+    """The model file that RUN means: of a run's newest whole checkpoint, of a checkpoint, a folder, or on the hub.
 
     Raises :class:`InputError` where it is none of them, or cannot be read.
     """
+    address = hub_address(path)
+    if address is not None:
+        from coupling.model_hub import download
+
+        return download(address)
     path = Path(path)
     try:
         return _located(path)
@@ -311,6 +366,8 @@ def _located(path: Path) -> Path:
             f"{path}: an ONNX graph, which onnxruntime loads; coupling takes the run, or coupling export --format "
             "safetensors"
         )
+    if (path / "model.safetensors").is_file():  # a copy of a repository on the hub
+        return path / "model.safetensors"
     if (path / "checkpoints").is_dir():
         found, complaints = checkpoint.newest(path / "checkpoints")
         if found is not None:
@@ -328,14 +385,14 @@ def _located(path: Path) -> Path:
 def load_model(
     path: str | Path, *, device: str | torch.device = "cpu", plugins: Plugins | None = None, live: bool = False
 ) -> CoupledModel:
-    """The model of a run directory, a checkpoint in it, or a model file.
+    """The model of a run directory, a checkpoint in it, a model file, or a model on the hub, ``hf://USER/MODEL``.
 
     Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugin of the
     architecture, not that of the data. Raises :class:`InputError` saying what is wrong.
     """
     file = locate(path)
     plugins = plugins or installed()
-    values, domains, step = _described(file)
+    values, domains, step, record = _described(file)
     domains = {name: _with_drawing(domain, plugins) for name, domain in domains.items()}
     try:
         config = parse_config(values, plugins, data=False)
@@ -350,7 +407,8 @@ def load_model(
         load_tensors(loss, tensors, f"loss.{name}", file)
     for module in (networks.generator, networks.discriminator, *networks.losses.values()):
         module.eval().requires_grad_(False)
-    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses)
+    record = record or training_record(file, step)
+    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses, record)
     return model.to(device)
 
 
@@ -366,8 +424,8 @@ def _with_drawing(domain: Domain, plugins: Plugins) -> Domain:
     return replace(domain, drawing=drawing)
 
 
-def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int]:
-    """Configuration, domains and step of a model file, from its metadata."""
+def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int, dict[str, Any]]:
+    """Configuration, domains, step and record of a model file, from its metadata."""
     described = checkpoint.read_metadata(file)
     try:
         domains = {
@@ -376,6 +434,6 @@ def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int]:
             )
             for name, d in described["domains"].items()
         }
-        return described["config"], domains, int(described["step"])
+        return described["config"], domains, int(described["step"]), dict(described.get("record", {}))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise InputError(f"{file}: a safetensors file, but not a model that coupling wrote") from None

@@ -18,6 +18,7 @@ from typing import Any
 
 from coupling.config import Config
 from coupling.errors import InputError, RunError
+from coupling.hub_address import hub_address
 from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
 from coupling.whole_file import remove_torn, sync, write_text
@@ -235,7 +236,7 @@ class _Writing:
 
 def run_of(run: Path) -> Path | None:
     """The run's directory that RUN is, or lies in; None: it is a model without one."""
-    for place in (run, *run.parents[:3]):
+    for place in (run, *list(run.absolute().parents)[:3]):
         if (place / MARKER).is_file() and (place / "checkpoints").is_dir():
             return place
     return None
@@ -244,8 +245,12 @@ def run_of(run: Path) -> Path | None:
 def beside(run: Path, name: str) -> Path:
     """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
 
-    ``name`` is a file's or a folder's; what is made of a checkpoint has the checkpoint's name too.
+    ``name`` is a file's or a folder's; what is made of a checkpoint has the checkpoint's name too. What is made of a
+    model on the hub goes into a folder of the model's name, here.
     """
+    address = hub_address(run)
+    if address is not None:
+        return Path(address.name) / name
     place = run if run.is_dir() else run.parent
     if place.parent.name == "checkpoints":
         stem, dot, suffix = name.partition(".")

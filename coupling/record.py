@@ -1,0 +1,54 @@
+"""What is known of a model's training beside its weights: what was measured, on which data, with which versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from coupling.run_directory import run_of
+
+_NO_METRICS = ("step", "seconds", "checkpoint")
+
+
+def training_record(file: Path, step: int) -> dict[str, Any]:
+    """Of a model file in a run's directory, at ``step``: ``metrics`` by flat name, ``data``, ``versions``, ``device``.
+
+    Empty where the file lies in no run, and without what the run does not say.
+    """
+    run = run_of(file)
+    if run is None:
+        return {}
+    environment = _read(run / "environment.json")
+    record: dict[str, Any] = {"metrics": _measured(run / "metrics.jsonl", step)}
+    record |= {key: environment.get(key) for key in ("data", "versions", "plugins", "device")}
+    return {key: value for key, value in record.items() if value}
+
+
+def _measured(file: Path, step: int) -> dict[str, float]:
+    """Values of all metrics at ``step``; what was measured last counts."""
+    found: dict[str, float] = {}
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for text in lines:
+        try:
+            line = json.loads(text)
+            if line["step"] == step:
+                found |= {
+                    name: float(value)
+                    for name, value in line.items()
+                    if name not in _NO_METRICS and not name.startswith("loss/") and isinstance(value, int | float)
+                }
+        except (ValueError, KeyError, TypeError):  # a line that a killed run left unfinished
+            continue
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
