@@ -240,7 +240,8 @@ class Frames(Dataset):
             processes=1 if len(self._reader.frames) < _QUICK else None,
             on_error=self._on_error,
         )
-        self.__dict__.pop("_kept", None)  # it may be known only now what can be read
+        for made in ("_kept", "labels"):  # it may be known only now what can be read
+            self.__dict__.pop(made, None)
         return stored
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -126,7 +127,7 @@ class Nyu(Frames):
         """The scene of each frame."""
         return self._numbered(self._scenes)
 
-    @property
+    @cached_property
     def labels(self) -> Tensor | None:
         """What kind of scene each labelled frame shows, numbered in the order of the names; raw frames: None."""
         return self._numbered(self._kinds) if self._kinds else None

@@ -131,7 +131,7 @@ class RgbdObjects(Frames):
         """Names of the categories, in the order of the labels."""
         return tuple(sorted({view.category for view in self.views}))
 
-    @property
+    @cached_property
     def labels(self) -> Tensor:
         """Category of each frame, a number into :attr:`categories`."""
         return self._numbered(self.categories, [view.category for view in self.views])
