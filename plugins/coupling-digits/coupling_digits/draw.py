@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
+from coupling.dataset import Dataset
 from coupling.errors import ConfigError
 from coupling.randomness import derive
 
@@ -61,3 +66,37 @@ class Draw:
         if self.count is None:
             return np.arange(size)
         return np.sort(np.random.default_rng(derive(self.number, "draw", self.pool)).permutation(available)[:size])
+
+
+class DrawnDataset(Dataset):
+    """A data set of the samples that :attr:`_draw` takes of a pool; ``verify`` tells its size without reading it."""
+
+    verify: bool
+    _draw: Draw
+
+    def _open_draw(self, draw: Draw) -> None:
+        """Take ``draw``; raises ConfigError at once where a pool of known size has fewer samples."""
+        self._draw = draw
+        self.source = draw.source
+        if self.verify:
+            len(self)
+
+    @property
+    @abstractmethod
+    def _available(self) -> int:
+        """Samples in the pool, of which ``count`` are drawn."""
+
+    def __len__(self) -> int:
+        return self._draw.size(self._available)
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """The samples' numbers in the pool."""
+        return self._draw.numbers(self._available)
+
+    def _in_pool(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Samples ``indices`` by their numbers in the pool: (len(indices),)."""
+        return self._numbers[np.asarray(indices, dtype=np.int64)]
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.batch([index])[0]

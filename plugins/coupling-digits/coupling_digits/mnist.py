@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
 from coupling.errors import DataError
 from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
-from coupling_digits.draw import Count, Draw, DrawNumber
+from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber
 from coupling_digits.idx import elements, unpacked
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
@@ -96,7 +95,7 @@ class Content(NamedTuple):
     sha256: str  # unpacked
 
 
-class Mnist(Dataset):
+class Mnist(DrawnDataset):
     """MNIST: handwritten digits, 28x28 grey, 60,000 to train and 10,000 to test.
 
     Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads the four official
@@ -130,26 +129,11 @@ class Mnist(Dataset):
         self.directory = data_directory("mnist")
         self.verify = verify
         self._split = SPLITS[split]
-        self._draw = Draw(f"mnist/{split}", count, draw)
-        self.source = self._draw.source
-        if verify:
-            len(self)  # refuses a count that is larger
-
-    def __len__(self) -> int:
-        return self._draw.size(self._available)
+        self._open_draw(Draw(f"mnist/{split}", count, draw))
 
     @property
     def _available(self) -> int:
-        """Samples in the files, of which ``count`` are drawn."""
         return self._split.size if self.verify else len(self._images.elements)
-
-    @cached_property
-    def _numbers(self) -> NDArray[np.int64]:
-        """The samples' numbers in the files."""
-        return self._draw.numbers(self._available)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), *shape), float32 in the range."""
@@ -162,7 +146,7 @@ class Mnist(Dataset):
 
     def digits(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Samples ``indices`` as published: (len(indices), 28, 28), 0 is paper and 255 ink."""
-        return self._images.elements[self._numbers[np.asarray(indices, dtype=np.int64)]]
+        return self._images.elements[self._in_pool(indices)]
 
     @cached_property
     def labels(self) -> Tensor | None:

@@ -26,12 +26,11 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
 from coupling.errors import ConfigError, DataError
 from coupling.prepared import Images, Make, prepared_images, prepared_record
 from coupling.terminal import remark
 from coupling_digits.appearance import Appearance, Scale
-from coupling_digits.draw import Count, Draw, DrawNumber
+from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber
 from coupling_digits.mnist import Mnist
 from coupling_digits.photographs import digest, photographs, pixels
 
@@ -49,7 +48,7 @@ SIZES = {"train": 59_001, "test": 9_001}
 SplitName = Literal["train", "test"]
 
 
-class MnistM(Dataset):
+class MnistM(DrawnDataset):
     """MNIST-M: MNIST's digits over patches of colour photographs, 32x32: the official files, or made here.
 
     Samples are (3, 32, 32) in [-1, 1]. The official 59,001 to train and 9,001 to test are read from `mnist_m/`
@@ -92,27 +91,18 @@ class MnistM(Dataset):
         self._pool: _Pool = (
             _Official(split, verify) if origin == "official" else _Made(split, verify, backgrounds, seed)
         )
-        self._draw = Draw(self._pool.name, count, draw)
-        self.source = self._draw.source
+        self.verify = verify
         self._split = split
         self._alike = partial(MnistM, origin=origin, backgrounds=backgrounds, seed=seed, verify=verify, scale=scale)
-        if verify:
-            len(self)  # refuses a count that is larger
+        self._open_draw(Draw(self._pool.name, count, draw))
 
-    def __len__(self) -> int:
-        return self._draw.size(self._pool.available)
-
-    @cached_property
-    def _numbers(self) -> NDArray[np.int64]:
-        """The samples' numbers in the pool."""
-        return self._draw.numbers(self._pool.available)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.batch([index])[0]
+    @property
+    def _available(self) -> int:
+        return self._pool.available
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), 3, 32, 32), float32 in the range."""
-        chosen = torch.from_numpy(self._pool.images[self._numbers[np.asarray(indices, dtype=np.int64)]])
+        chosen = torch.from_numpy(self._pool.images[self._in_pool(indices)])
         return self._appearance(chosen.permute(0, 3, 1, 2).to(torch.float32).contiguous().div_(255))
 
     @cached_property

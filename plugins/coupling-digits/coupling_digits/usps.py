@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
 from coupling.errors import DataError, nearest
 from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
-from coupling_digits.draw import Count, Draw, DrawNumber
+from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber
 from coupling_digits.libsvm import samples, unpacked
 
 MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
@@ -86,7 +85,7 @@ class Content(NamedTuple):
         return hashlib.sha256(self.levels.astype("<i2").tobytes() + labels).hexdigest()
 
 
-class Usps(Dataset):
+class Usps(DrawnDataset):
     """USPS: handwritten digits of postcodes, 16x16 grey, 7,291 to train and 2,007 to test.
 
     Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads `usps.bz2` and
@@ -129,30 +128,15 @@ class Usps(Dataset):
         self._resize: Literal["bilinear", "pad"] = resize
         self._name = split
         self._split = SPLITS[split]
-        self._draw = Draw(f"usps/{split}", count, draw)
-        self.source = self._draw.source
-        if verify:
-            len(self)  # refuses a count that is larger
-
-    def __len__(self) -> int:
-        return self._draw.size(self._available)
+        self._open_draw(Draw(f"usps/{split}", count, draw))
 
     @property
     def _available(self) -> int:
-        """Samples in the file, of which ``count`` are drawn."""
         return self._split.size if self.verify else len(self._content.levels)
-
-    @cached_property
-    def _numbers(self) -> NDArray[np.int64]:
-        """The samples' numbers in the file."""
-        return self._draw.numbers(self._available)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), *shape), float32 in the range."""
-        chosen = self._content.levels[self._numbers[np.asarray(indices, dtype=np.int64)]]
+        chosen = self._content.levels[self._in_pool(indices)]
         images = torch.from_numpy(chosen.astype(np.float32)).unsqueeze(1).div_(STEPS)
         if self._resize == "pad":
             images = F.pad(images, (BORDER,) * 4)
