@@ -37,6 +37,8 @@ class Stream:
         self.slice = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
         self._checked = False
         self._epoch: tuple[int, Indices] = (-1, np.empty(0, np.int64))
+        self._reads: dict[int, tuple[Indices, list[int]]] = {}
+        """Numbers and keys of the step last read and of the next one."""
 
     def numbers(self, step: int) -> Indices:
         """Which of the domain's samples step ``step`` (from 0) reads on this process."""
@@ -64,11 +66,13 @@ class Stream:
 
     def batch(self, step: int) -> Tensor:
         """The samples of step ``step``: (this process's share of the batch, *shape), on the CPU."""
-        samples = self.data.read(self.numbers(step), self.keys(step))
+        # What is read in the next step is told now: it is found once, not once for each.
+        self._reads = {s: self._reads.get(s) or (self.numbers(s), self.keys(s)) for s in (step, step + 1)}
+        samples = self.data.read(*self._reads[step])
         if not self._checked:
             self.data.check(samples)
             self._checked = True
-        self.data.expect(self.numbers(step + 1), self.keys(step + 1))
+        self.data.expect(*self._reads[step + 1])
         return samples
 
     def labels(self, step: int) -> Tensor:
