@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from coupling.sweep_directory import Standing, last_line, last_step
-from coupling.terminal import console, remark
+from coupling.terminal import bars, console, remark
 
 
 class SweepProgress:
@@ -27,14 +27,7 @@ class SweepProgress:
 
     def __enter__(self) -> SweepProgress:
         if console.is_terminal:
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}", markup=False),
-                TimeRemainingColumn(),
-            )
-            self._progress = Progress(*columns, console=console)
+            self._progress = bars(console)
             self._progress.start()
             self._all = self._progress.add_task(self.title, total=self._total, completed=self._done, text=self._count)
         return self

@@ -34,6 +34,18 @@ def show_origin(error: BaseException) -> None:
     remark("\n".join("".join(traceback.format_exception(e, chain=False)) for e in reversed(chain)))
 
 
+def bars(on: Console) -> Progress:
+    """Progress bars that say something behind their counts: each task has a field ``text``."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=on)
+
+
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
     """A progress bar while the block runs; yields ``advance(n=1)``, to be called as things get done.

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from coupling.terminal import console, remark
+from coupling.terminal import bars, console, remark
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -32,14 +32,7 @@ class TrainingBar:
 
     def __enter__(self) -> TrainingBar:
         if self.shown and console.is_terminal:
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}", markup=False),
-                TimeRemainingColumn(),
-            )
-            self._progress = Progress(*columns, console=console)
+            self._progress = bars(console)
             self._progress.start()
             self._task = self._progress.add_task(self.title, total=self.steps, completed=self.step, text="")
         return self
