@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from coupling.augmentation import Augmentation
 from coupling.domain import Domain
-from coupling.errors import ConfigError, nearest
+from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.loss import DiscriminatorHalf, Loss, PerDomain
 from coupling.terminal import remark
 
@@ -281,8 +281,7 @@ def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
     """Raise ConfigError for a name that no domain has."""
     known = [domain.name for domain in domains]
     for name in named:
-        if name not in known:
-            raise ConfigError(f"domains: no domain is called '{name}'; {nearest(name, known)}")
+        refuse_unknown_domain("domains", name, known)
 
 
 def _listed(numbers: Sequence[int], most: int = 8) -> str:

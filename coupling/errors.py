@@ -41,6 +41,13 @@ class RunError(CouplingError):
     """A run that failed; the message says how to go on."""
 
 
+def refuse_unknown_domain(key: str, name: str, known: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` where no domain is called ``name``; ``key``: the option that names it."""
+    names = list(known)
+    if name not in names:
+        raise ConfigError(f"{key}: no domain is called '{name}'; {nearest(name, names)}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that follows an unknown name: the nearest known one, else the list of them."""
     names = sorted(known)

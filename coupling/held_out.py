@@ -38,9 +38,9 @@ def held_out(data: Mapping[str, DomainData], name: str, given: object = None) ->
         pools = [own.on(entry, "probe")]
     else:
         pools = [own.within(np.arange(len(own.dataset)))]
-        apart = own.dataset.held_out()
+        apart = set_apart(own)
         if apart is not None:
-            pools.append(_of(own, apart))
+            pools.append(apart)
     unused = max((_unused(pool, data) for pool in pools), key=len)
     if len(unused) < LEAST:
         raise ConfigError(
@@ -80,8 +80,11 @@ def true_pairs(one: DomainData, other: DomainData, numbers: Sequence[int] | Numb
     return None if views is None else (one.read(numbers), other.transform(views))
 
 
-def _of(own: DomainData, apart: Any) -> DomainData:
-    """A domain's held-out data set through its transforms."""
+def set_apart(own: DomainData) -> DomainData | None:
+    """The samples that the authors of a domain's data set set apart for testing, through its transforms, if any."""
+    apart = own.dataset.held_out()
+    if apart is None:
+        return None
     return DomainData(own.domain, apart, (1, 1), own.transforms, own.seed, own.origin, registry=own.registry)
 
 

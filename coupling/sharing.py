@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from coupling.errors import ConfigError, nearest
+from coupling.errors import ConfigError, refuse_unknown_domain
 
 TeamName = Literal["generator", "discriminator"]
 TEAMS: tuple[TeamName, TeamName] = ("generator", "discriminator")
@@ -138,8 +138,7 @@ class SharingGraph:
 
     def _check(self, rule: Rule, where: str) -> None:
         for domain in rule.domains or ():
-            if domain not in self.depths:
-                raise ConfigError(f"{where}: no domain is called '{domain}'; {nearest(domain, self.depths)}")
+            refuse_unknown_domain(where, domain, self.depths)
         for domain in rule.domains or self.depths:
             depth = self.depths[domain]
             for layer in rule.layers or (rule.first or rule.last or 0,):

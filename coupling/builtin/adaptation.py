@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -10,9 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.classification import Classification, Consistency, Entropy, FeatureMatching
-from coupling.errors import ConfigError, nearest
+from coupling.errors import refuse_unknown_domain
+from coupling.held_out import set_apart
 from coupling.hookspecs import Register, hookimpl
 from coupling.metric import Evaluation, Metric
+from coupling.model import CoupledModel
 from coupling.parts import DomainData
 
 _BATCH = 1000
@@ -25,14 +27,8 @@ class _OfClassifier(Metric):
         self.domain = domain
 
     def check(self, data: Mapping[str, DomainData]) -> None:
-        if self.domain not in data:
-            raise ConfigError(f"domain: no domain is called '{self.domain}'; {nearest(self.domain, data)}")
-
-    def probabilities(self, evaluation: Evaluation) -> Tensor:
-        """Of every sample of the domain: (n, classes)."""
-        data = evaluation.data[self.domain]
-        parts = [data.read(range(start, min(start + _BATCH, len(data)))) for start in range(0, len(data), _BATCH)]
-        return torch.cat([evaluation.model.classify(part, self.domain) for part in parts])
+        """The domain must exist."""
+        refuse_unknown_domain("domain", self.domain, data)
 
 
 class Accuracy(_OfClassifier):
@@ -46,23 +42,14 @@ class Accuracy(_OfClassifier):
     def __init__(self, *, domain: DomainName) -> None:
         super().__init__(domain)
 
-    def check(self, data: Mapping[str, DomainData]) -> None:
-        """The domain must exist."""
-        super().check(data)
-
     def measure(self, evaluation: Evaluation) -> dict[str, float]:
         """``accuracy/<domain>``, and ``accuracy/<domain>/held-out`` where there are such samples."""
-        data = evaluation.data[self.domain]
-        guessed = self.probabilities(evaluation).argmax(1)
+        own = evaluation.data[self.domain]
         name = f"accuracy/{self.domain}"
-        values = {name: (guessed == data.labels(range(len(data)))).float().mean().item()}
-        apart = data.dataset.held_out()
-        if apart is not None and apart.labels is not None:
-            right = [
-                (evaluation.model.classify(data.transform(apart.batch(chosen)), self.domain).argmax(1) == classes)
-                for chosen, classes in _chunks(apart.labels)
-            ]
-            values[f"{name}/held-out"] = torch.cat(right).float().mean().item()
+        values = {name: _accuracy(evaluation.model, own)}
+        apart = set_apart(own)
+        if apart is not None and apart.dataset.labels is not None:
+            values[f"{name}/held-out"] = _accuracy(evaluation.model, apart)
         return values
 
 
@@ -76,24 +63,25 @@ class Information(_OfClassifier):
     def __init__(self, *, domain: DomainName) -> None:
         super().__init__(domain)
 
-    def check(self, data: Mapping[str, DomainData]) -> None:
-        """The domain must exist."""
-        super().check(data)
-
     def measure(self, evaluation: Evaluation) -> dict[str, float]:
         """``information/<domain>``."""
-        p = self.probabilities(evaluation).double()
+        p = _probabilities(evaluation.model, evaluation.data[self.domain]).double()
         return {f"information/{self.domain}": (_entropy(p.mean(0)) - _entropy(p).mean()).item()}
+
+
+def _probabilities(model: CoupledModel, data: DomainData) -> Tensor:
+    """Of every sample of ``data``: (n, classes)."""
+    parts = [data.read(range(start, min(start + _BATCH, len(data)))) for start in range(0, len(data), _BATCH)]
+    return torch.cat([model.classify(part, data.domain.name) for part in parts])
+
+
+def _accuracy(model: CoupledModel, data: DomainData) -> float:
+    guessed = _probabilities(model, data).argmax(1)
+    return (guessed == data.labels(range(len(data)))).float().mean().item()
 
 
 def _entropy(p: Tensor) -> Tensor:
     return -(p * p.clamp_min(1e-300).log()).sum(-1)
-
-
-def _chunks(labels: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-    for start in range(0, len(labels), _BATCH):
-        chosen = list(range(start, min(start + _BATCH, len(labels))))
-        yield chosen, labels[chosen]
 
 
 @hookimpl

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.errors import ConfigError, nearest
+from coupling.errors import ConfigError, nearest, refuse_unknown_domain
 from coupling.held_out import Numbers, held_out, split, true_pairs
 from coupling.hookspecs import Register, hookimpl
 from coupling.metric import Evaluation, Metric
@@ -58,8 +58,7 @@ class OfPair(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """Both domains must exist, and real samples that neither trains on."""
         for key, domain in zip(("from", "to"), self.pair, strict=True):
-            if domain not in data:
-                raise ConfigError(f"{key}: no domain is called '{domain}'; {nearest(domain, data)}")
+            refuse_unknown_domain(key, domain, data)
         if self.pair[0] == self.pair[1]:
             raise ConfigError(f"to: is '{self.pair[1]}' like from; name two domains")
         self.pools = {domain: held_out(data, domain, self.probe) for domain in self.pair}

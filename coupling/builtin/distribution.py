@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from coupling import distances
-from coupling.errors import ConfigError, nearest
+from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.features import WIDEST, Features, check_features, open_features
 from coupling.held_out import Numbers, true_pairs
 from coupling.hookspecs import Register, hookimpl
@@ -81,8 +81,7 @@ class OfDistribution(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domains must exist, with enough samples, and the feature network."""
         for domain in self.domains:
-            if domain not in data:
-                raise ConfigError(f"domain: no domain is called '{domain}'; {nearest(domain, data)}")
+            refuse_unknown_domain("domain", domain, data)
             check_features(self.features, data[domain])
         if len(set(self.domains)) < len(self.domains):
             raise ConfigError(f"domain: {self.domains} names one twice")

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.domain import Domain
-from coupling.errors import ConfigError, nearest
+from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.hookspecs import Register, hookimpl
 from coupling.metric import Evaluation, Metric
 from coupling.parts import DomainData
@@ -55,8 +55,7 @@ class PixelAgreement(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """Both domains must exist, of one shape; ``from`` must hold untransformed samples."""
         for key, domain in (("from", self.source), ("to", self.target)):
-            if domain not in data:
-                raise ConfigError(f"{key}: no domain is called '{domain}'; {nearest(domain, data)}")
+            refuse_unknown_domain(key, domain, data)
         if data[self.source].transforms:
             raise ConfigError(f"from: '{self.source}' is transformed itself; name the domain of the originals")
         shapes = data[self.source].dataset.shape, data[self.target].dataset.shape
