@@ -57,9 +57,13 @@ class Team:
         for parameter in self.gradients.parameters:
             parameter.requires_grad_(not frozen)
 
-    def backward(self, objective: Tensor) -> None:
-        """Add an objective's gradients to the buffer."""
-        (objective if self.scale is None else self.scale.scaled(objective)).backward()
+    def backward(self, objective: Tensor, micro_batches: int = 1) -> None:
+        """Add to the buffer what the objective of one micro-batch gives to the mean over all processes' samples.
+
+        It is divided before it is back-propagated: in half precision a sample's gradient is then what it is in one process.
+        """
+        part = objective / (micro_batches * self.gradients.processes)
+        (part if self.scale is None else self.scale.scaled(part)).backward()
 
     def step(self) -> None:
         """Average what is shared, and step. What overflowed half precision is no step."""
@@ -191,7 +195,7 @@ class Algorithm1:
         )
         terms = {name: loss.discriminator(half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
-        self.discriminators.backward(objective / self.accumulate)
+        self.discriminators.backward(objective, self.accumulate)
         return record
 
     def _tap(self, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
@@ -210,7 +214,7 @@ class Algorithm1:
             half = GeneratorHalf(part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features))
             terms = {name: loss.generator(half) for name, loss in self.losses.items()}
             objective, record = combine("generator", terms, named="generator" in self.several)
-            self.generators.backward(objective / self.accumulate)
+            self.generators.backward(objective, self.accumulate)
         finally:
             self.discriminators.freeze(False)
         return record

@@ -6,8 +6,8 @@ is along the mean of the copies' gradients over the sharing set S,
     grad(theta) = 1/|S| * sum over d in S of dL/d(theta_d),
 
 and back-propagation through the one module that the domains share gives the sum. With the batch
-split over P processes, each of which takes the mean over its own part, the mean over all samples
-is 1/P times the sum over processes. So: one scale a sharing set, one all-reduce a team.
+split over P processes, each back-propagates 1/P of the mean over its own part, and the mean over
+all samples is the sum over processes. So: one scale a sharing set, one all-reduce a team.
 """
 
 from __future__ import annotations
@@ -70,12 +70,11 @@ class GradientBuffer:
         self.flat.zero_()
 
     def average(self) -> None:
-        """Turn the sums that back-propagation left into means over domains and processes."""
+        """Turn the sums that back-propagation left into means over domains, and add up the processes' parts."""
         self._check_views()
         for domains, part in self.slices:
-            scale = len(domains) * self.processes
-            if scale > 1:
-                part.mul_(1.0 / scale)
+            if len(domains) > 1:
+                part.mul_(1.0 / len(domains))
         if self.processes > 1:
             dist.all_reduce(self.flat)
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ from coupling.interruption import Interrupted
 from coupling.layers import Deconvolution, PReLU
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.normalisation import DomainBatchNorm
+from coupling.processes import fingerprint
 from coupling.sharing import Rule, SharingGraph
 from coupling.trainer import Trainer, train
 from tests import tiny
@@ -53,11 +55,11 @@ def environment(**changes):
     return plain | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])} | changes
 
 
-def on_two(*jobs):
+def on_two(*jobs, warnings="error", timeout=200):
     """Do jobs, each ``(function, its keyword arguments)``, by two processes."""
     named = [(function.__name__, arguments) for function, arguments in jobs]
-    command = [sys.executable, "-W", "error", __file__, json.dumps(named, default=str)]
-    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    command = [sys.executable, "-W", warnings, __file__, json.dumps(named, default=str)]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -210,25 +212,50 @@ def write_traffic(job):
 
 
 def run(job):
-    """One process of a run. ``interrupt``: the process that gets SIGTERM, and in which step (from 0)."""
+    """One process of a run.
+
+    ``interrupt``: the process that gets SIGTERM, and in which step (from 0). ``overflow``: likewise, the process of
+    whose samples the discriminators' gradients are infinite; every one's weights are then written to
+    ``<path>-weights-<process>``. ``backend``: of torch.compile.
+    """
     interrupt = job.get("interrupt")
     one_step = Trainer._one_step
 
     def step(self):
         if [self.rank, self.step] == interrupt:
             os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(self)
+        if [self.rank, self.step] == job.get("overflow"):
+            _overflow_once(self.algorithm.discriminators.gradients)
+        record = one_step(self)
+        if "overflow" in job:
+            Path(f"{job['path']}-weights-{rank()}").write_text(fingerprint(self.networks.discriminator))
+        return record
 
-    written = []
+    written, teams = [], []
     if "writes" in job:
         sys.addaudithook(lambda event, arguments: written.append(_written(event, arguments, job["path"])))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_one_step", step)
+        if "backend" in job:
+            compiled = functools.partial(torch.compile, backend=job["backend"])
+            patch.setattr(torch, "compile", lambda network: teams.append(network) or compiled(network))
         with pytest.raises(Interrupted, match="SIGTERM at step 2") if interrupt else contextlib.nullcontext() as ended:
             train(tiny.config(*job["overrides"]), job["path"], resume=job.get("resume", False), plugins=tiny.plugins())
     assert not interrupt or ended.value.exit_code == 143
+    assert len(teams) == 2 * ("backend" in job)
     if "writes" in job:
         Path(f"{job['writes']}-{rank()}").write_text("\n".join(filter(None, written)))
+
+
+def _overflow_once(buffer):
+    average = buffer.average
+
+    def overflowed():
+        buffer.average = average
+        buffer.flat[0] = float("inf")
+        average()
+
+    buffer.average = overflowed
 
 
 def _written(event, arguments, folder):

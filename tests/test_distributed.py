@@ -44,6 +44,9 @@ NORMALISED = (
     "discriminator.architecture={name: linear, batch_norm: true}",
 )
 
+# Gradients so small that nothing overflows: one process has sums over twice as many samples, which may overflow first.
+HALF = (*NORMALISED, "losses=[non-saturating]", "training.precision=fp16", "training.checkpoint_every=4")
+
 
 def tensors(path):
     found, complaints = checkpoint.newest(path / "checkpoints")
@@ -99,6 +102,8 @@ def done(tmp_path_factory):
         (processes.run, {"path": folder / "parts", "overrides": CONFIG, "interrupt": [1, 1]}),
         (processes.run, {"path": folder / "parts", "overrides": CONFIG, "resume": True}),
         (processes.run, {"path": folder / "normal-two", "overrides": NORMALISED, "writes": folder / "writes"}),
+        (processes.run, {"path": folder / "half-two", "overrides": HALF}),
+        (processes.run, {"path": folder / "overflow", "overrides": HALF, "overflow": [1, 4]}),
     )
     return folder
 
@@ -121,12 +126,12 @@ def test_gradients_of_two_processes_equal_those_of_one(done):
             assert expected.norm() > 1e-3
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_what_a_step_needs_is_what_the_documented_formulas_say(count):
+@pytest.mark.parametrize(("count", "shared"), [(1, (3, 2)), (2, (3, 2)), (4, (3, 2)), (4, (0, 0)), (4, (5, 4))])
+def test_what_a_step_needs_is_what_the_documented_formulas_say(count, shared):
     """Parameters, bytes of training state, operations; ``tests/benchmarks/scaling.py`` goes on to 16 domains."""
-    found, _, _ = scaling.measured(count, 0.125, 4, 1)
-    assert found == scaling.expected(count, 0.125, 1)
-    assert scaling.expected(count, 0.125, 2).sent == tuple(4 * n for n in reversed(found.parameters.values()))
+    found, _, _ = scaling.measured(count, 0.125, 4, 1, shared)
+    assert found == scaling.expected(count, 0.125, 1, shared)
+    assert scaling.expected(count, 0.125, 2, shared).sent == tuple(4 * n for n in reversed(found.parameters.values()))
 
 
 def test_statistics_that_are_not_synchronised_give_other_gradients():
@@ -191,6 +196,50 @@ def test_two_processes_equal_one_and_going_on_equals_one_go(done, tmp_path):
     main, other = ((done / f"writes-{rank}").read_text().split() for rank in (0, 1))
     assert any("checkpoints" in path for path in main)
     assert other == []
+
+
+def scales(path):
+    """Each team's loss scale, and its steps since the last overflow."""
+    state = checkpoint.newest(path / "checkpoints")[0].state()
+    found = {name.removeprefix("loss_scale."): x.item() for name, x in state.items() if name.startswith("loss_scale.")}
+    return {team: (found[f"{team}.scale"], found[f"{team}.since"]) for team in ("generator", "discriminator")}
+
+
+def test_half_precision_on_two_processes_is_that_of_one(done, tmp_path):
+    """Batch normalisation and gradients across processes, each team with one scale for all processes."""
+    train(tiny.config(*HALF), tmp_path, plugins=tiny.plugins())
+    expected, found = tensors(tmp_path), tensors(done / "half-two")
+    assert list(expected) == list(found)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=2e-5)
+    assert scales(done / "half-two") == scales(tmp_path) == dict.fromkeys(("generator", "discriminator"), (2.0**16, 5))
+
+
+def test_an_overflow_in_one_process_is_a_step_left_out_in_all(done):
+    """The last step, of all processes' discriminators, and of nothing else."""
+    path = done / "overflow"
+    assert scales(path) == {"generator": (2.0**16, 5), "discriminator": (2.0**15, 0)}
+    before, after = (checkpoint.verified(path / f"checkpoints/step-000000{step}").model() for step in (4, 5))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    trained = {name for name in changed if not name.endswith(("running_mean", "running_var"))}
+    assert {name.split(".")[0] for name in trained} == {"generator", "ema"}
+    zero, one = (Path(f"{path}-weights-{rank}").read_text() for rank in (0, 1))
+    assert zero == one
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", pytest.param("inductor", marks=pytest.mark.slow)],  # without and with the compiler's own code
+)
+def test_compiled_teams_on_two_processes_take_the_steps_of_one(tmp_path, backend):
+    compiled = (*CONFIG, "training.compile=true")
+    job = (processes.run, {"path": tmp_path / "two", "overrides": compiled, "backend": backend})
+    on_two(job, warnings="default", timeout=600)  # the compiler warns of itself
+    train(tiny.config(*CONFIG), tmp_path / "one", plugins=tiny.plugins())
+    expected, found = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert list(expected) == list(found)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_processes_that_start_differently_are_refused(done):

@@ -1,6 +1,7 @@
 """What a step needs as domains and processes grow: counted, timed, and checked against the formulas of docs/scaling.md.
 
-    python -m tests.benchmarks.scaling [--domains 1 --domains 2 ...] [--processes 1] [--width 0.125] [--batch 16]
+    python -m tests.benchmarks.scaling [--domains 1 --domains 2 ...] [--shared 3 2 --shared 0 0 ...] [--processes 1]
+        [--width 0.125] [--batch 16]
 
 Prints a Markdown table. Times are medians of processor time, one thread a process: other programs disturb it less.
 Every other figure is counted, and the program fails where a count is not what the formula says.
@@ -8,6 +9,7 @@ Every other figure is counted, and the program fails where a count is not what t
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import time
@@ -28,7 +30,10 @@ from coupling.normalisation import DomainBatchNorm, set_statistics
 from tests import tiny
 
 SHAPE = (1, 32, 32)
-SHARED = {"generator": (1, 2, 3), "discriminator": (3, 4)}  # of 5 and 4 layers: first: 3 and last: 2
+DEPTHS = {"generator": 5, "discriminator": 4}
+Shared = tuple[int, int]
+"""How many layers all domains share: the generators' first, the discriminators' last."""
+SHARED: Shared = (3, 2)
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,16 @@ class Counts:
     """Bytes of all all-reduces of batch statistics."""
 
 
-def configuration(count: int, width: float, batch: int = 16) -> tuple[Config, dict[str, Domain]]:
+def configuration(
+    count: int, width: float, batch: int = 16, shared: Shared = SHARED
+) -> tuple[Config, dict[str, Domain]]:
     names = [f"d{i}" for i in range(count)]
+    first, last = shared if count > 1 else (0, 0)
     config = tiny.config(
         "domains={" + ", ".join(f"{n}: {{dataset: tiny}}" for n in names) + "}",
-        *(f"{team}.architecture={{name: upsampling, width: {width}}}" for team in SHARED),
-        "sharing={generator: [{first: 3}], discriminator: [{last: 2}]}" if count > 1 else "sharing={}",
+        *(f"{team}.architecture={{name: upsampling, width: {width}}}" for team in DEPTHS),
+        f"sharing.generator={[{'first': first}] if first else []}",
+        f"sharing.discriminator={[{'last': last}] if last else []}",
         "latent.size=100",
         f"training.batch_size={batch}",
     )
@@ -75,12 +84,14 @@ def layers(width: float) -> dict[str, list[tuple[int, int, int]]]:
     return found
 
 
-def expected(count: int, width: float, processes: int) -> Counts:
+def expected(count: int, width: float, processes: int, shared: Shared = SHARED) -> Counts:
     """The formulas of docs/scaling.md."""
     alone = layers(width)
+    first, last = shared
 
     def copies(team: str, number: int) -> int:
-        return 1 if number in SHARED[team] else count
+        of_all = number <= first if team == "generator" else number > DEPTHS[team] - last
+        return 1 if of_all else count
 
     parameters = {
         team: sum(p * copies(team, i) for i, (p, _, _) in enumerate(found, 1)) for team, found in alone.items()
@@ -104,10 +115,10 @@ def expected(count: int, width: float, processes: int) -> Counts:
     )
 
 
-def measured(count: int, width: float, batch: int, steps: int) -> tuple[Counts, int, float]:
+def measured(count: int, width: float, batch: int, steps: int, shared: Shared = SHARED) -> tuple[Counts, int, float]:
     """What one step took, bytes a sample that it kept for its backward passes, median seconds of ``steps`` more."""
     processes = dist.get_world_size() if dist.is_initialized() else 1
-    config, domains = configuration(count, width, batch)
+    config, domains = configuration(count, width, batch, shared)
     networks = assemble(config, domains, tiny.plugins().registry)
     set_statistics((networks.generator, networks.discriminator), config.training, processes)
     for network in (networks.generator, networks.discriminator):
@@ -164,26 +175,26 @@ def bytes_of(network: nn.Module) -> int:
     return sum(p.numel() * 4 for p in network.parameters())
 
 
-def table(job: tuple[tuple[int, ...], float, int, int]) -> None:
+def table(job: tuple[tuple[int, ...], tuple[Shared, ...], float, int, int]) -> None:
     """Measure, check and print, on this process among others."""
     if "RANK" in os.environ:
         from accelerate import PartialState
 
         PartialState(cpu=True)
-    domains, width, batch, steps = job
+    domains, sharings, width, batch, steps = job
     processes = dist.get_world_size() if dist.is_initialized() else 1
     main = not dist.is_initialized() or dist.get_rank() == 0
     if main:
         print(
-            "| N | P | parameters G | parameters D | state MB | kept KB a sample | Mflop a sample | N separate GANs "
-            "| gradients sent KB | statistics sent KB | processor ms a step |"
+            "| N | P | shared G, D | parameters G | parameters D | state MB | kept KB a sample | Mflop a sample "
+            "| N separate GANs | gradients sent KB | statistics sent KB | processor ms a step |"
         )
-        print("|--:" * 11 + "|")
-    for count in domains:
-        counts, kept, seconds = measured(count, width, batch, steps)
-        wanted = expected(count, width, processes)
+        print("|--:" * 12 + "|")
+    for count, shared in itertools.product(domains, sharings):
+        counts, kept, seconds = measured(count, width, batch, steps, shared)
+        wanted = expected(count, width, processes, shared)
         if counts != wanted:
-            raise SystemExit(f"N = {count}: counted {counts}, the formula says {wanted}")
+            raise SystemExit(f"N = {count}, shared {shared}: counted {counts}, the formula says {wanted}")
         config, order = configuration(count, width)
         alone = step_cost(separate(config), order, tiny.plugins().registry)
         one = step_cost(*configuration(1, width), tiny.plugins().registry)
@@ -191,7 +202,7 @@ def table(job: tuple[tuple[int, ...], float, int, int]) -> None:
         if main:
             ring = 2 * (processes - 1) / processes  # of a buffer, what each process sends in a ring
             print(
-                f"| {count} | {processes} "
+                f"| {count} | {processes} | {shared[0]}, {shared[1]} "
                 f"| {counts.parameters['generator']:,} | {counts.parameters['discriminator']:,} "
                 f"| {counts.state / 1e6:.2f} | {kept / 1e3:.0f} | {counts.operations / 1e6:.2f} | {alone / 1e6:.2f} "
                 f"| {ring * sum(counts.sent) / 1e3:.1f} | {ring * counts.statistics / 1e3:.1f} "
@@ -202,19 +213,22 @@ def table(job: tuple[tuple[int, ...], float, int, int]) -> None:
 
 @click.command()
 @click.option("--domains", multiple=True, default=(1, 2, 4, 8, 16), help="numbers of domains")
+@click.option("--shared", type=(int, int), multiple=True, default=[SHARED], help="layers shared, of 5 and of 4")
 @click.option("--processes", default=1, help="processes on this machine")
 @click.option("--width", default=0.125)
 @click.option("--batch", default=16)
 @click.option("--steps", default=20, help="timed steps")
-def main(domains: tuple[int, ...], processes: int, width: float, batch: int, steps: int) -> None:
+def main(
+    domains: tuple[int, ...], shared: tuple[Shared, ...], processes: int, width: float, batch: int, steps: int
+) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     if processes == 1:
-        table((domains, width, batch, steps))
+        table((domains, shared, width, batch, steps))
     else:
         from accelerate import debug_launcher
 
-        debug_launcher(table, ((domains, width, batch, steps),), num_processes=processes)
+        debug_launcher(table, ((domains, shared, width, batch, steps),), num_processes=processes)
 
 
 if __name__ == "__main__":
