@@ -6,6 +6,7 @@ import importlib.metadata
 import itertools
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from tests import tiny
 TINY = str(Path(tiny.__file__).resolve())
 _numbers = itertools.count(1)
 
+# In the background of a shell without job control, Ctrl-C is ignored, also by what tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # on tensors this small, threads would only wait for each other
 
 
