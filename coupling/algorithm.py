@@ -60,7 +60,7 @@ class Team:
     def backward(self, objective: Tensor, micro_batches: int = 1) -> None:
         """Add to the buffer what the objective of one micro-batch gives to the mean over all processes' samples.
 
-        It is divided before it is back-propagated: in half precision a sample's gradient is then what it is in one process.
+        It is divided before it is back-propagated: a sample's gradient in half precision is then that of one process.
         """
         part = objective / (micro_batches * self.gradients.processes)
         (part if self.scale is None else self.scale.scaled(part)).backward()

@@ -335,6 +335,20 @@ def transform(
 
 @cli.command()
 @run_argument
+@click.option("--output", type=click.Path(path_type=Path), help="File (default: in the run, report.html).")
+@plugin_option
+def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
+    """Write one HTML page about RUN that needs nothing else: samples, traversal, curves, scores, sharing, settings."""
+    from coupling.report import model_of, reported_run, write_report
+    from coupling.run_directory import beside
+
+    plugins = _load_plugins(modules)
+    directory = reported_run(run, plugins)
+    click.echo(str(write_report(directory, model_of(run, plugins), output or beside(run, "report.html"), plugins)))
+
+
+@cli.command()
+@run_argument
 @click.option("--format", "kind", type=click.Choice(["safetensors", "onnx"]), help="Default: as --output has it.")
 @click.option("--output", metavar="PATH", type=click.Path(path_type=Path), help="File (default: in the run, its name).")
 @click.option("--opset", default=18, show_default=True, type=click.IntRange(18, 23), help="ONNX: version of operators.")

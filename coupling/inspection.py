@@ -102,9 +102,7 @@ def _sharing_table(network: CoupledNetwork) -> Table:
 def _parameters_table(networks: Networks) -> Table:
     made = table("team", "total", "shared", "separate GANs", "saved")
     for network in (networks.generator, networks.discriminator):
-        sets = network.sharing_sets()
-        total = sum(p.numel() for p, _ in sets)
-        shared = sum(p.numel() for p, domains in sets if len(domains) > 1)
+        total, shared = network.parameter_counts()
         alone = networks.unshared[network.graph.team]
         made.add_row(network.graph.team, f"{total:,}", f"{shared:,}", f"{alone:,}", f"{1 - total / alone:.0%}")
     return made

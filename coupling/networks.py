@@ -97,6 +97,11 @@ class CoupledNetwork(nn.Module):
         """Each parameter once, with the domains that share it."""
         return [(p, self.tied[key].domains) for key, layer in self.layers.items() for p in layer.parameters()]
 
+    def parameter_counts(self) -> tuple[int, int]:
+        """How many numbers are trained, and how many of them domains share."""
+        sets = [(parameter.numel(), len(domains)) for parameter, domains in self.sharing_sets()]
+        return sum(count for count, _ in sets), sum(count for count, sharers in sets if sharers > 1)
+
     def _check_owners(self) -> None:
         """A parameter that two groups held would be averaged over the wrong domains."""
         owners: dict[nn.Parameter, str] = {}

@@ -151,14 +151,16 @@ class Plugins:
             owners |= dict.fromkeys(group.commands, owner)
         return commands
 
-    def notify(self, hook: str, **values: Any) -> None:
-        """Call a hook of all plugins. One that fails is told, and costs nobody a run that trains for hours."""
+    def notify(self, hook: str, **values: Any) -> list[Any]:
+        """Call a hook of all plugins; what they answer. One that fails is told, and costs nobody a long run."""
+        answers = []
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             try:
-                implementation.function(*[values[name] for name in implementation.argnames])
+                answers.append(implementation.function(*[values[name] for name in implementation.argnames]))
             except Exception as error:
                 show_origin(error)
                 remark(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
+        return answers
 
     def versions(self) -> dict[str, str]:
         """Plugins in use, with the version of their distribution (empty where they have none)."""

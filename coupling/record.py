@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coupling.run_directory import run_of
+from coupling.log import read_log
+from coupling.run_directory import EVALUATED, run_of
 
-_NO_METRICS = ("step", "seconds", "checkpoint")
+_NO_METRICS = ("step", "seconds", EVALUATED)
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:
@@ -20,30 +21,19 @@ def training_record(file: Path, step: int) -> dict[str, Any]:
     if run is None:
         return {}
     environment = _read(run / "environment.json")
-    record: dict[str, Any] = {"metrics": _measured(run / "metrics.jsonl", step)}
+    record: dict[str, Any] = {"metrics": _measured(run, step)}
     record |= {key: environment.get(key) for key in ("data", "versions", "plugins", "device")}
     return {key: value for key, value in record.items() if value}
 
 
-def _measured(file: Path, step: int) -> dict[str, float]:
+def _measured(run: Path, step: int) -> dict[str, float]:
     """Values of all metrics at ``step``; what was measured last counts."""
-    found: dict[str, float] = {}
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return found
-    for text in lines:
-        try:
-            line = json.loads(text)
-            if line["step"] == step:
-                found |= {
-                    name: float(value)
-                    for name, value in line.items()
-                    if name not in _NO_METRICS and not name.startswith("loss/") and isinstance(value, int | float)
-                }
-        except (ValueError, KeyError, TypeError):  # a line that a killed run left unfinished
-            continue
-    return found
+    return {
+        name: float(value)
+        for line in read_log(run)
+        for name, value in line.items()
+        if line["step"] == step and name not in _NO_METRICS and not name.startswith("loss/") and value is not None
+    }
 
 
 def _read(file: Path) -> dict[str, Any]:

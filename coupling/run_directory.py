@@ -21,11 +21,13 @@ from coupling.errors import InputError, RunError
 from coupling.hub_address import hub_address
 from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
+from coupling.log import FILE as LOG
+from coupling.log import read_log
 from coupling.whole_file import remove_torn, sync, write_text
 
 MARKER = "config.yaml"
-EVALUATED = '"checkpoint": '
-"""In a line of metrics.jsonl that was measured after the training, and names the step of its checkpoint."""
+EVALUATED = "checkpoint"
+"""Key of a line of metrics.jsonl that was measured after the training: the step of its checkpoint."""
 
 
 class RunDirectory:
@@ -148,9 +150,9 @@ class RunDirectory:
         """
         line: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
         if evaluated:
-            line["checkpoint"] = step
+            line[EVALUATED] = step
         line |= {name: _number(value) for name, value in values.items()}
-        with self.writing(self.path / "metrics.jsonl") as path, path.open("a", encoding="utf-8") as file:
+        with self.writing(self.path / LOG) as path, path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def note(self, records: Mapping[str, Mapping[str, Any]], step: int) -> None:
@@ -162,15 +164,11 @@ class RunDirectory:
 
     def seconds_at(self, step: int) -> float:
         """Seconds trained up to ``step``, as metrics.jsonl has it; 0 where it does not say."""
-        try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return 0.0
-        return max((_seconds_of(line) for line in lines if _step_of(line) <= step), default=0.0)
+        return max((line["seconds"] for line in read_log(self.path) if line["step"] <= step), default=0.0)
 
     def settle(self) -> None:
         """Wait until metrics.jsonl is on the disk: a checkpoint must not outlive the lines before it."""
-        path = self.path / "metrics.jsonl"
+        path = self.path / LOG
         if path.exists():
             with self.writing(path):
                 sync(path)
@@ -182,18 +180,13 @@ class RunDirectory:
         the step's losses are logged and before its metrics are. What ``coupling evaluate`` measured up to
         ``step`` stays: those checkpoints are what they were. Returns the seconds trained up to there.
         """
-        path = self.path / "metrics.jsonl"
+        path = self.path / LOG
         if not path.exists():
             return 0.0
+        kept = [line for line in read_log(self.path) if line["step"] < step or (line["step"] == step and _stays(line))]
         with self.writing(path):
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            kept = [
-                line
-                for line in lines
-                if _step_of(line) < step or (_step_of(line) == step and ('"loss/' in line or EVALUATED in line))
-            ]
-            write_text(path, "".join(line + "\n" for line in kept))
-        return max(map(_seconds_of, kept), default=0.0)
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        return max((line["seconds"] for line in kept), default=0.0)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Replace a JSON file as a whole."""
@@ -272,15 +265,6 @@ def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _seconds_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["seconds"])
-    except (ValueError, KeyError, TypeError):
-        return 0.0
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+def _stays(line: Mapping[str, Any]) -> bool:
+    """Whether what was written at a checkpoint's own step is not written again by a run that goes on from it."""
+    return EVALUATED in line or any(name.startswith("loss/") for name in line)

@@ -19,6 +19,7 @@ from coupling.errors import ConfigError, InputError, RunError
 from coupling.grid import Grid, GridRun
 from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
+from coupling.log import last_line, read_log
 from coupling.plugins import Plugins
 from coupling.resumption import MAY_CHANGE, differences
 from coupling.run_directory import MARKER
@@ -177,33 +178,13 @@ def last_step(path: Path) -> int:
     return step if isinstance(step, int) else 0
 
 
-def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a run's metrics.jsonl; empty where there is none."""
-    try:
-        with (path / "metrics.jsonl").open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 16384))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            values = json.loads(line)
-        except ValueError:  # torn by a kill, or cut by our own seek
-            continue
-        if isinstance(values, dict):
-            return values
-    return {}
-
-
 def result_of(standing: Standing) -> Result:
     """What a finished run measured."""
     run, path = standing.run, standing.path
     summary = _mapping(path / "summary.json")
     last, best = summary.get("last", {}), summary.get("best", {})
     beside: dict[str, float] = {}
-    for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
+    for values in read_log(path):
         names = [name for name in values if any(name.startswith(f"{metric}/") for metric in last)]
         beside |= {name: values[name] for name in names if values[name] is not None and name not in last}
     return Result(run.labels, run.seed, run.config.training.steps, last, best, beside)

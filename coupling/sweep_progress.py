@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
-from coupling.sweep_directory import Standing, last_line, last_step
+from coupling.log import last_line
+from coupling.sweep_directory import Standing, last_step
 from coupling.terminal import bars, console, remark
 
 

@@ -1,0 +1,169 @@
+"""A run's directory as one self-contained HTML page: nothing is fetched, and it can be sent to anyone."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from coupling import __version__
+from coupling.config import load_config
+from coupling.curves import panels, plot
+from coupling.errors import InputError
+from coupling.log import read_log
+from coupling.model import CoupledModel, load_model
+from coupling.pictures import drawable, grid
+from coupling.plugins import Plugins
+from coupling.run_directory import MARKER, RunDirectory, run_of
+from coupling.sharing_picture import sharing_picture
+from coupling.terminal import remark
+from coupling.whole_file import write_text
+
+_EARLIER = 5
+"""Pictures of earlier steps, at most."""
+_PATHS, _CODES = 3, 12
+
+
+def write_report(run: RunDirectory, model: CoupledModel | None, file: Path, plugins: Plugins) -> Path:
+    """Write the page of ``run`` into ``file``; ``model`` draws its traversal, None where there is no checkpoint yet.
+
+    Plugins add sections by the hook ``report_sections``. Raises :class:`InputError` where it cannot be written.
+    """
+    text = _template().render(_content(run, model, plugins))
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror or error}; give another --output") from None
+    return file
+
+
+def reported_run(run: Path, plugins: Plugins) -> RunDirectory:
+    """The run that RUN is, or lies in; raises :class:`InputError` where it is none."""
+    root = run_of(run)
+    if root is None:
+        reason = "no such run" if not run.exists() else "in no run's directory, which has what a report tells"
+        raise InputError(f"{run}: {reason}; give the directory of a run, or a checkpoint in it")
+    return RunDirectory(root, load_config(root / MARKER, plugins=plugins))
+
+
+def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
+    """The model of a run or of a checkpoint in it; None, and a remark, where it cannot be had yet."""
+    try:
+        return load_model(run, plugins=plugins)
+    except InputError as error:
+        remark(f"{error}; the report has no traversal and no sharing graph")
+        return None
+
+
+def _template() -> jinja2.Template:
+    rooms = jinja2.Environment(
+        loader=jinja2.PackageLoader("coupling", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return rooms.get_template("report.html.jinja")
+
+
+def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) -> dict[str, Any]:
+    summary, environment = run.read_json("summary.json"), run.read_json("environment.json")
+    evaluation = run.read_json("evaluation.json")
+    log = read_log(run.path)
+    answers = plugins.notify("report_sections", run=run)
+    return {
+        "version": __version__,
+        "name": run.config.name,
+        "facts": _facts(run, summary, environment),
+        "pictures": _pictures(run),
+        "traversal": None if model is None else _traversal(model),
+        "untraversed": "There is no checkpoint yet.",
+        "step": None if model is None else f"{model.step:,}",
+        "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (ours)
+        "scores": _scores(log, summary),
+        "measured": _yaml(evaluation) if evaluation else "",
+        "sharing": None if model is None else _sharing(model),
+        "parameters": [] if model is None else _parameters(model),
+        "sections": [(title, Markup(html)) for answer in answers for title, html in answer or []],  # noqa: S704
+        "settings": run.config.yaml(),
+        "environment": _yaml(environment),
+    }
+
+
+def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
+    """The lines at the top; what the run does not say is left out."""
+    steps = f"{summary['step']:,} of {summary['steps']:,}" if {"step", "steps"} <= summary.keys() else None
+    minutes = f"{summary['seconds'] / 60:,.1f} minutes" if "seconds" in summary else None
+    facts = {
+        "status": summary.get("status"),
+        "step": steps,
+        "trained for": minutes,
+        "started": environment.get("started"),
+        "domains": ", ".join(run.config.domains),
+        "seed": run.config.seed,
+        "device": environment.get("device"),
+        "processes": environment.get("num_processes"),
+        "directory": run.path.absolute(),
+    }
+    return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _source(png: bytes) -> str:
+    """A picture as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _pictures(run: RunDirectory) -> list[dict[str, str]]:
+    """The newest picture of samples, then earlier ones, evenly spread."""
+    files = sorted(run.samples.glob("step-*.png"))
+    earlier = files[:-1]
+    count = min(_EARLIER, len(earlier))
+    chosen = [earlier[round(i * (len(earlier) - 1) / max(1, count - 1))] for i in reversed(range(count))]
+    return [
+        {"step": f"{int(file.stem.removeprefix('step-')):,}", "source": _source(file.read_bytes())}
+        for file in (*files[-1:], *chosen)
+    ]
+
+
+def _traversal(model: CoupledModel) -> str | None:
+    """Paths between codes in all domains that can be drawn; None where none can."""
+    if not any(domain.is_drawable for domain in model.domains.values()):
+        return None
+    samples = model.traverse(_PATHS, _CODES, domains=drawable(model.domains))
+    buffer = io.BytesIO()
+    grid({name: x.flatten(0, 1) for name, x in samples.items()}, model.domains, _CODES).save(buffer, "PNG")
+    return _source(buffer.getvalue())
+
+
+def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[list[str]]:
+    """A row a metric: the last value in the log and its step, the best and its step, where the run has noted one."""
+    last: dict[str, tuple[float, int]] = {}
+    for line in log:
+        last |= {
+            name: (value, line["step"])
+            for name, value in line.items()
+            if "/" in name and not name.startswith("loss/") and value is not None
+        }
+    best = summary.get("best", {})
+    rows = []
+    for name, (value, step) in last.items():
+        found = best.get(name)
+        noted = ["", ""] if found is None else [f"{found['value']:.4g}", f"{found['step']:,}"]
+        rows.append([name, f"{value:.4g}", f"{step:,}", *noted])
+    return rows
+
+
+def _sharing(model: CoupledModel) -> Markup:
+    networks = (network for network in (model.generator, model.discriminator) if network is not None)
+    return Markup(sharing_picture({network.graph.team: network.graph for network in networks}))  # noqa: S704
+
+
+def _parameters(model: CoupledModel) -> list[list[str]]:
+    networks = (network for network in (model.generator, model.discriminator) if network is not None)
+    return [[network.graph.team, *(f"{count:,}" for count in network.parameter_counts())] for network in networks]
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)

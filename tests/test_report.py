@@ -1,0 +1,166 @@
+"""The report: one page that needs nothing else, whatever state the run is in."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from coupling.curves import panels, plot
+from coupling.errors import InputError
+from coupling.log import last_line, read_log
+from coupling.report import model_of, reported_run, write_report
+from coupling.trainer import train
+from tests import tiny
+from tests.conftest import TINY, refused
+
+CONFIG = ("training.steps=6", "training.log_every=2", "training.sample_every=2", "training.checkpoint_every=3")
+METRIC = "metrics=[{name: brightness, every: 2}]"
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, the sections, the pictures, and whether every element is closed."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self, text):
+        super().__init__()
+        self.fetched, self.titles, self.pictures, self.open, self.text = [], [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        address = attributes.get("src") or attributes.get("href") or attributes.get("xlink:href") or "#"
+        if address.startswith("data:image/png;base64,"):
+            self.pictures.append(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+        elif not address.startswith("#"):
+            self.fetched.append(address)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    return train(tiny.config(*CONFIG, METRIC), path, plugins=tiny.plugins()).path
+
+
+def page(run, file):
+    plugins = tiny.plugins()
+    write_report(reported_run(run, plugins), model_of(run, plugins), file, plugins)
+    return Page(file.read_text())
+
+
+def test_the_page_holds_everything_and_fetches_nothing(run, tmp_path):
+    found = page(run, tmp_path / "report.html")
+    assert found.fetched == []
+    expected = ["Samples", "Traversal", "Curves", "Scores", "Sharing", "Settings", "Environment"]
+    assert found.titles == expected
+    with Image.open(max((run / "samples").iterdir())) as newest:
+        assert found.pictures[0].tobytes() == newest.tobytes()
+    assert len(found.pictures) == 1 + 3 + 1  # newest, steps 0 to 4, traversal
+    for text in ("6 of 6", "finished", "loss/generator", "brightness/a", "a, b", "torch", "batch_size: 4"):
+        assert text in found.text, text
+    summary = json.loads((run / "summary.json").read_text())
+    assert f"{summary['best']['brightness/a']['value']:.4g}" in found.text
+
+
+def test_what_a_run_is_called_is_no_markup(tmp_path):
+    run = train(tiny.config(*CONFIG, "domains.b.dataset.pool='<b>&amp;'"), tmp_path / "<i>run", plugins=tiny.plugins())
+    found = page(run.path, tmp_path / "report.html")
+    assert "pool: <b>&amp;" in found.text
+    assert str(tmp_path / "<i>run") in found.text
+
+
+def test_a_run_that_has_only_begun_has_a_report(run, tmp_path, capsys):
+    begun = tmp_path / "run"
+    for name in ("checkpoints", "samples"):
+        (begun / name).mkdir(parents=True)
+    (begun / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    (begun / "metrics.jsonl").write_text('{"step": 1, "seconds": 0.5, "loss/gen')
+    found = page(begun, tmp_path / "report.html")
+    assert "this run has no whole checkpoint yet" in capsys.readouterr().err
+    for text in ("None yet.", "There is no checkpoint yet.", "Nothing is logged yet.", "No metric was measured."):
+        assert text in found.text
+
+
+def test_the_command(command, plugin, run, tmp_path):
+    module = plugin(
+        """
+        @hookimpl
+        def report_sections(run):
+            return [("Extra <words>", f"<p>of <em>{run.config.name}</em></p>")]
+        """
+    )
+    broken = plugin("@hookimpl\ndef report_sections(run): raise ValueError('no')")
+    result = command("report", run, "--plugin", TINY, "--plugin", module, "--plugin", broken)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(run / "report.html")
+    assert "report_sections failed: ValueError: no" in result.stderr
+    found = Page((run / "report.html").read_text())
+    assert "Extra <words>" in "".join(found.titles)
+    assert "of tiny" in found.text
+    checkpoint = command("report", run / "checkpoints/step-0000003", "--plugin", TINY)
+    assert checkpoint.stdout.strip() == str(run / "report-step-0000003.html")
+    assert "averaged weights of step 3" in (run / "report-step-0000003.html").read_text()
+
+
+def test_bad_input(command, run, tmp_path):
+    refused(command("report", tmp_path / "none", "--plugin", TINY), "none: no such run")
+    exported = tmp_path / "model.safetensors"
+    assert command("export", run, "--output", exported, "--plugin", TINY).exit_code == 0
+    refused(command("report", exported, "--plugin", TINY), "in no run's directory")
+    refused(command("report", run, "--output", tmp_path / "no/such/folder.html", "--plugin", TINY), "cannot be written")
+
+
+def test_panels_are_of_one_kind_of_value():
+    log = [
+        {"step": 4, "seconds": 2.0, "loss/generator/a": 1.0, "loss/generator/a/r1": 9.0, "loss/discriminator/a": 2.0},
+        {"step": 2, "seconds": 1.0, "loss/generator/a": 3.0, "fid/a": None},
+        {"step": 4, "seconds": 2.0, "fid/a": 5.0, "checkpoint": 4},
+        {"step": 4, "seconds": 2.0, "fid/a": 6.0, "checkpoint": 4},
+    ]
+    assert panels(log) == {
+        "loss/generator": {"a": ([2, 4], [3.0, 1.0])},
+        "loss/discriminator": {"a": ([4], [2.0])},
+        "fid": {"a": ([4], [6.0])},
+    }
+
+
+def test_a_plot_is_the_same_each_time_and_takes_any_label():
+    lines = {"a$b$<c>": ([1, 2], [0.0, 1.0]), "a$b$<c>/unrelated": ([1, 2], [0.5, 0.5])}
+    drawn = plot("title", lines)
+    assert drawn == plot("title", lines)
+    words = "".join(ElementTree.fromstring(drawn).itertext())
+    assert "a$b$<c>" in words
+    assert "a$b$<c>/unrelated" in words
+
+
+def test_a_log_is_read_but_for_its_torn_lines(tmp_path):
+    assert read_log(tmp_path) == []
+    assert last_line(tmp_path) == {}
+    whole = [{"step": 1, "seconds": 0.1, "x/a": None}, {"step": 2, "seconds": 0.2}]
+    torn = '{"step": 3, "sec', "[1]", '{"step": "4", "seconds": 1}', '{"st'
+    lines = [json.dumps(whole[0]), *torn[:3], json.dumps(whole[1]), torn[3]]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert read_log(tmp_path) == whole
+    assert last_line(tmp_path) == whole[1]
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be read"):
+        read_log(tmp_path)
