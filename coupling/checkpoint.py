@@ -192,7 +192,8 @@ def _manifest(path: Path) -> dict[str, Any]:
             "version that wrote it (environment.json names it), or train anew"
         )
     files = manifest.get("files")
-    if not isinstance(manifest.get("step"), int) or not isinstance(files, dict) or not set(_FILES) <= set(files):
+    described = isinstance(files, dict) and all({"bytes", "sha256"} <= set(files.get(name) or ()) for name in _FILES)
+    if not isinstance(manifest.get("step"), int) or not described:
         raise InputError(f"{path}: manifest.json names no step and files")
     return manifest
 

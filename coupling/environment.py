@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,9 @@ from coupling.config import Config
 from coupling.parts import DomainData
 from coupling.plugins import Plugins
 
+_BEFORE = "before"
+"""Key of the environments of earlier sessions, oldest first."""
+_COMPARED = ("versions", "plugins", "device", "num_processes")
 _PACKAGES = ("torch", "accelerate", "safetensors", "numpy", "pydantic", "pluggy", "pillow")
 
 
@@ -36,3 +39,26 @@ def describe_environment(
         "precision": config.training.precision,
         "data": {name: domain.fingerprint for name, domain in data.items()},
     }
+
+
+def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a run is gone on with otherwise than before, one a line: ``versions.torch: 2.6.0 -> 2.13.0``."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return [f"{key}: {old[key]} -> {new.get(key)}" for key in old if old[key] != new.get(key)]
+
+
+def _flat(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in _COMPARED:
+        value = environment.get(key)
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", version) for name, version in value.items())
+        elif value is not None:
+            yield key, value
+
+
+def continued(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment of a run's new session, with those of the earlier ones."""
+    if not before:
+        return dict(now)
+    earlier = [*before.get(_BEFORE, []), {key: value for key, value in before.items() if key != _BEFORE}]
+    return {**now, _BEFORE: earlier}

@@ -49,8 +49,9 @@ class RunDirectory:
             try:
                 run._lock = RunLock(run.path)
                 run._refuse_rival()
+                remove_torn(run.path)  # of one that was killed as early as here
                 for folder in (run.samples, run.checkpoints):
-                    folder.mkdir()
+                    folder.mkdir(exist_ok=True)
                 write_text(run.path / MARKER, config.yaml())
             except OSError:  # a full disk: leave nothing that the next attempt would take for a run
                 (run.path / LOCK).unlink(missing_ok=True)
@@ -68,7 +69,7 @@ class RunDirectory:
     def refuse_taken(output: Path | None) -> None:
         """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
         try:
-            taken = output is not None and output.exists() and (not output.is_dir() or _holds_anything(output))
+            taken = output is not None and output.exists() and not is_bare(output)
         except OSError as error:  # a name that is too long, a folder that may not be read
             raise InputError(f"{output}: cannot be written: {error.strerror}; give another --output") from None
         if output is not None and taken:
@@ -194,18 +195,18 @@ class RunDirectory:
             write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of this run, or an empty dict where there is none.
+        """A JSON file of this run, or an empty dict where there is none, or what no run has written.
 
         Raises :class:`InputError` where it is there and cannot be read.
         """
         path = self.path / name
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
             return {}
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}; mend its permissions") from None
-        return values
+        return values if isinstance(values, dict) else {}
 
     def writing(self, path: Path) -> _Writing:
         """A context in which an operating-system error becomes a message that says how to go on."""
@@ -251,8 +252,12 @@ def beside(run: Path, name: str) -> Path:
     return place / name
 
 
-def _holds_anything(folder: Path) -> bool:
-    return any(path.name != LOCK for path in folder.iterdir())
+def is_bare(path: Path) -> bool:
+    """Whether nothing is in a directory but what a run makes before its configuration is written."""
+    return path.is_dir() and all(
+        not any(inside.iterdir()) if inside.is_dir() else inside.name == LOCK or inside.name.startswith(f".{MARKER}.")
+        for inside in path.iterdir()
+    )
 
 
 def latest_numbers(runs: Path, name: str) -> list[int]:

@@ -22,7 +22,7 @@ from coupling.assembly import assemble
 from coupling.config import Config
 from coupling.errors import ConfigError, CouplingError, InputError, RunError, nearest
 from coupling.grid import Grid, GridRun
-from coupling.interruption import caught_signals
+from coupling.interruption import Order, caught_signals
 from coupling.lock import refuse_in_use
 from coupling.metric import open_metrics
 from coupling.parts import DomainData, open_domains
@@ -176,14 +176,14 @@ class Sweep:
             self._prepare()
             left = [standing for standing in self.standings() if standing.state != "finished"]
             self._tell(left)
-            with caught_signals() as caught:
+            with caught_signals() as order:
                 runs = sorted((s.run for s in left), key=lambda run: self.grid.config.seeds.index(run.seed))
-                self._work_off(deque(runs), places(jobs, len(left)), caught)
+                self._work_off(deque(runs), places(jobs, len(left)), order)
             table = self._write_tables()
             self._draw(table)
-            if caught:
+            if order:
                 done = len(self._finished(self.chosen))
-                raise SweepInterrupted(caught[0], self.directory.path, done, len(self.chosen))
+                raise SweepInterrupted(order.number, self.directory.path, done, len(self.chosen))
         finally:
             self.directory.release()
         return table
@@ -197,19 +197,19 @@ class Sweep:
                 f"new ones are made beside them. {changed[0].run.title}: " + "; ".join(changed[0].changes)
             )
 
-    def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], caught: list[int]) -> None:
+    def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], order: Order) -> None:
         active: list[Child] = []
         ended = waited = False
         with _ending(active), SweepProgress(self.grid.config.name, self.standings()) as shown:
-            while active or (waiting and not caught):
-                while waiting and free and not caught:
+            while active or (waiting and not order):
+                while waiting and free and not order:
                     child = self._next(waiting, free[-1])
                     if child is None:
                         break
                     free.pop()
                     active.append(child)
                     shown.started(child.standing)
-                if caught and not ended:
+                if order and not ended:
                     ended = True
                     for child in active:
                         child.process.terminate()
@@ -221,7 +221,7 @@ class Sweep:
                     if child.process.poll() is not None:
                         active.remove(child)
                         free.append(dict(child.place))
-                        self._ended(child, shown, stopped=bool(caught))
+                        self._ended(child, shown, stopped=bool(order))
                 shown.look()
 
     def _next(self, waiting: deque[GridRun], place: Mapping[str, str]) -> Child | None:

@@ -22,7 +22,7 @@ from coupling.lock import RunLock
 from coupling.log import last_line, read_log
 from coupling.plugins import Plugins
 from coupling.resumption import MAY_CHANGE, differences
-from coupling.run_directory import MARKER
+from coupling.run_directory import MARKER, is_bare
 from coupling.sweep_table import Result
 from coupling.whole_file import remove_torn, write_text
 from coupling.yaml_text import parse_yaml
@@ -129,7 +129,7 @@ class SweepDirectory:
             if not path.exists():
                 return Standing(run, begun or path, "new", 0, tuple(changes))
             if not (path / MARKER).exists():  # killed before its first file, or none of ours
-                begun = begun or (path if _is_bare(path) else None)
+                begun = begun or (path if is_bare(path) else None)
             else:
                 found = _changes(path, run, self.grid.plugins, data)
                 changes = min(filter(None, (changes, found)), key=len, default=[])
@@ -146,14 +146,6 @@ def clear_bare(path: Path) -> None:
         for inside in path.iterdir():
             inside.rmdir() if inside.is_dir() else inside.unlink()
         path.rmdir()
-
-
-def _is_bare(path: Path) -> bool:
-    """Whether nothing is in a directory but what a run makes before its configuration is written."""
-    return path.is_dir() and all(
-        not any(inside.iterdir()) if inside.is_dir() else inside.name == LOCK or inside.name.startswith(f".{MARKER}.")
-        for inside in path.iterdir()
-    )
 
 
 def _changes(path: Path, run: GridRun, plugins: Plugins, data: Mapping[str, str] | None) -> list[str]:

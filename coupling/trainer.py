@@ -16,7 +16,7 @@ from coupling.algorithm import Losses
 from coupling.assembly import assemble, make_algorithm
 from coupling.config import Config
 from coupling.ema import MovingAverage
-from coupling.environment import describe_environment
+from coupling.environment import continued, describe_environment, environment_changes
 from coupling.errors import ConfigError, InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
@@ -178,7 +178,10 @@ class Trainer:
                 if self.accelerator.is_main_process:
                     self.run_directory.write_config()  # steps and intervals may be new
             if self.accelerator.is_main_process:
-                self.run_directory.write_json("environment.json", environment)
+                before = self.run_directory.read_json("environment.json")
+                for line in environment_changes(before, environment):
+                    remark(f"--resume: {line}; the results may differ from those of one go")
+                self.run_directory.write_json("environment.json", continued(before, environment))
         except BaseException:
             self.run_directory.release()
             raise
@@ -212,8 +215,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.seconds = self.run_directory.rewind(self.step)
             if summary.get("step") == self.step:  # more than the last line says
-                self.seconds = max(self.seconds, summary["seconds"])
-            remark(f"going on from step {self.step:,} of {self.config.training.steps:,}")
+                self.seconds = max(self.seconds, summary.get("seconds", 0.0))
+            remark(f"{self.run_directory.path}: going on from step {self.step:,} of {self.config.training.steps:,}")
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -226,7 +229,7 @@ class Trainer:
             self._summarise("running")
             with (
                 shortage_explained(self.config, self._now, self.networks, self.processes.count),
-                caught_signals() as caught,
+                caught_signals() as order,
                 connected(),
                 self._bar() as bar,
             ):
@@ -234,7 +237,9 @@ class Trainer:
                     if self.step == 0:
                         self._draw()
                     else:  # the run may have died between its checkpoint and what follows that
-                        self._look(self.step == settings.steps, saved=True)
+                        with order.cutting():
+                            self._look(self.step == settings.steps, saved=True)
+                        self._end(self.processes.largest(order.number))
                 while self.step < settings.steps:
                     losses = self._one_step()
                     self.step += 1
@@ -242,10 +247,12 @@ class Trainer:
                     self.seconds = time.monotonic() - started
                     bar.advance()
                     last = self.step == settings.steps
-                    # A signal to one process ends all; a later one ends the next step, which is saved.
-                    stop = 0 if last else self.processes.largest(caught[0] if caught else 0)
+                    # A signal to one process ends all. One that comes after this look at it is seen after the next
+                    # step, or below.
+                    stop = 0 if last else self.processes.largest(order.number)
                     saved = self._due(settings.checkpoint_every, last or stop > 0)
-                    if self._due(settings.log_every, last):
+                    logged = self._due(settings.log_every, last)
+                    if logged:
                         values = self.means.take()
                         bar.show(values)
                         self._log(values)
@@ -255,13 +262,21 @@ class Trainer:
                     with bar.aside():
                         if saved:  # first: what follows may fail
                             self._save()
-                        self._look(last, saved)
-                    if stop:
-                        status = "interrupted"
-                        raise Interrupted(stop, self.step, directory.path)
+                        if not stop:  # else it is done when the run goes on
+                            with order.cutting():
+                                self._look(last, saved)
+                            if logged or saved or self._looks(last):  # it took its time: no further step, then
+                                stop = self.processes.largest(0 if last and not order.cut else order.number)
+                                if stop and not saved:
+                                    self.means.read()
+                                    self._save()
+                    self._end(stop)
             status = "finished"
             if self.accelerator.is_main_process:
                 self.plugins.notify("after_training", run=directory, model=self.model())
+        except Interrupted:
+            status = "interrupted"
+            raise
         except InputError as error:  # data that went away, say: the run itself was rightly asked for
             raise RunError(f"step {self.step + 1:,}: {error}; mend it, then go on with --resume") from None
         finally:
@@ -271,6 +286,11 @@ class Trainer:
             if self.config.trackers:
                 self.accelerator.end_training()
         return directory
+
+    def _end(self, stop: int) -> None:
+        """Raise :class:`Interrupted` where a signal, not 0, has come; everything is saved."""
+        if stop:
+            raise Interrupted(stop, self.step, self.run_directory.path)
 
     def _one_step(self) -> Losses:
         """Algorithm 1 once; what it draws is a function of (seed, step, process) alone."""
@@ -322,6 +342,10 @@ class Trainer:
         network = self.state.averaged or self.networks.generator
         domains = {name: data.domain for name, data in self.data.items()}
         return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step, self.networks.losses)
+
+    def _looks(self, last: bool) -> bool:
+        """Whether there is anything to measure or to draw."""
+        return self.measurement.due(self.step, last) or self._due(self.config.training.sample_every, last)
 
     def _look(self, last: bool, saved: bool) -> None:
         """Measure and draw what is due, then part with old checkpoints."""

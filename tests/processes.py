@@ -34,6 +34,7 @@ from coupling.normalisation import DomainBatchNorm
 from coupling.processes import fingerprint
 from coupling.sharing import Rule, SharingGraph
 from coupling.trainer import Trainer, train
+from coupling.training_state import TrainingState
 from tests import tiny
 
 BATCH = 8
@@ -281,6 +282,22 @@ def disagree(job):
         with pytest.raises(RunError) as raised:
             train(tiny.config(), Path(job["path"]) / "run", plugins=tiny.plugins())
     (Path(job["path"]) / f"message-{rank()}").write_text(str(raised.value))
+
+
+def disagree_on_resume(job):
+    """Process 1 reads other weights than the main one."""
+    connect()
+    restore = TrainingState.restore
+
+    def restored(self, found):
+        restore(self, found)
+        next(self.networks.generator.parameters()).data.view(-1)[0] += 1e-3 * rank()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "restore", restored)
+        with pytest.raises(RunError) as raised:
+            train(tiny.config(*job["overrides"]), Path(job["path"]), resume=True, plugins=tiny.plugins())
+    Path(f"{job['path']}-message-{rank()}").write_text(str(raised.value))
 
 
 def die(job):

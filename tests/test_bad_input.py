@@ -313,6 +313,15 @@ def test_an_existing_output_is_left_alone(train):
     assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
 
 
+def test_what_a_run_leaves_that_was_killed_at_once_is_no_run(train):
+    for folder in ("samples", "checkpoints"):
+        (Path("out") / folder).mkdir(parents=True)
+    Path("out/.lock").write_text("{}")
+    Path("out/.config.yaml.0123456789ab.tmp").write_text("na")
+    assert train("--output", "out").exit_code == 0
+    assert not Path("out/.config.yaml.0123456789ab.tmp").exists()
+
+
 def test_an_output_that_is_something_else(train):
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("years of work")

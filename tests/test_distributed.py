@@ -103,6 +103,7 @@ def done(tmp_path_factory):
         (processes.run, {"path": folder / "parts", "overrides": CONFIG, "resume": True}),
         (processes.run, {"path": folder / "normal-two", "overrides": NORMALISED, "writes": folder / "writes"}),
         (processes.run, {"path": folder / "half-two", "overrides": HALF}),
+        (processes.disagree_on_resume, {"path": folder / "half-two", "overrides": HALF}),
         (processes.run, {"path": folder / "overflow", "overrides": HALF, "overflow": [1, 4]}),
     )
     return folder
@@ -247,6 +248,12 @@ def test_processes_that_start_differently_are_refused(done):
         message = (done / f"message-{rank}").read_text()
         assert "the processes do not agree on the initial weights: process 1 differs from process 0" in message
     assert not (done / "run").exists()
+
+
+def test_processes_that_read_other_weights_are_refused(done):
+    for rank in (0, 1):
+        message = Path(f"{done / 'half-two'}-message-{rank}").read_text()
+        assert "the processes do not agree on the restored weights: process 1 differs from process 0" in message
 
 
 def test_a_process_that_dies_ends_the_others_with_a_message(tmp_path):

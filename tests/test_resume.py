@@ -13,16 +13,18 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
 
-from coupling import checkpoint
+from coupling import checkpoint, interruption, run_directory
 from coupling.config import parse_config
 from coupling.errors import InputError
 from coupling.interruption import Interrupted
+from coupling.measurement import Measurement
 from coupling.trainer import Trainer, train
-from tests import deaths, tiny
+from tests import deaths, processes, tiny
 
 EVERYTHING = (
     "domains.a.dataset={name: tiny, count: 21, roll: true}",  # 5.25 steps an epoch
@@ -143,7 +145,7 @@ def test_a_measurement_at_the_end_only_is_made_at_the_new_end(tmp_path):
 
 @pytest.mark.parametrize(("at", "number"), [(4, signal.SIGTERM), (5, signal.SIGINT), (4, signal.SIGHUP)])
 def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, number):
-    """It comes in the middle of a step's end, which is the worst moment: the next step is done and saved."""
+    """It comes in the middle of a step's end, which is the worst moment: after it was looked whether one has come."""
     settings = ("training.steps=12", "training.log_every=1", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
@@ -152,10 +154,126 @@ def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, 
     assert caught.value.exit_code == 128 + number
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     summary = json.loads((tmp_path / "parts/summary.json").read_text())
-    assert (summary["status"], summary["step"]) == ("interrupted", at + 1)
+    assert (summary["status"], summary["step"]) == ("interrupted", at)
     assert checkpoint.newest(tmp_path / "parts/checkpoints")[0].step == summary["step"]
     run(tmp_path / "parts", *settings, resume=True)
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("at", [3, 6, 12])
+def test_a_signal_cuts_a_measurement_short_and_it_is_made_when_the_run_goes_on(tmp_path, monkeypatch, at):
+    """A launcher waits 30 seconds, a measurement may take minutes; also that of the last step."""
+    settings = ("training.steps=12", *EVERYTHING)
+    run(tmp_path / "whole", *settings)
+    take = Measurement.take
+
+    def signalled(measurement, model, step, *more):
+        if step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        return take(measurement, model, step, *more)
+
+    started = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(Measurement, "take", signalled)
+        with pytest.raises(Interrupted, match=f"at step {at}: saved"):
+            run(tmp_path / "parts", *settings)
+        assert time.monotonic() - started < 60
+        with pytest.raises(Interrupted, match=f"at step {at}: saved"):  # also one that it goes on with
+            run(tmp_path / "parts", *settings, resume=True)
+    assert json.loads((tmp_path / "parts/summary.json").read_text())["status"] == "interrupted"
+    run(tmp_path / "parts", *settings, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_same_order_twice_at_once_is_one_and_later_it_kills(tmp_path, monkeypatch):
+    """A launcher passes on a signal that all have got; somebody who presses Ctrl-C again later cannot wait."""
+
+    def twice():
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="SIGINT at step 2: saved"):
+        run(tmp_path / "once", "training.log_every=1", plugins=tiny.AfterStep(2, twice).plugins())
+    monkeypatch.setattr(interruption, "_ECHO", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", "training.log_every=1", plugins=tiny.AfterStep(2, twice).plugins())
+
+
+def test_a_signal_to_all_processes_of_a_launch_saves(tmp_path):
+    """As a scheduler sends it: to the launcher, and to the processes to which the launcher passes it on."""
+    slow = "losses=[non-saturating, {name: slow, seconds: 0.05}]"
+    config = tmp_path / "config.yaml"
+    config.write_text(tiny.config("training.steps=2000", "training.log_every=1", slow).yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "coupling"]
+    command += ["run", config, "--plugin", "tests.tiny", "--output", tmp_path / "run"]
+    launcher = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=processes.environment(ACCELERATE_USE_CPU="true"),
+    )  # fmt: skip
+    try:
+        while not (tmp_path / "run/metrics.jsonl").is_file() and launcher.poll() is None:
+            time.sleep(0.05)
+        family = [*psutil.Process(launcher.pid).children(recursive=True), launcher]
+        for member in family:
+            member.send_signal(signal.SIGTERM)
+        _, err = launcher.communicate(timeout=60)
+    finally:
+        launcher.kill()
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["status"] == "interrupted", err
+    assert saved(tmp_path / "run") == summary["step"] > 0
+    assert f"SIGTERM at step {summary['step']}: saved in" in err
+    assert launcher.returncode == 1  # the launcher's own: it knows no other
+
+
+def test_other_versions_are_said_and_the_earlier_sessions_kept(tmp_path, capsys):
+    run(tmp_path / "run", "training.steps=3")
+    file = tmp_path / "run/environment.json"
+    first = json.loads(file.read_text())
+    run(tmp_path / "run", "training.steps=4", resume=True)
+    assert "--resume:" not in capsys.readouterr().err
+    second = json.loads(file.read_text())
+    assert second["before"] == [first]
+    second["versions"]["torch"], second["num_processes"] = "2.0.0", 4
+    file.write_text(json.dumps(second))
+    run(tmp_path / "run", "training.steps=5", resume=True)
+    told = capsys.readouterr().err
+    assert f"versions.torch: 2.0.0 -> {torch.__version__}; the results may differ from those of one go" in told
+    assert "num_processes: 4 -> 1" in told
+    earlier = json.loads(file.read_text())["before"]
+    assert [session["versions"]["torch"] for session in earlier] == [torch.__version__, "2.0.0"]
+    assert all("before" not in session for session in earlier)
+
+
+@pytest.mark.parametrize("name", ["environment.json", "summary.json", "evaluation.json"])
+@pytest.mark.parametrize("content", [b"[]", b"3", b"\xff\xfe", b"{", b"{}", None])
+def test_damaged_side_files_stop_nobody(tmp_path, name, content):
+    settings = ("training.steps=6", *EVERYTHING)
+    run(tmp_path / "run", "training.steps=3", *EVERYTHING)
+    (tmp_path / "run" / name).unlink()
+    if content is not None:
+        (tmp_path / "run" / name).write_bytes(content)
+    run(tmp_path / "run", *settings, resume=True)
+    assert json.loads((tmp_path / "run" / name).read_text())
+    assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "finished"
+
+
+def test_what_is_saved_is_on_the_disk_before_its_name_counts(tmp_path, monkeypatch):
+    """Power may be lost: the log, then each file, their folder, the name, and the folder that holds the name."""
+    done = []
+
+    def noted(place, name, tell):
+        real = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, **k: (done.append(tell(*a)), real(*a, **k))[1])
+
+    noted(checkpoint, "sync", lambda path: ("sync", path.name))
+    noted(run_directory, "sync", lambda path: ("sync", path.name))
+    noted(Path, "rename", lambda old, new: ("rename", new.name))
+    run(tmp_path / "run", "training.steps=3")
+    temporary, final = ".step-0000003.tmp", "step-0000003"
+    names = ["metrics.jsonl", "model.safetensors", "state.safetensors", "manifest.json", temporary]
+    assert done == [*(("sync", name) for name in names), ("rename", final), ("sync", "checkpoints")]
 
 
 @pytest.mark.parametrize("at", [4, 6, 7])
@@ -424,6 +542,17 @@ def test_there_is_nothing_to_go_on_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="there is no run of 'tiny' under runs/ yet"):
         run(None, resume=True)
+
+
+def test_without_a_directory_the_newest_run_of_the_configuration_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for rate in (0.02, 0.02, 0.01):
+        run(None, "training.steps=3", f"optimizer.lr={rate}")
+    capsys.readouterr()
+    assert run(None, "training.steps=4", "optimizer.lr=0.02", resume=True).path == Path("runs/tiny-002")
+    assert "runs/tiny-002: going on from step 3 of 4" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"runs/tiny-003 was made with another configuration:\n  optimizer\.lr: 0\.01"):
+        run(None, "optimizer.lr=0.5", resume=True)
 
 
 def saved(path):
