@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch comes with it, which --help does without
     from coupling.export import Format
     from coupling.given_images import Fit
     from coupling.interpolation import Interpolation
+    from coupling.sample_files import Format as SampleFormat
 
 
 class CouplingGroup(click.Group):
@@ -179,16 +180,43 @@ def sweep(
 @run_argument
 @click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Samples a domain.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option(
+    "--format", "kind", type=click.Choice(["folder", "zip", "webdataset"]), default="folder", show_default=True,
+    help="PNGs in a folder a domain, in a zip a domain, or pairs in tar shards.",
+)  # fmt: skip
+@click.option("--shard-size", type=click.IntRange(1), help="Samples in a shard of a webdataset (default: 4096).")
+@click.option(
+    "--truncation", type=click.FloatRange(0, min_open=True), help="Furthest coordinate of a code: typical samples only."
+)
+@click.option(
+    "--keep", type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the codes that is kept: those that the discriminators take for real first.",
+)  # fmt: skip
+@click.option("--device", help="Where the model draws: cpu, cuda ... (default: a GPU where there is one).")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, sampled).")
 @plugin_option
-def sample(run: Path, count: int, seed: int, output: Path | None, modules: tuple[str, ...]) -> None:
-    """Draw corresponding images of RUN: OUTPUT/<domain>/000000.png, and one grid."""
+def sample(
+    run: Path,
+    count: int,
+    seed: int,
+    kind: SampleFormat,
+    shard_size: int | None,
+    truncation: float | None,
+    keep: float | None,
+    device: str | None,
+    output: Path | None,
+    modules: tuple[str, ...],
+) -> None:
+    """Draw corresponding images of RUN, or go on with it: OUTPUT/<domain>/000000.png, a grid, a manifest."""
+    from coupling.evaluation import chosen_device
     from coupling.model import load_model
     from coupling.run_directory import beside
     from coupling.sampling import write_samples
+    from coupling.selection import Selection
 
-    model = load_model(run, plugins=_load_plugins(modules))
-    click.echo(str(write_samples(model, output or beside(run, "sampled"), count, seed)))
+    model = load_model(run, device=chosen_device(device), plugins=_load_plugins(modules))
+    selection = Selection(model, seed, truncation, keep)
+    click.echo(str(write_samples(selection, output or beside(run, "sampled"), count, kind, shard_size, str(run))))
 
 
 @cli.command()

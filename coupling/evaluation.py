@@ -94,7 +94,7 @@ def evaluate(
             if run is not None and output is None:
                 run.lock()
                 stack.callback(run.release)
-            loaded = load_model(_chosen(path, which), device=_device(device), plugins=plugins)
+            loaded = load_model(_chosen(path, which), device=chosen_device(device), plugins=plugins)
             config = run.config if run is not None else _changed(loaded.config, overrides, plugins)
         wanted = chosen_metrics(config, metrics, plugins)
         data = _data(config, run, plugins)
@@ -220,7 +220,7 @@ def _data(config: Config, run: RunDirectory | None, plugins: Plugins) -> dict[st
     return data
 
 
-def _device(wanted: str | torch.device | None) -> torch.device:
+def chosen_device(wanted: str | torch.device | None) -> torch.device:
     """Where to draw; raises :class:`InputError` where there is no such device."""
     if wanted is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from coupling.randomness import generator as random_source
 from coupling.record import training_record
 from coupling.sharing import SharingGraph, TeamName
 from coupling.streams import draw
+from coupling.support import support_of
 from coupling.terminal import remark
 
 _LISTED = 8
@@ -143,22 +145,30 @@ class CoupledModel:
 
         export_safetensors(self, Path(path))
 
-    def latent(self, count: int, seed: int = 0, start: int = 0) -> Tensor:
+    def latent(self, count: int, seed: int = 0, start: int = 0, truncation: float | None = None) -> Tensor:
         """Codes z from the prior, (count, latent size): those from ``start`` on in the endless row of ``seed``.
 
-        Code k is a function of the seed and k: the same in a draw of any count.
+        Code k is a function of the seed and k: the same in a draw of any count. ``truncation``: see :meth:`codes`.
         """
         if count < 0 or start < 0:
             raise InputError(f"count is {count}, start is {start}; neither can be less than 0")
+        first, stop = start // _BLOCK, -(-(start + count) // _BLOCK)
+        blocks = islice(self.codes(seed, truncation), first, stop)
+        drawn = torch.cat([torch.empty(0, self.config.latent.size), *blocks])
+        return drawn[start - first * _BLOCK :][:count].clone()
+
+    def codes(self, seed: int = 0, truncation: float | None = None) -> Iterator[Tensor]:
+        """The endless row of codes of ``seed``, in blocks (1024, latent size).
+
+        ``truncation``: no coordinate lies further out than this: typical samples rather than various ones. In units of
+        the prior: below 1 for a uniform one, standard deviations for a normal one. Raises :class:`InputError` for
+        another.
+        """
         source = random_source(seed, "sample")
-        stop = start + count
-        blocks = []
-        # In whole blocks, as torch's normal numbers depend on how many are drawn in one call.
-        for first in range(0, stop, _BLOCK):
+        support = support_of(self.config.latent)
+        while True:  # in whole blocks, as torch's normal numbers depend on how many are drawn in one call
             block = draw(self.config.latent, _BLOCK, source)
-            if first + _BLOCK > start:
-                blocks.append(block[max(0, start - first) : stop - first])
-        return torch.cat(blocks) if blocks else torch.empty(0, self.config.latent.size)
+            yield block if truncation is None else support.truncated(block, truncation)
 
     def sample(
         self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256
@@ -195,6 +205,28 @@ class CoupledModel:
                 parts[domain].append(samples.float().cpu())
         self.generator.train(was_training)
         return {domain: torch.cat(samples) for domain, samples in parts.items()}
+
+    @torch.no_grad()
+    def score(self, samples: Mapping[str, Tensor]) -> Tensor:
+        """How real corresponding samples look: the mean of the discriminators' logits, (B,), on the CPU.
+
+        ``samples``: {domain: (B, *shape)} in its range. A logit estimates the logarithm of how much likelier a sample
+        is among real ones than among generated ones; so does their mean of a pair. For comparisons within a model
+        alone. Raises :class:`InputError` where the model has no discriminators that tell real from generated.
+        """
+        if self.discriminator is None:
+            raise InputError("this model has no discriminators, which score samples; load it from its run")
+        was_training = self.discriminator.training
+        self.discriminator.eval()
+        logits = self.discriminator({name: x.to(self.device, torch.float32) for name, x in samples.items()})[0]
+        self.discriminator.train(was_training)
+        joined = torch.stack(list(logits.values()))
+        if joined.shape[2] != 1:
+            raise InputError(
+                f"the discriminators of this model tell {joined.shape[2]} kinds of samples apart; only those that tell "
+                "real from generated have a score"
+            )
+        return joined[..., 0].mean(0).float().cpu()
 
     def traverse(
         self,

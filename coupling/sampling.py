@@ -1,54 +1,224 @@
-"""Corresponding images as files."""
+"""Corresponding samples as files: pairs that others train on. What was interrupted goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.metadata
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
+from coupling import __version__
+from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.model import CoupledModel
+from coupling.lock import FILE as LOCK
+from coupling.lock import RunLock
 from coupling.pictures import drawable, grid, save_png, to_pixels
-from coupling.terminal import progress
+from coupling.processes import fingerprint
+from coupling.room import cores
+from coupling.sample_files import FORMATS, Format, SampleFiles
+from coupling.selection import BLOCK, Selection
+from coupling.terminal import progress, remark
+from coupling.whole_file import remove_torn, write_text
+
+MANIFEST = "manifest.json"
+PART = 4096
+"""Samples between two moments from which an interrupted draw goes on; of a webdataset, in a shard."""
 
 _GRID = 48
 """Samples in the grid, at most."""
+_AHEAD = 4
+"""Portions that are encoded while the next one is drawn."""
+_PACKING = 1
+"""Of zlib: the lowest level takes two thirds of the usual one's time, for files a twentieth larger."""
+_PACKAGES = ("torch", "pillow")
+"""What a pixel, or a byte of a file, may depend on besides."""
+_SAID = ("model", "written", "complete")
+"""What a manifest says that does not tell one draw from another."""
 
 
-def _refuse_mixture(folder: Path, domains: Sequence[str], count: int) -> None:
-    """Refuse a folder in which samples of an earlier, larger draw would be left beside the new ones."""
-    for name in domains:
-        if (folder / name / f"{count:06d}.png").exists():
-            raise InputError(
-                f"{folder}: holds more than {count} samples of an earlier draw, which the new ones "
-                "would be mixed with; give another --output, or delete it"
-            )
+def write_samples(
+    selection: Selection,
+    root: Path,
+    count: int,
+    kind: Format = "folder",
+    shard_size: int | None = None,
+    source: str = "",
+) -> Path:
+    """Write the first ``count`` samples of ``selection`` into ``root``, with ``grid.png`` and ``manifest.json``.
 
+    The files are as :mod:`coupling.sample_files` has them of ``kind``; ``shard_size``: samples in a shard of a
+    webdataset. Images of one channel are gray. Where ``root`` holds a part of the same draw, the rest is written, and
+    the result is the same, byte for byte. ``source`` is what the manifest calls the model. Returns ``root``.
 
-def write_samples(model: CoupledModel, folder: Path, count: int, seed: int) -> Path:
-    """Write ``folder/<domain>/000000.png`` ... and ``folder/grid.png``; image k is of one z in all domains.
-
-    Returns ``folder``. Raises :class:`InputError` where it cannot be written, or no domain is of images.
+    Raises :class:`InputError` where it cannot be written, holds anything else, is in use, or no domain is of images.
     """
-    drawn = drawable(model.domains)
-    z = model.latent(count, seed)
-    _refuse_mixture(folder, drawn, count)
+    if shard_size is not None and kind != "webdataset":
+        raise InputError(
+            f"--shard-size {shard_size}: a {kind} has no shards; give --format webdataset, or leave it out"
+        )
+    files = FORMATS[kind](root, drawable(selection.model.domains))
+    manifest = _manifest(selection, files.domains, count, kind, shard_size or PART, source)
     try:
-        for name in drawn:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        written = 0
-        with progress("sampling", count) as advance:
-            for part in z.split(256):
-                samples = model.generate(part, drawn)
-                if written == 0:
-                    first = {name: x[:_GRID] for name, x in samples.items()}
-                    save_png(grid(first, model.domains), folder / "grid.png")
-                for name in drawn:
-                    for offset, pixels in enumerate(to_pixels(samples[name], model.domains[name])):
-                        Image.fromarray(pixels).save(folder / name / f"{written + offset:06d}.png")
-                written += len(part)
-                advance(len(part))
+        root.mkdir(parents=True, exist_ok=True)
+        lock = RunLock(root)
+        try:
+            remove_torn(root)
+            _go_on(selection, files, _found(root, manifest) or manifest)
+        finally:
+            lock.release()
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
-    return folder
+        raise InputError(
+            f"{root}: cannot be written: {error.strerror or error}; give another --output, or make room: the same "
+            "command then goes on"
+        ) from None
+    return root
+
+
+def _manifest(
+    selection: Selection, domains: Sequence[str], count: int, kind: Format, part: int, source: str
+) -> dict[str, Any]:
+    """What is drawn, as JSON values, and that nothing of it is written yet."""
+    model = selection.model
+    choosing = model.discriminator if selection.keep is not None else None
+    return {
+        "model": source,
+        "name": model.config.name,
+        "step": model.step,
+        "generators": model.digest,
+        "discriminators": None if choosing is None else fingerprint(choosing),
+        "seed": selection.seed,
+        "count": count,
+        "truncation": selection.truncation,
+        "keep": selection.keep,
+        "kept": selection.kept / BLOCK,
+        "format": kind,
+        "part": part,
+        "domains": {
+            name: {"shape": [*d.shape], "range": [*d.range], "mode": _mode(d)}
+            for name, d in model.domains.items()
+            if name in domains
+        },
+        "device": model.device.type,
+        "versions": {"coupling": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "written": 0,
+        "complete": False,
+    }
+
+
+def _found(root: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest in ``root`` of the draw that is wanted; raises :class:`InputError` where anything else is there."""
+    try:
+        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        there, here = dict(_flat(found)), dict(_flat(wanted))
+    except FileNotFoundError:
+        others = sorted(path.name for path in root.iterdir() if path.name != LOCK)
+        if others:
+            raise InputError(
+                f"{root}: holds '{others[0]}' and no {MANIFEST}, so it is no draw to go on with; give another --output"
+            ) from None
+        return None
+    except (ValueError, AttributeError):
+        raise InputError(f"{root}: its {MANIFEST} is damaged; delete the directory, or give another --output") from None
+    for key in dict.fromkeys([*here, *there]):
+        if key not in _SAID and there.get(key) != here.get(key):
+            raise InputError(
+                f"{root}: holds another draw, whose {key} is {there.get(key)}, not {here.get(key)}; give another "
+                "--output, or delete the directory"
+            )
+    return dict(found)
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by their path: ("versions.torch", "2.13.0")."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _go_on(selection: Selection, files: SampleFiles, manifest: dict[str, Any]) -> None:
+    """Write what of the draw is not yet written."""
+    count, part, start = manifest["count"], manifest["part"], manifest["written"]
+    domains = {name: selection.model.domains[name] for name in files.domains}
+    parts = -(-count // part)
+
+    def note(written: int, *, complete: bool = False) -> None:
+        manifest.update(written=written, complete=complete)
+        write_text(files.root / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+    if manifest["complete"]:
+        remark(f"{files.root}: all {count:,} samples are there; delete it to draw them again")
+    else:
+        if start:
+            remark(f"{files.root}: {start:,} of {count:,} samples are there; going on")
+        note(start)
+        portions = selection.samples(start, count, files.domains)
+        with ThreadPoolExecutor(cores()) as pool, progress("sampling", count - start) as advance:
+            encoded = _encoded(portions if start else _pictured(portions, domains, files.root), domains, pool)
+            for number in range(-(-start // part), parts):
+                stop = min(count, (number + 1) * part)
+                with files.part(number) as add:
+                    for sample in range(number * part, stop):
+                        for name, png in next(encoded).items():
+                            add(sample, name, png)
+                        advance()
+                note(stop)
+        files.finish(parts)
+        note(count, complete=True)
+    files.sweep()
+
+
+def _pictured(
+    portions: Iterator[dict[str, Tensor]], domains: Mapping[str, Domain], root: Path
+) -> Iterator[dict[str, Tensor]]:
+    """The same portions, the first of them drawn as a grid before they go on."""
+    seen: list[dict[str, Tensor]] = []
+    for portion in portions:
+        seen.append(portion)
+        if sum(len(next(iter(p.values()))) for p in seen) >= _GRID:
+            break
+    shown = {name: torch.cat([portion[name] for portion in seen])[:_GRID] for name in domains}
+    save_png(grid(shown, domains), root / "grid.png")
+    return chain(seen, portions)
+
+
+def _encoded(
+    portions: Iterator[dict[str, Tensor]], domains: Mapping[str, Domain], pool: Executor
+) -> Iterator[dict[str, bytes]]:
+    """One sample after the other, {domain: PNG}; some are encoded while this thread draws the next."""
+    waiting: deque[dict[str, Future[list[bytes]]]] = deque()
+    for portion in portions:
+        waiting.append({name: pool.submit(_pngs, x, domains[name]) for name, x in portion.items()})
+        if len(waiting) > _AHEAD:
+            yield from _samples(waiting.popleft())
+    while waiting:
+        yield from _samples(waiting.popleft())
+
+
+def _samples(portion: Mapping[str, Future[list[bytes]]]) -> Iterator[dict[str, bytes]]:
+    for images in zip(*(future.result() for future in portion.values()), strict=True):
+        yield dict(zip(portion, images, strict=True))
+
+
+def _pngs(samples: Tensor, domain: Domain) -> list[bytes]:
+    files = []
+    for pixels in to_pixels(samples, domain):
+        file = BytesIO()
+        Image.fromarray(pixels if _mode(domain) == "RGB" else pixels[..., 0]).save(file, "PNG", compress_level=_PACKING)
+        files.append(file.getvalue())
+    return files
+
+
+def _mode(domain: Domain) -> str:
+    """Pillow's mode of its files."""
+    return "L" if domain.is_image and domain.shape[0] == 1 else "RGB"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from coupling.config import LatentConfig
+from coupling.errors import InputError
 
 _INSIDE = 0.999
 """Furthest coordinate of a uniform code that a search starts from: at 1 its free coordinate is infinite."""
@@ -27,6 +28,14 @@ class Support(ABC):
     def outward(self, z: Tensor) -> Tensor:
         """Codes of the prior to free coordinates that :meth:`inward` brings back."""
 
+    @abstractmethod
+    def truncated(self, z: Tensor, bound: float) -> Tensor:
+        """Codes (B, size) of the prior to codes of the prior with no coordinate beyond ``bound`` on either side.
+
+        Each coordinate goes to the same quantile of what is left of the prior: nothing is drawn anew, and a code
+        becomes one near it. Raises :class:`InputError` for a bound that leaves nothing, or nothing out.
+        """
+
 
 class Cube(Support):
     """U[-1, 1]: z = tanh(u)."""
@@ -38,6 +47,14 @@ class Cube(Support):
     def outward(self, z: Tensor) -> Tensor:
         """(-1, 1) to any numbers; the outermost codes come back a thousandth further in."""
         return z.clamp(-_INSIDE, _INSIDE).atanh()
+
+    def truncated(self, z: Tensor, bound: float) -> Tensor:
+        """U[-bound, bound]."""
+        if not 0 < bound < 1:
+            raise InputError(
+                f"truncation is {bound:g}; codes of a uniform prior lie in [-1, 1]: give one between 0 and 1"
+            )
+        return z * bound
 
 
 class Shell(Support):
@@ -61,6 +78,13 @@ class Shell(Support):
     def outward(self, z: Tensor) -> Tensor:
         """A code is its own coordinates."""
         return z
+
+    def truncated(self, z: Tensor, bound: float) -> Tensor:
+        """The truncated normal distribution (Brock et al. 2019), by its quantiles; ``bound`` in standard deviations."""
+        if not 0 < bound < math.inf:
+            raise InputError(f"truncation is {bound:g}; of a normal prior, give standard deviations above 0")
+        within = math.erf(bound / math.sqrt(2)) * torch.erf(z.double() / math.sqrt(2))
+        return (math.sqrt(2) * torch.erfinv(within)).clamp(-bound, bound).to(z.dtype)
 
 
 def support_of(latent: LatentConfig) -> Support:

@@ -79,7 +79,7 @@ def test_an_image_domain_without_the_plugin_that_draws_it_is_drawn_as_it_is(comm
     assert result.exit_code == 0, result.output
     assert command("sample", "run", "--count", 2, "--plugin", TINY).exit_code == 0
     grey = np.asarray(Image.open("run/sampled/a/000000.png"))
-    assert (grey[..., 0] == grey[..., 2]).all()  # files hold the values ...
+    assert grey.ndim == 2  # files hold the values ...
     drawn = np.asarray(Image.open("run/sampled/grid.png"))
     assert (drawn[..., 0] != drawn[..., 2]).any()  # ... and the grid the drawing
     file = Path("run/checkpoints/step-0000002/model.safetensors")

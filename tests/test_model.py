@@ -16,6 +16,7 @@ from coupling.config import parse_config
 from coupling.errors import CouplingError, InputError
 from coupling.model import load_model
 from coupling.sampling import write_samples
+from coupling.selection import Selection
 from coupling.trainer import Trainer, train
 from tests import tiny
 
@@ -197,7 +198,7 @@ def test_the_public_name_is_this_one():
 
 def test_samples_are_written_as_corresponding_files(run, tmp_path):
     model = load(run)
-    folder = write_samples(model, tmp_path / "sampled", 3, seed=1)
+    folder = write_samples(Selection(model, seed=1), tmp_path / "sampled", 3)
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.png"))
     assert files == [*(f"{d}/{n:06d}.png" for d in "ab" for n in range(3)), "grid.png"]
     samples = model.sample(3, seed=1)
