@@ -13,6 +13,7 @@ import click
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
 from coupling.cli import cli
 from coupling.config import load_config, parse_config
@@ -165,6 +166,16 @@ def test_the_python_of_trained_models_runs(few_faces, capsys):
     assert "(3, 64, 64) (-1.0, 1.0) 1" in out
     assert "torch.Size([2, 12, 3, 64, 64])" in out
     assert all(torch.equal(values["same"][name], images) for name, images in values["pairs"].items())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the library's files
+def test_the_python_of_generated_pairs_runs(few_faces, capsys):
+    pytest.importorskip("webdataset")
+    arguments = ["sample", "runs/faces-001", "--count", "2", "--format", "webdataset", "--output", "pairs"]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    for block in blocks((DOCS / "generated-pairs.md").read_text(encoding="utf-8"), "python"):
+        exec(compile(block, "generated-pairs.md", "exec"), {})
+    assert capsys.readouterr().out == "(64, 64, 3) (64, 64, 3)\n" * 2
 
 
 @pytest.fixture
