@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from coupling.lock import RunLock
 from coupling.pictures import drawable, grid, save_png, to_pixels
 from coupling.processes import fingerprint
 from coupling.room import cores
-from coupling.sample_files import FORMATS, Format, SampleFiles
+from coupling.sample_files import FORMATS, Add, Format, SampleFiles
 from coupling.selection import BLOCK, Selection
 from coupling.terminal import progress, remark
 from coupling.whole_file import remove_torn, write_text
@@ -36,7 +36,7 @@ PART = 4096
 _GRID = 48
 """Samples in the grid, at most."""
 _AHEAD = 4
-"""Portions that are encoded while the next one is drawn."""
+"""Portions that are encoded and written while the next one is drawn."""
 _PACKING = 1
 """Of zlib: the lowest level takes two thirds of the usual one's time, for files a twentieth larger."""
 _PACKAGES = ("torch", "pillow")
@@ -150,7 +150,6 @@ def _go_on(selection: Selection, files: SampleFiles, manifest: dict[str, Any]) -
     """Write what of the draw is not yet written."""
     count, part, start = manifest["count"], manifest["part"], manifest["written"]
     domains = {name: selection.model.domains[name] for name in files.domains}
-    parts = -(-count // part)
 
     def note(written: int, *, complete: bool = False) -> None:
         manifest.update(written=written, complete=complete)
@@ -158,23 +157,31 @@ def _go_on(selection: Selection, files: SampleFiles, manifest: dict[str, Any]) -
 
     if manifest["complete"]:
         remark(f"{files.root}: all {count:,} samples are there; delete it to draw them again")
-    else:
-        if start:
-            remark(f"{files.root}: {start:,} of {count:,} samples are there; going on")
-        note(start)
-        portions = selection.samples(start, count, files.domains)
-        with ThreadPoolExecutor(cores()) as pool, progress("sampling", count - start) as advance:
-            encoded = _encoded(portions if start else _pictured(portions, domains, files.root), domains, pool)
-            for number in range(-(-start // part), parts):
-                stop = min(count, (number + 1) * part)
-                with files.part(number) as add:
-                    for sample in range(number * part, stop):
-                        for name, png in next(encoded).items():
-                            add(sample, name, png)
-                        advance()
-                note(stop)
-        files.finish(parts)
-        note(count, complete=True)
+        files.sweep()
+        return
+    if start:
+        remark(f"{files.root}: {start:,} of {count:,} samples are there; going on")
+    note(start)
+    portions = selection.samples(start, count, files.domains)
+    portions = portions if start else _pictured(portions, domains, files.root)
+    with (
+        ThreadPoolExecutor(cores()) as encoders,
+        ThreadPoolExecutor(1) as writer,  # this thread draws meanwhile
+        progress("sampling", count - start) as advance,
+    ):
+        for number, cut in groupby(_cut(portions, start, part), lambda one: one[0] // part):
+            with files.part(number) as add:
+                waiting: deque[Future[int]] = deque()
+                for first, portion in cut:
+                    images = {name: encoders.submit(_pngs, x, domains[name]) for name, x in portion.items()}
+                    waiting.append(writer.submit(_put, add, first, images))
+                    if len(waiting) > _AHEAD:
+                        advance(waiting.popleft().result())
+                for written in waiting:
+                    advance(written.result())
+            note(min(count, (number + 1) * part))
+    files.finish(-(-count // part))
+    note(count, complete=True)
     files.sweep()
 
 
@@ -192,22 +199,24 @@ def _pictured(
     return chain(seen, portions)
 
 
-def _encoded(
-    portions: Iterator[dict[str, Tensor]], domains: Mapping[str, Domain], pool: Executor
-) -> Iterator[dict[str, bytes]]:
-    """One sample after the other, {domain: PNG}; some are encoded while this thread draws the next."""
-    waiting: deque[dict[str, Future[list[bytes]]]] = deque()
+def _cut(portions: Iterable[dict[str, Tensor]], start: int, part: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """The portions, of samples from ``start`` on, so cut that none is of two parts, with the number of their first."""
     for portion in portions:
-        waiting.append({name: pool.submit(_pngs, x, domains[name]) for name, x in portion.items()})
-        if len(waiting) > _AHEAD:
-            yield from _samples(waiting.popleft())
-    while waiting:
-        yield from _samples(waiting.popleft())
+        stop = start + len(next(iter(portion.values())))
+        while start < stop:
+            end = min(stop, (start // part + 1) * part)
+            yield start, {name: x[len(x) - (stop - start) :][: end - start] for name, x in portion.items()}
+            start = end
 
 
-def _samples(portion: Mapping[str, Future[list[bytes]]]) -> Iterator[dict[str, bytes]]:
-    for images in zip(*(future.result() for future in portion.values()), strict=True):
-        yield dict(zip(portion, images, strict=True))
+def _put(add: Add, first: int, images: Mapping[str, Future[list[bytes]]]) -> int:
+    """Write a portion as soon as it is encoded; returns its number of samples."""
+    encoded = {name: future.result() for name, future in images.items()}
+    count = len(next(iter(encoded.values())))
+    for number in range(count):
+        for name, pngs in encoded.items():
+            add(first + number, name, pngs[number])
+    return count
 
 
 def _pngs(samples: Tensor, domain: Domain) -> list[bytes]:
