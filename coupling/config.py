@@ -196,6 +196,9 @@ class TrainingConfig(Model):
     steps: int = Field(25_000, ge=1, description="iterations of Algorithm 1")
     batch_size: int = Field(128, ge=1, description="samples a domain and step, over all processes together")
     ema: float | None = Field(0.999, ge=0, lt=1, description="decay of the generators' average; null: none")
+    ema_discriminators: bool = Field(
+        False, description="average the discriminators too, and what losses learn with them (a classifier)"
+    )
     accumulate: int = Field(
         1, ge=1, description="micro-batches that a batch is cut into: their gradients add up, memory is for one"
     )
@@ -273,6 +276,14 @@ class Config(Model):
                             f"sharing.{team}[{number}].domains: no domain is called '{domain}'; "
                             + nearest(domain, self.domains)
                         )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _decay(self) -> Config:
+        if self.training.ema_discriminators and self.training.ema is None:
+            raise ValueError(
+                "training.ema_discriminators: true needs a decay, but training.ema is null; give one, such as 0.999"
+            )
         return self
 
     def team_optimizer(self, team: str) -> OptimizerConfig:

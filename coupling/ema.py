@@ -1,8 +1,10 @@
-"""The generators' exponential moving average."""
+"""The exponential moving average of networks."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +18,15 @@ class MovingAverage:
     the averaged weights; what cannot be averaged (a counter, a mask) is copied.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
         self.decay = decay
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._floats = [_tensors(net, floats=True) for net in (self.network, network)]
-        self._others = [_tensors(net, floats=False) for net in (self.network, network)]
+        self.networks: dict[str, Any] = copy.deepcopy(dict(networks))  # in one, as a loss may refer to another
+        """The averages, in evaluation mode, by the names and of the kinds of ``networks``."""
+        for network in self.networks.values():
+            network.eval().requires_grad_(False)
+        both = self.networks.values(), networks.values()
+        self._floats = [_tensors(several, floats=True) for several in both]
+        self._others = [_tensors(several, floats=False) for several in both]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -31,6 +37,6 @@ class MovingAverage:
             copied.copy_(current)
 
 
-def _tensors(network: nn.Module, *, floats: bool) -> list[Tensor]:
-    tensors = [*network.parameters(), *network.buffers()]
+def _tensors(networks: Iterable[nn.Module], *, floats: bool) -> list[Tensor]:
+    tensors = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
     return [t.detach() for t in tensors if t.is_floating_point() is floats]

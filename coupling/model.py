@@ -39,7 +39,7 @@ _BLOCK = 1024
 
 
 class CoupledModel:
-    """Generators of all domains (averaged weights where kept), in evaluation mode."""
+    """Generators of all domains, discriminators, losses (averaged weights where kept), in evaluation mode."""
 
     def __init__(
         self,
@@ -324,13 +324,20 @@ class CoupledModel:
         return torch.cat(parts).float().cpu()
 
 
-def model_tensors(networks: Networks, averaged: CoupledGenerator | None) -> dict[str, Tensor]:
-    """Everything a model file holds, by name: generator.*, ema.*, discriminator.*, loss.<name>.*."""
-    rooms: dict[str, torch.nn.Module] = {"generator": networks.generator, "discriminator": networks.discriminator}
-    if averaged is not None:
-        rooms["ema"] = averaged
-    rooms |= {f"loss.{name}": loss for name, loss in networks.losses.items()}
-    return {f"{room}.{name}": t for room, module in rooms.items() for name, t in module.state_dict().items()}
+def rooms(networks: Networks) -> dict[str, torch.nn.Module]:
+    """What of the networks a model file holds, by what its tensors' names begin with."""
+    losses = {f"loss.{name}": loss for name, loss in networks.losses.items()}
+    return {"generator": networks.generator, "discriminator": networks.discriminator, **losses}
+
+
+def averaged_room(room: str) -> str:
+    """What the names of a room's averages begin with: ema, ema_discriminator, ema_loss.<name>."""
+    return "ema" if room == "generator" else f"ema_{room}"
+
+
+def room_tensors(modules: Mapping[str, torch.nn.Module]) -> dict[str, Tensor]:
+    """The tensors of several rooms, by name."""
+    return {f"{room}.{name}": t for room, module in modules.items() for name, t in module.state_dict().items()}
 
 
 def metadata(config: Config, networks: Networks, step: int) -> dict[str, Any]:
@@ -432,12 +439,9 @@ def load_model(
     except InputError as error:
         raise type(error)(f"{file}: {error}") from None
     tensors = checkpoint.read_tensors(file)
-    averaged = not live and any(name.startswith("ema.") for name in tensors)
-    load_tensors(networks.generator, tensors, "ema" if averaged else "generator", file)
-    load_tensors(networks.discriminator, tensors, "discriminator", file)
-    for name, loss in networks.losses.items():
-        load_tensors(loss, tensors, f"loss.{name}", file)
-    for module in (networks.generator, networks.discriminator, *networks.losses.values()):
+    for room, module in rooms(networks).items():
+        averaged = not live and any(name.startswith(f"{averaged_room(room)}.") for name in tensors)
+        load_tensors(module, tensors, averaged_room(room) if averaged else room, file)
         module.eval().requires_grad_(False)
     record = record or training_record(file, step)
     model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses, record)

@@ -24,7 +24,7 @@ from coupling.lock import refuse_in_use
 from coupling.loss_means import LossMeans
 from coupling.measurement import Measurement, Score
 from coupling.memory import shortage_explained
-from coupling.model import CoupledModel
+from coupling.model import CoupledModel, rooms
 from coupling.networks import place
 from coupling.normalisation import set_statistics
 from coupling.parts import open_domains
@@ -114,7 +114,10 @@ class Trainer:
                 data=self._fingerprints,
                 initial_weights=fingerprint(*everything),
             )
-        self.average = None if settings.ema is None else MovingAverage(self.networks.generator, settings.ema)
+        self.average = None
+        if settings.ema is not None:
+            averaged = rooms(self.networks) if settings.ema_discriminators else {"generator": self.networks.generator}
+            self.average = MovingAverage(averaged, settings.ema)
         self.algorithm = make_algorithm(config, self.networks, self._uniform, self.device, processes)
         trained = self.algorithm.generators, self.algorithm.discriminators
         self.means = LossMeans(self._across, _BROKEN, self.algorithm.only)
@@ -339,9 +342,9 @@ class Trainer:
 
     def model(self) -> CoupledModel:
         """The model as users will load it: averaged weights where they are kept."""
-        network = self.state.averaged or self.networks.generator
+        shown = self.state.shown
         domains = {name: data.domain for name, data in self.data.items()}
-        return CoupledModel(self.config, domains, network, self.networks.discriminator, self.step, self.networks.losses)
+        return CoupledModel(self.config, domains, shown.generator, shown.discriminator, self.step, shown.losses)
 
     def _looks(self, last: bool) -> bool:
         """Whether there is anything to measure or to draw."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +19,7 @@ from coupling.ema import MovingAverage
 from coupling.errors import InputError, RunError
 from coupling.finiteness import not_finite
 from coupling.loss_means import LossMeans
-from coupling.model import load_tensors, metadata, model_tensors
-from coupling.networks import CoupledGenerator
+from coupling.model import averaged_room, load_tensors, metadata, room_tensors, rooms
 from coupling.standings import Standings
 
 
@@ -42,11 +42,24 @@ class TrainingState:
         object.__setattr__(self, "given", frozenset(not_finite(self._numbers())))
 
     @property
-    def averaged(self) -> CoupledGenerator | None:
-        """The generators' moving average, where it is kept."""
-        network = None if self.average is None else self.average.network
-        assert network is None or isinstance(network, CoupledGenerator)
-        return network
+    def shown(self) -> Networks:
+        """The networks as users will load them: averages where they are kept."""
+        live, kept = self.networks, self._averages
+        return replace(
+            live,
+            generator=kept.get("generator", live.generator),
+            discriminator=kept.get("discriminator", live.discriminator),
+            losses={name: kept.get(f"loss.{name}", loss) for name, loss in live.losses.items()},
+        )
+
+    @property
+    def _rooms(self) -> dict[str, torch.nn.Module]:
+        """All networks that a checkpoint holds, by what their tensors' names begin with."""
+        return rooms(self.networks) | {averaged_room(room): network for room, network in self._averages.items()}
+
+    @property
+    def _averages(self) -> dict[str, Any]:
+        return {} if self.average is None else self.average.networks
 
     def save(self, folder: Path, config: Config, step: int) -> None:
         """Write the checkpoint of ``step`` into ``folder``."""
@@ -61,20 +74,16 @@ class TrainingState:
             if team.scale is not None
             for name, tensor in team.scale.tensors().items()
         }
-        tensors = model_tensors(self.networks, self.averaged)
         progress = {"losses": self.means.plain(), "metrics": self.standings.plain()}
-        checkpoint.save(folder, step, tensors, optimizers, metadata(config, self.networks, step), progress)
+        described = metadata(config, self.networks, step)
+        checkpoint.save(folder, step, room_tensors(self._rooms), optimizers, described, progress)
 
     def restore(self, found: Checkpoint) -> None:
         """Put back a checkpoint; raises :class:`InputError` naming what does not fit."""
         self._refuse_other_sharing(found)
         tensors, state, progress = found.model(), found.state(), found.progress()
-        load_tensors(self.networks.generator, tensors, "generator", found.path)
-        load_tensors(self.networks.discriminator, tensors, "discriminator", found.path)
-        for name, loss in self.networks.losses.items():
-            load_tensors(loss, tensors, f"loss.{name}", found.path)
-        if self.averaged is not None:
-            load_tensors(self.averaged, tensors, "ema", found.path)
+        for room, module in self._rooms.items():
+            load_tensors(module, tensors, room, found.path)
         for team in self.teams:
             own = {k.removeprefix(f"{team.name}."): v for k, v in state.items() if k.startswith(f"{team.name}.")}
             checkpoint.restore_optimizer(team.optimizer, self._numbered(team, own, found))
@@ -160,14 +169,13 @@ class TrainingState:
 
     def _numbers(self) -> dict[str, Tensor]:
         """All that training changes, by a name for people: ``generator: layers...weight``."""
-        rooms: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
-        rooms |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
-        if self.averaged is not None:
-            rooms["average of the generators"] = self.averaged
+        spoken: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
+        spoken |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
+        spoken |= {f"average of the {room}": network for room, network in self._averages.items()}
         numbers: dict[str, Tensor] = {
-            f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_parameters()
+            f"{room}: {name}": x for room, module in spoken.items() for name, x in module.named_parameters()
         }
-        numbers |= {f"{room}: {name}": x for room, module in rooms.items() for name, x in module.named_buffers()}
+        numbers |= {f"{room}: {name}": x for room, module in spoken.items() for name, x in module.named_buffers()}
         for team in self.teams:
             numbers |= {f"optimizer of the {team.name}: {k}": x for k, x in self._optimizer_tensors(team).items()}
         return numbers

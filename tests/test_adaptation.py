@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
+import safetensors.torch
 import torch
 
+from coupling import checkpoint
 from coupling.augmentation import Augmentation
 from coupling.errors import ConfigError, DataError, InputError
+from coupling.export import export_safetensors
 from coupling.model import load_model
 from coupling.trainer import Trainer, train
 from tests import tiny
@@ -167,6 +171,58 @@ def test_what_cannot_be_classified_is_said(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             model.classify(images, domain)
+
+
+AVERAGED = (CLASSES, "training.ema_discriminators=true", "metrics=[{name: accuracy, domain: b}]")
+
+
+def test_the_averaged_classifier_is_the_one_that_is_used(tmp_path):
+    """By metrics in training, by the loaded model, by its export; the live one on request."""
+    made = trainer(*AVERAGED)
+    made.open(tmp_path / "run", resume=False)
+    made.run()
+    images = tiny.Tiny(count=9).samples
+    loaded, live = (load_model(tmp_path / "run", plugins=tiny.plugins(), live=live) for live in (False, True))
+    head = made.average.networks["loss.classification"]
+    tapped = made.average.networks["discriminator"]({"b": images}, taps=[-2])[2]
+    expected = head.logits(tapped["b", -2]).softmax(1)
+    torch.testing.assert_close(loaded.classify(images, "b"), expected)
+    assert not torch.allclose(live.classify(images, "b"), expected)
+    torch.testing.assert_close(live.classify(images, "b"), made_live(made, images))
+    own = made.data["b"]
+    share = (loaded.classify(own.read(range(len(own))), "b").argmax(1) == own.labels(range(len(own)))).float().mean()
+    assert made.run_directory.read_json("summary.json")["last"]["accuracy/b"] == pytest.approx(share.item())
+    export_safetensors(loaded, tmp_path / "model.safetensors")
+    exported = load_model(tmp_path / "model.safetensors", plugins=tiny.plugins())
+    torch.testing.assert_close(exported.classify(images, "b"), expected)
+
+
+def made_live(made, images):
+    return made.networks.losses["classification"].logits(hidden(made, "b", images)).softmax(1)
+
+
+def test_a_checkpoint_without_the_classifiers_average(tmp_path):
+    """It is classified with what it has; it is not gone on with."""
+    train(tiny.config(CLASSES, "training.steps=2"), tmp_path / "run", plugins=tiny.plugins())
+    found, _ = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert not any(name.startswith(("ema_discriminator.", "ema_loss.")) for name in found.model())
+    with pytest.raises(InputError, match=r"training\.ema_discriminators: False -> True"):
+        train(tiny.config(*AVERAGED), tmp_path / "run", resume=True, plugins=tiny.plugins())
+    with pytest.raises(InputError, match=r"'ema_discriminator\.layers.* is in the network alone"):
+        trainer(*AVERAGED).state.restore(found)
+    described = found.metadata() | {"config": tiny.config(*AVERAGED).plain()}
+    file = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(found.model(), file, {"coupling": json.dumps(described)})
+    images = tiny.Tiny(count=9).samples
+    expected = load_model(tmp_path / "run", plugins=tiny.plugins()).classify(images, "b")
+    assert torch.equal(load_model(file, plugins=tiny.plugins()).classify(images, "b"), expected)
+
+
+def test_an_average_without_a_decay_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"^training\.ema_discriminators: true needs a decay, but training\.ema is null"
+    ):
+        tiny.config("training.ema=null", "training.ema_discriminators=true")
 
 
 @pytest.mark.parametrize(

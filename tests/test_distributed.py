@@ -36,6 +36,7 @@ CONFIG = (
     "training.steps=5",
     "training.batch_size=8",
     "training.checkpoint_every=3",
+    "training.ema_discriminators=true",
     "metrics=[{name: brightness, every: 2}]",
 )
 NORMALISED = (

@@ -46,7 +46,7 @@ def test_the_average_is_loaded_and_the_live_weights_on_request(trained):
     z = torch.rand(6, 5) * 2 - 1
     averaged, live = load(run), load(run, live=True)
     assert averaged.step == 8
-    expected = trainer.average.network(z)
+    expected = trainer.average.networks["generator"](z)
     trainer.networks.generator.eval()
     expected_live = trainer.networks.generator(z)
     for name in "ab":

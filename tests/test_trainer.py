@@ -219,10 +219,13 @@ BREAKABLE = {  # where to find it in a trainer, and what the message calls it
         lambda t: dict(t.networks.discriminator.named_buffers())["layers.layer1[b].2.running_var"],
         r"discriminator: layers\.layer1\[b\]\.2\.running_var",
     ),
-    "average": (lambda t: next(t.average.network.parameters()), r"average of the generators: layers\.layer1.*weight"),
+    "average": (
+        lambda t: next(t.average.networks["generator"].parameters()),
+        r"average of the generator: layers\.layer1.*weight",
+    ),
     "statistics of the average": (
-        lambda t: dict(t.average.network.named_buffers())["layers.layer2[a,b].1.running_mean"],
-        r"average of the generators: layers\.layer2\[a,b\]\.1\.running_mean",
+        lambda t: dict(t.average.networks["generator"].named_buffers())["layers.layer2[a,b].1.running_mean"],
+        r"average of the generator: layers\.layer2\[a,b\]\.1\.running_mean",
     ),
     "moment": (
         lambda t: t.algorithm.generators.optimizer.state[t.algorithm.generators.gradients.parameters[0]]["exp_avg_sq"],
@@ -278,7 +281,7 @@ def test_finiteness_is_asked_of_all_tensors_at_once(monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda x, kind: (asked.append(len(x)), norm(x, kind))[1])
     made.state.check_finite(1, "")
     assert len(asked) == 1
-    floats = [x for room in (made.networks.generator, made.networks.discriminator, made.average.network)
+    floats = [x for room in (made.networks.generator, made.networks.discriminator, made.average.networks["generator"])
               for x in room.state_dict().values() if x.is_floating_point()]  # fmt: skip
     assert asked[0] > 2 * len(floats)  # the moments too
 
@@ -392,7 +395,8 @@ def test_hooks_are_called_when_and_with_what_the_contract_says(tmp_path):
 
 def test_moving_average_equals_its_formula_and_forgets_the_start_quickly():
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    average = MovingAverage(network, 0.9)
+    average = MovingAverage({"net": network}, 0.9)
+    averaged = average.networks["net"]
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     torch.manual_seed(0)
     for step in range(100):
@@ -405,20 +409,46 @@ def test_moving_average_equals_its_formula_and_forgets_the_start_quickly():
         for name, live in network.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * live if live.is_floating_point() else live.clone()
         if step == 0:  # nine tenths of the first weights are forgotten at once
-            torch.testing.assert_close(average.network[0].weight, expected["0.weight"])
-    for name, tensor in average.network.state_dict().items():
+            torch.testing.assert_close(averaged[0].weight, expected["0.weight"])
+    for name, tensor in averaged.state_dict().items():
         torch.testing.assert_close(tensor, expected[name])
-    assert not any(p.requires_grad for p in average.network.parameters())
-    assert not average.network.training
+    assert not any(p.requires_grad for p in averaged.parameters())
+    assert not averaged.training
 
 
 def test_ema_follows_the_live_generators():
     made = trainer()
-    before = copy.deepcopy(made.average.network.state_dict())
+    before = copy.deepcopy(made.average.networks["generator"].state_dict())
     made._one_step()
     live = made.networks.generator.state_dict()
-    for name, tensor in made.average.network.state_dict().items():  # the first decay is 1 / 10
+    for name, tensor in made.average.networks["generator"].state_dict().items():  # the first decay is 1 / 10
         torch.testing.assert_close(tensor, 0.1 * before[name] + 0.9 * live[name])
+
+
+def test_ema_of_the_discriminators_and_of_what_losses_learn():
+    """Their running statistics too; a loss that refers to another refers to its average."""
+    made = trainer(
+        "losses=[non-saturating, {name: classification, domains: [a], classes: 2}, {name: entropy, domains: [b]}]",
+        "discriminator.architecture={name: linear, batch_norm: true}",
+        "training.ema_discriminators=true",
+    )
+    live = {"discriminator": made.networks.discriminator, "loss.classification": made.networks.losses["classification"]}
+    before = {name: copy.deepcopy(network.state_dict()) for name, network in live.items()}
+    made._one_step()
+    for name, network in live.items():
+        averaged = made.average.networks[name]
+        for key, tensor in averaged.state_dict().items():
+            now = network.state_dict()[key]
+            if now.is_floating_point():  # the first decay is 1 / 10
+                torch.testing.assert_close(tensor, 0.1 * before[name][key] + 0.9 * now)
+                assert not torch.equal(tensor, now)
+            else:
+                assert torch.equal(tensor, now)
+        assert not averaged.training
+    shown = made.model()
+    assert shown.losses["entropy"].classification is shown.losses["classification"]
+    assert shown.losses["classification"] is made.average.networks["loss.classification"]
+    assert shown.discriminator is made.average.networks["discriminator"]
 
 
 def test_fresh_latent_gives_the_generators_another_z():

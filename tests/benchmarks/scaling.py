@@ -123,7 +123,7 @@ def measured(count: int, width: float, batch: int, steps: int, shared: Shared = 
     set_statistics((networks.generator, networks.discriminator), config.training, processes)
     for network in (networks.generator, networks.discriminator):
         network.to(memory_format=torch.channels_last)
-    average = MovingAverage(networks.generator, 0.999)
+    average = MovingAverage({"generator": networks.generator}, 0.999)
     algorithm = make_algorithm(config, networks, lambda *_: torch.empty(0), torch.device("cpu"), processes)
     teams = algorithm.generators, algorithm.discriminators
     share = batch // processes
@@ -157,7 +157,7 @@ def measured(count: int, width: float, batch: int, steps: int, shared: Shared = 
         average.update(step)
         times.append(time.process_time() - start)
 
-    state = sum(team.gradients.bytes for team in teams) + bytes_of(average.network)
+    state = sum(team.gradients.bytes for team in teams) + bytes_of(average.networks["generator"])
     for team in teams:
         state += bytes_of(team.network)
         state += sum(x.numel() * 4 for s in team.optimizer.state.values() for x in s.values() if x.dim() > 0)
