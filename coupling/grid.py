@@ -254,7 +254,7 @@ def _refuse_overridden(config: SweepConfig, of_runs: Mapping[str, str]) -> None:
 def _within(path: str, outer: str) -> bool:
     """Whether ``path`` is ``outer`` or a key under it."""
     keys, above = keys_of(path), keys_of(outer)
-    return keys[: len(above)] == above
+    return len(keys) >= len(above) and all(a == b or "*" in (a, b) for a, b in zip(keys, above, strict=False))
 
 
 def _read_base(path: Path) -> dict[str, Any]:

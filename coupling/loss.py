@@ -10,13 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from coupling.domain import Domain
 
 PerDomain = dict[str, Tensor]
 """{domain: tensor}."""
+
+Weight = Annotated[float, Field(ge=0, description="of this term")]
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,14 @@ class Loss(nn.Module):
 
 
 class AdversarialLoss(Loss, ABC):
-    """A loss that reads one domain's logits at a time: say how to criticise and how to fool."""
+    """A loss that reads one domain's logits at a time: say how to criticise and how to fool.
+
+    A weight of 0 leaves the networks to the other terms: a classifier's part without the GAN's, say.
+    """
+
+    def __init__(self, *, weight: Weight = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
 
     @abstractmethod
     def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -127,9 +138,9 @@ class AdversarialLoss(Loss, ABC):
         return 1
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """``criticise``, each domain for itself."""
-        return {d: self.criticise(half.real_logits[d], half.fake_logits[d]) for d in half.real_logits}
+        """``weight * criticise``, each domain for itself."""
+        return {d: self.weight * self.criticise(half.real_logits[d], half.fake_logits[d]) for d in half.real_logits}
 
     def generator(self, half: GeneratorHalf) -> PerDomain:
-        """``fool``, each domain for itself."""
-        return {d: self.fool(logits) for d, logits in half.fake_logits.items()}
+        """``weight * fool``, each domain for itself."""
+        return {d: self.weight * self.fool(logits) for d, logits in half.fake_logits.items()}

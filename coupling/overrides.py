@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -10,7 +11,10 @@ from coupling.yaml_text import parse_yaml
 
 
 def override(values: dict[str, Any], assignment: str) -> None:
-    """Apply one ``path.to.key=YAML value`` in place; list items by number: ``losses.0.name=hinge``."""
+    """Apply one ``path.to.key=YAML value`` in place; list items by number: ``losses.0.name=hinge``.
+
+    ``*`` stands for every key, or number, that is there: ``domains.*.dataset.half=1``.
+    """
     path, separator, text = assignment.partition("=")
     if not separator or not path.strip():
         raise ConfigError(f"--set {assignment}: write it as path.to.key=value")
@@ -23,7 +27,7 @@ def override(values: dict[str, Any], assignment: str) -> None:
 
 def keys_of(path: str) -> list[str]:
     """The keys of a path from the outside in: ``losses[0].name`` and ``losses.0.name`` are the same."""
-    return re.sub(r"\[(\d+)\]", r".\1", path.strip()).split(".")
+    return re.sub(r"\[(\d+|\*)\]", r".\1", path.strip()).split(".")
 
 
 def assign(values: dict[str, Any], path: str, value: Any, place_of_error: str) -> None:
@@ -32,6 +36,14 @@ def assign(values: dict[str, Any], path: str, value: Any, place_of_error: str) -
     place: Any = values
     for number, key in enumerate(keys):
         last = number == len(keys) - 1
+        if key == "*":
+            names = list(place) if isinstance(place, dict) else range(len(place)) if isinstance(place, list) else []
+            if not names:
+                raise ConfigError(f"{place_of_error}: '{'.'.join(keys[:number])}' has nothing that * could stand for")
+            for name in names:
+                one = ".".join([*keys[:number], str(name), *keys[number + 1 :]])
+                assign(values, one, copy.deepcopy(value), place_of_error)
+            return
         if isinstance(place, list):
             if not key.isdecimal() or int(key) > len(place):
                 raise ConfigError(

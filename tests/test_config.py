@@ -113,6 +113,9 @@ def test_what_is_not_yaml_is_told_with_its_line(text, message):
         ("sharing.generator.1={last: 1}", lambda v: v["sharing"]["generator"], [{"first": 2}, {"last": 1}]),
         ("generator.architecture.width=3", lambda v: v["generator"]["architecture"], {"name": "linear", "width": 3}),
         ("domains.a.dataset.half=1", lambda v: v["domains"]["a"]["dataset"]["half"], 1),
+        ("domains.*.dataset.half=1", lambda v: [d["dataset"]["half"] for d in v["domains"].values()], [1, 1]),
+        ("sharing.*.0.last=1", lambda v: [rule["last"] for (rule,) in v["sharing"].values()], [1, 1]),
+        ("sharing.*[*]={last: 1}", lambda v: v["sharing"]["generator"], [{"last": 1}]),
     ],
 )
 def test_override(assignment, place, value):
@@ -138,6 +141,9 @@ def test_an_override_gives_a_listed_component_options():
         ("sharing.generator.-1=1", "'sharing.generator' is a list of 1; '-1' is none of it"),
         ("sharing.generator.²=1", "'sharing.generator' is a list of 1; '²' is none of it"),
         ("numbers.0.x=1", "'numbers.0' has no keys below it"),
+        ("numbers.*.x=1", "'numbers.0' has no keys below it"),
+        ("metrics.*.every=1", "'metrics' has nothing that * could stand for"),
+        ("seed.*=1", "'seed' has nothing that * could stand for"),
     ],
 )
 def test_override_refused(assignment, message):
@@ -258,7 +264,7 @@ def test_whatever_is_given_the_answer_is_a_message(values, key):
 def test_complete_and_with_the_defaults():
     plain = tiny.config().plain()
     assert plain["training"]["precision"] == "fp32"
-    assert plain["losses"] == ["non-saturating"]
+    assert plain["losses"] == [{"name": "non-saturating", "weight": 1.0}]
     # Also a component's defaults: a plugin that changes one does not change what a saved run means.
     expected = {"name": "tiny", "count": 33, "pool": "pool", "scale": 1.0, "roll": False}
     assert plain["domains"]["a"] == {"dataset": expected}

@@ -180,6 +180,10 @@ def axis(**labels):
             {"axes": {"x": {"a": {"training.steps": 2}}, "y": {"a": {"training": {"steps": 3}}}}},
             ["axes.y.a: training: is set by axis 'x' too (axes.x.a); one would be lost"],
         ),
+        (
+            {"axes": {"x": {"a": {"domains.a.dataset.half": 1}}, "y": {"a": {"domains.*.dataset": "tiny"}}}},
+            ["axes.y.a: domains.*.dataset: is set by axis 'x' too (axes.x.a); one would be lost"],
+        ),
         (axis(a={"generator.architecture": "linaer"}), ["cell x=a: generator.architecture: no", "'linear'?"]),
         (
             axis(a={}, b={"sharing.generator": [{"first": 9}]}),
@@ -199,6 +203,7 @@ def test_what_is_wrong_with_a_sweep_is_said_before_anything_is_trained(sweep, ch
     ("arguments", "fragments"),
     [
         (["--set", "sharing.generator=[]"], ["is what axis 'generator' varies (axes.generator.1: sharing.generator)"]),
+        (["--set", "sharing.*=[]"], ["--set sharing.*=[]: is what axis 'discriminator' varies"]),
         (["--set", "sharing={}"], ["--set sharing={}: is what axis 'discriminator' varies"]),
         (["--set", "sharing.generator.0.first=2"], ["is what axis 'generator' varies"]),
         (["--set", "seed=3"], ["--set seed=3: seed: the seeds of a sweep's runs are its key `seeds`"]),

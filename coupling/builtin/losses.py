@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coupling.hookspecs import Register, hookimpl
-from coupling.loss import AdversarialLoss, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
+from coupling.loss import AdversarialLoss, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain, Weight
 
 
 class NonSaturating(AdversarialLoss):
@@ -64,8 +64,9 @@ class Wasserstein(AdversarialLoss):
     def __init__(
         self,
         penalty: Annotated[float, Field(ge=0, description="weight of the gradient penalty; 0 for none")] = 10.0,
+        weight: Weight = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(weight=weight)
         self.penalty = penalty
 
     def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
