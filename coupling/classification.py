@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from coupling.augmentation import Augmentation
 from coupling.domain import Domain
 from coupling.errors import ConfigError, refuse_unknown_domain
-from coupling.loss import DiscriminatorHalf, Loss, PerDomain
+from coupling.loss import DiscriminatorHalf, Loss, PerDomain, Weight
 from coupling.terminal import remark
 
 LAST_HIDDEN = -2
@@ -27,7 +27,6 @@ LAST_HIDDEN = -2
 Layer = Annotated[
     int, Field(description="discriminator layer that is read: 1 is the first, -1 the last, -2 the last hidden one")
 ]
-Weight = Annotated[float, Field(ge=0, description="of this term")]
 Rotate = Annotated[float, Field(ge=0, le=180, description="augmentation: turned by up to so many degrees")]
 Shift = Annotated[float, Field(ge=0, le=0.5, description="augmentation: moved by up to this share of a side")]
 Scale = Annotated[float, Field(ge=0, lt=1, description="augmentation: enlarged or reduced by up to this share")]
@@ -68,6 +67,10 @@ class Classification(Loss):
         """The labelled domains alone."""
         return self.labelled
 
+    def unlabelled(self, domains: Sequence[str]) -> list[str]:
+        """The domains whose labels training never reads, in order."""
+        return [domain for domain in domains if domain not in self.labelled]
+
     def users(self, domains: Sequence[str]) -> Sequence[str]:
         """The labelled domains, and those that another loss classifies."""
         return [domain for domain in domains if domain in self._users] or self.labelled
@@ -100,6 +103,11 @@ class Classification(Loss):
         for domain, given in labels.items():
             present = set(given.unique().tolist())
             unknown = sorted(present - set(range(self.classes)))
+            if unknown and min(unknown) < 0:
+                raise ConfigError(
+                    f"domains: '{domain}' is to be labelled, but has samples of class {min(unknown)}; classes are "
+                    "numbered from 0: label all samples, or leave out those without a label"
+                )
             if unknown:
                 raise ConfigError(
                     f"classes: {self.classes}, but domain '{domain}' has labels {_listed(unknown)}; classes are "
@@ -128,12 +136,18 @@ class Classification(Loss):
         return terms
 
 
+Unlabelled = Annotated[
+    list[str] | None,
+    Field(min_length=1, description="the domains without labels; null: all that the classification loss does not name"),
+]
+
+
 class Classified(Loss):
     """A loss on the predictions of the configuration's classification loss, in domains without labels."""
 
-    def __init__(self, domains: Sequence[str], weight: float) -> None:
+    def __init__(self, domains: Sequence[str] | None, weight: float) -> None:
         super().__init__()
-        self.domains = list(domains)
+        self.domains = list(domains or ())
         self.weight = weight
         self._found: tuple[Classification, ...] = ()  # in a tuple: as a submodule it would have two owners
 
@@ -156,6 +170,9 @@ class Classified(Loss):
                 f"reads the classes that a classification loss predicts, of which there are {len(found)}; "
                 "name exactly one among losses"
             )
+        self.domains = self.domains or found[0].unlabelled([domain.name for domain in domains])
+        if not self.domains:
+            raise ConfigError("is of domains without labels, of which there are none; leave it out")
         found[0].serve(self.domains)
         self._found = tuple(found)
 
@@ -174,7 +191,7 @@ class Entropy(Classified):
     def __init__(
         self,
         *,
-        domains: Annotated[list[str], Field(min_length=1, description="the domains without labels")],
+        domains: Unlabelled = None,
         weight: Weight = 0.1,
         variety: Annotated[float, Field(ge=0, description="factor of the entropy of the mean prediction")] = 1.0,
     ) -> None:
@@ -203,7 +220,7 @@ class Consistency(Classified):
     def __init__(
         self,
         *,
-        domains: Annotated[list[str], Field(min_length=1, description="the domains without labels")],
+        domains: Unlabelled = None,
         weight: Weight = 1.0,
         threshold: Annotated[float, Field(ge=0, le=1, description="least probability of a class that is taught")] = 0.9,
         rotate: Rotate = 15.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +32,13 @@ class Dataset(ABC):
     """Name of a registered transform, used with its defaults, that makes pictures of untransformed
     samples: (B, *shape) to (B, 1 or 3, height, width), in the same range. For data that are no
     images, and for images that people see better in another way, such as depth in colours."""
+
+    tested_on: Literal["own", "held-out"] = "own"
+    """Of which samples a classifier's accuracy is told first: those that training saw, as an adaptation's target
+    images are, or those of :meth:`held_out`."""
+
+    def seeded(self, seed: int) -> None:  # noqa: B027  (optional by design)
+        """Told the run's seed, once and before anything else is asked: for what the options leave to it."""
 
     @property
     def labels(self) -> Tensor | None:

@@ -71,7 +71,7 @@ class DomainData:
         with self._blamed():
             labels = self.dataset.labels
             if labels is None:
-                raise DataError("its samples have no labels, which a loss reads; name labelled domains in the loss")
+                raise DataError("its samples have no labels, which a loss or metric reads; name labelled domains there")
             return labels[torch.from_numpy(self.indices[np.asarray(numbers)])]
 
     def prepare(self) -> None:
@@ -108,9 +108,8 @@ class DomainData:
         """
         assert self.registry is not None
         component = parse_component(entry, path)
-        origin = f"{path}: {self.registry.get('dataset', component.name, path)}"
-        dataset, common, transforms = _opened(component, path, self.registry)
-        _check_dataset(dataset, origin)
+        origin = _origin(component, path, self.registry)
+        dataset, common, transforms = _opened(component, path, self.registry, self.seed)
         transforms = transforms or list(self.transforms)
         shape = _transformed_shape(path, dataset, transforms)
         scale = (float(dataset.range[0]), float(dataset.range[1]))
@@ -165,9 +164,8 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
     origins: dict[str, str] = {}
     for name, entry in config.domains.items():
         path = f"domains.{name}.dataset"
-        dataset, common, transforms = _opened(entry.dataset, path, registry)
-        origins[name] = f"{path}: {registry.get('dataset', entry.dataset.name, path)}"
-        _check_dataset(dataset, origins[name])
+        dataset, common, transforms = _opened(entry.dataset, path, registry, config.seed)
+        origins[name] = _origin(entry.dataset, path, registry)
         made[name] = dataset, common, transforms
         if len(dataset) == 0:
             raise DataError(f"{path}: '{entry.dataset.name}' has no samples")
@@ -193,11 +191,24 @@ def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
     return domains
 
 
-def _opened(component: ComponentConfig, path: str, registry: Registry) -> tuple[Dataset, PartOptions, list[Transform]]:
-    """A data set, the options that all data sets take, and its transforms."""
+def _opened(
+    component: ComponentConfig, path: str, registry: Registry, seed: int
+) -> tuple[Dataset, PartOptions, list[Transform]]:
+    """A data set that knows the run's seed, the options that all data sets take, and its transforms."""
     common, own = split_options(component.options, path)
     dataset: Dataset = registry.build("dataset", component.name, own, path)
+    origin = _origin(component, path, registry)
+    _check_dataset(dataset, origin)
+    try:
+        dataset.seeded(seed)
+    except Exception as error:
+        raise PluginError(f"{origin}: seeded() failed: {cause(error)}") from error
     return dataset, common, [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
+
+
+def _origin(component: ComponentConfig, path: str, registry: Registry) -> str:
+    """Names a data set in messages."""
+    return f"{path}: {registry.get('dataset', component.name, path)}"
 
 
 def _groups(dataset: Dataset) -> Groups | None:

@@ -97,8 +97,7 @@ class Sweep:
 
     def _opened(self, config: Config) -> dict[str, DomainData]:
         """The domains' data, opened once for all runs that have the same."""
-        plain = config.plain()
-        key = repr((plain["domains"], config.seed))
+        key = _domains(config)
         if key not in self._data:
             self._data[key] = open_domains(config, self.plugins)
         return self._data[key]
@@ -126,7 +125,7 @@ class Sweep:
     def standing(self, run: GridRun) -> Standing:
         """How far a run is; one that is finished stays so while the sweep has its directory."""
         if run.folder not in self._done:
-            standing = self.directory.standing(run, self._known.get(_domains(run)))
+            standing = self.directory.standing(run, self._known.get(_domains(run.config)))
             if standing.state != "finished" or not self._known:
                 return standing
             self._done[run.folder] = standing
@@ -152,13 +151,13 @@ class Sweep:
         if all(standing.state == "finished" for standing in self.standings()):
             return
         for run in self.grid.runs:
-            if (key := _domains(run)) not in self._known:
+            if (key := _domains(run.config)) not in self._known:
                 with _blamed(run):
                     data = self._opened(run.config)
                     for domain in data.values():
                         domain.prepare()
                     self._known[key] = {name: domain.fingerprint for name, domain in data.items()}
-        self._data.clear()
+                self._data.clear()  # as many as there are seeds would fill the memory
 
     # -- the runs ----------------------------------------------------------------------------------
 
@@ -349,9 +348,9 @@ def _named(wanted: str | None, known: Sequence[tuple[str, str | None]]) -> str:
     return fitting[0]
 
 
-def _domains(run: GridRun) -> str:
-    """What runs of the same data have in common."""
-    return repr(run.config.plain()["domains"])
+def _domains(config: Config) -> str:
+    """What configurations of the same data have in common: the seed too, by which samples may be drawn."""
+    return repr((config.plain()["domains"], config.seed))
 
 
 def _measured(result: Result, metric: str) -> str:

@@ -11,8 +11,11 @@ import torch
 
 from coupling import checkpoint
 from coupling.augmentation import Augmentation
+from coupling.builtin.adaptation import Accuracy
 from coupling.errors import ConfigError, DataError, InputError
 from coupling.export import export_safetensors
+from coupling.held_out import set_apart
+from coupling.metric import Evaluation
 from coupling.model import load_model
 from coupling.trainer import Trainer, train
 from tests import tiny
@@ -173,6 +176,93 @@ def test_what_cannot_be_classified_is_said(tmp_path):
             model.classify(images, domain)
 
 
+THREE = (
+    "domains={a: {dataset: {name: tiny, count: 40, pool: source}}, b: {dataset: {name: tiny, count: 30, pool: target}},"
+    " c: {dataset: {name: tiny, count: 20, pool: third}}}",
+    "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}, entropy, "
+    "{name: consistency, threshold: 0.5}, feature-matching]",
+    "metrics=[{name: information, every: 100}, accuracy]",
+)
+TERMS = {"classification": "a", "entropy": "bc", "consistency": "bc", "feature-matching": "abc"}
+
+
+def test_any_number_of_domains_is_adapted_to(tmp_path):
+    """One is labelled; the terms and measures of the others are of all that are not, without naming them."""
+    made = trainer(*THREE, "training.steps=200", "training.ema_discriminators=true")
+    losses = made.networks.losses
+    assert losses["entropy"].domains == losses["consistency"].domains == ["b", "c"]
+    assert losses["classification"].users(list("abc")) == ["a", "b", "c"]
+    assert made.labelled == ["a"]
+    made.open(tmp_path / "run", resume=False)
+    made.run()
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    terms = {name for row in rows for name in row if name.startswith("loss/discriminator/")}
+    for term, domains in TERMS.items():
+        assert {name.split("/")[2] for name in terms if name.endswith(f"/{term}")} == set(domains)
+    (last,) = (row for row in rows if "accuracy" in row)
+    model = load_model(tmp_path / "run", plugins=tiny.plugins())
+    for domain, data in made.data.items():
+        right = model.classify(data.dataset.samples, domain).argmax(1) == data.dataset.labels
+        assert last[f"accuracy/{domain}"] == pytest.approx(right.float().mean().item())
+        assert f"accuracy/{domain}/held-out" in last
+    assert last["accuracy"] == pytest.approx((last["accuracy/b"] + last["accuracy/c"]) / 2)
+    assert last["accuracy/a"] > 0.9
+    informed = [row for row in rows if "information" in row]
+    assert [row["step"] for row in informed] == [100, 200]
+    for row in informed:
+        assert row["information"] == pytest.approx((row["information/b"] + row["information/c"]) / 2, rel=1e-4)
+        assert "information/a" not in row
+    assert set(made.run_directory.read_json("summary.json")["last"]) == {"information", "accuracy"}
+
+
+def test_one_key_turns_the_direction(tmp_path):
+    made = trainer(*THREE, "losses.1.domains=[c]")
+    assert made.labelled == ["c"]
+    assert made.networks.losses["entropy"].domains == ["a", "b"]
+    with pytest.raises(ConfigError, match=r"\[2\] entropy: is of domains without labels, of which there are none"):
+        trainer(*THREE, "losses.1.domains=[a, b, c]")
+
+
+def test_accuracy_is_first_of_what_the_protocol_asks_for(monkeypatch, tmp_path):
+    made = trainer(*THREE)
+    model, apart = made.model(), {name: set_apart(data) for name, data in made.data.items()}
+
+    def share(domain, data):
+        samples = range(len(data))
+        return (model.classify(data.read(samples), domain).argmax(1) == data.labels(samples)).float().mean().item()
+
+    for tested_on, first, beside in (("own", made.data, apart), ("held-out", apart, made.data)):
+        monkeypatch.setattr(tiny.Tiny, "tested_on", tested_on)
+        other = {"own": "held-out", "held-out": "own"}[tested_on]
+        evaluation = Evaluation(model, made.data, 0)
+        values = Accuracy().measure(evaluation)
+        for domain in "abc":
+            assert values[f"accuracy/{domain}"] == pytest.approx(share(domain, first[domain]))
+            assert values[f"accuracy/{domain}/{other}"] == pytest.approx(share(domain, beside[domain]))
+        assert evaluation.notes == {"tested_on": dict.fromkeys("abc", tested_on)}
+        named = Accuracy(domain="b").measure(Evaluation(model, made.data, 0))
+        assert next(iter(named.items())) == ("accuracy/b", values["accuracy/b"])
+    monkeypatch.setattr(tiny.Tiny, "held_out", lambda self: None)
+    with pytest.raises(ConfigError, match="domain: 'a' is tested on its held-out samples, of which there are none"):
+        Accuracy().prepare(made.data, 0)
+
+
+def test_without_the_targets_labels_there_is_no_accuracy_of_it(monkeypatch):
+    """Of a domain that nobody has labelled: left out, or refused where it is named, before anything is trained."""
+    plain = tiny.Tiny.labels.fget
+    known = property(lambda self: plain(self) if self.source == "tiny:source" else None)
+    monkeypatch.setattr(tiny.Tiny, "labels", known)
+    made = trainer(*THREE)
+    made.measurement.prepare()
+    values = Accuracy().measure(Evaluation(made.model(), made.data, 0))
+    assert set(values) == {"accuracy", "accuracy/a"}
+    with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: 'b' is tested on its own samples, of which"):
+        trainer(*THREE, "metrics=[{name: accuracy, domain: b}]")
+    monkeypatch.setattr(tiny.Tiny, "labels", None)
+    with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: no domain has labels to hold"):
+        trainer(*THREE[:1], "metrics=[accuracy]")
+
+
 AVERAGED = (CLASSES, "training.ema_discriminators=true", "metrics=[{name: accuracy, domain: b}]")
 
 
@@ -251,6 +341,9 @@ def test_labels_that_do_not_suit(monkeypatch, capsys):
         trainer(CLASSES)
     trainer(CLASSES.replace("classes: 2", "classes: 5"))
     assert "no labelled sample is of class 0, 1, 2, 3" in capsys.readouterr().err
+    monkeypatch.setattr(tiny.Tiny, "labels", property(lambda self: torch.arange(len(self)) % 3 - 1))
+    with pytest.raises(ConfigError, match=r"losses\[1\]\.domains: 'a' is to be labelled, but has samples of class -1"):
+        trainer(CLASSES)
     monkeypatch.setattr(tiny.Tiny, "labels", None)
     with pytest.raises(DataError, match=r"domains\.a\.dataset: its samples have no labels"):
         trainer(CLASSES)

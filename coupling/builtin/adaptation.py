@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -10,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.classification import Classification, Consistency, Entropy, FeatureMatching
-from coupling.errors import refuse_unknown_domain
+from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.held_out import set_apart
 from coupling.hookspecs import Register, hookimpl
 from coupling.metric import Evaluation, Metric
@@ -19,38 +21,74 @@ from coupling.parts import DomainData
 
 _BATCH = 1000
 
-DomainName = Annotated[str, Field(description="the domain whose samples are classified")]
+DomainName = Annotated[
+    str | None,
+    Field(description="the domain whose samples are classified; null: each, after the mean over those without labels"),
+]
 
 
 class _OfClassifier(Metric):
-    def __init__(self, domain: str) -> None:
+    """Of one domain; or of several, and first the mean over those whose labels training does not read."""
+
+    name: str
+
+    def __init__(self, *, domain: DomainName = None) -> None:
         self.domain = domain
 
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domain must exist."""
-        refuse_unknown_domain("domain", self.domain, data)
+        if self.domain is not None:
+            refuse_unknown_domain("domain", self.domain, data)
+
+    def flat_name(self) -> str:
+        """``<metric>/<domain>``, or ``<metric>`` where it is a mean."""
+        return self.name if self.domain is None else f"{self.name}/{self.domain}"
+
+    def measure(self, evaluation: Evaluation) -> dict[str, float]:
+        """``<metric>/<domain>`` and what stands beside it; before those of several domains, their mean ``<metric>``."""
+        if self.domain is not None:
+            return self.of(self.domain, evaluation)
+        each = {domain: self.of(domain, evaluation) for domain in self.domains(evaluation)}
+        targets = [domain for domain in each if domain in _unlabelled(evaluation)] or each
+        mean = statistics.fmean(each[domain][f"{self.name}/{domain}"] for domain in targets)
+        return {self.name: mean} | {name: value for values in each.values() for name, value in values.items()}
+
+    @abstractmethod
+    def domains(self, evaluation: Evaluation) -> list[str]:
+        """Which domains are measured where none is named."""
+
+    @abstractmethod
+    def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
+        """Of one domain: ``<metric>/<domain>``, then what stands beside it."""
 
 
 class Accuracy(_OfClassifier):
     """Share of samples whose most probable class is their label.
 
     Of the domain's own samples, which the training has seen without their labels: the paper's protocol (section 4,
-    Table 1). ``/held-out`` beside it is of the samples that the data set's authors set apart, where it has such.
+    Table 1). ``/held-out`` beside it is of the samples that the data set's authors set apart, where it has such. Where
+    the data set's protocol is to be tested on those, they come first, and ``/own`` is beside it.
     In a domain without labels in training this is for the record alone: what is selected by it is an oracle's.
     """
 
-    def __init__(self, *, domain: DomainName) -> None:
-        super().__init__(domain)
+    name = "accuracy"
 
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """``accuracy/<domain>``, and ``accuracy/<domain>/held-out`` where there are such samples."""
-        own = evaluation.data[self.domain]
-        name = f"accuracy/{self.domain}"
-        values = {name: _accuracy(evaluation.model, own)}
-        apart = set_apart(own)
-        if apart is not None and apart.dataset.labels is not None:
-            values[f"{name}/held-out"] = _accuracy(evaluation.model, apart)
-        return values
+    def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
+        """There must be labels to hold the predictions against."""
+        for domain in _with_labels(data) if self.domain is None else [self.domain]:
+            _tested(data[domain])
+
+    def domains(self, evaluation: Evaluation) -> list[str]:
+        """Those whose labels are known."""
+        return _with_labels(evaluation.data)
+
+    def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
+        """``accuracy/<domain>``, then ``accuracy/<domain>/held-out`` or ``/own`` where there are such samples."""
+        first, *others = _tested(evaluation.data[domain]).items()
+        evaluation.note(tested_on={**evaluation.notes.get("tested_on", {}), domain: first[0]})
+        name = f"{self.name}/{domain}"
+        values = {name: _accuracy(evaluation.model, first[1])}
+        return values | {f"{name}/{which}": _accuracy(evaluation.model, samples) for which, samples in others}
 
 
 class Information(_OfClassifier):
@@ -60,13 +98,44 @@ class Information(_OfClassifier):
     or a setting where labels are not to be had: as the first metric, it decides which checkpoint is the best.
     """
 
-    def __init__(self, *, domain: DomainName) -> None:
-        super().__init__(domain)
+    name = "information"
 
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
+    def domains(self, evaluation: Evaluation) -> list[str]:
+        """Those without labels in training."""
+        return _unlabelled(evaluation) or list(evaluation.data)
+
+    def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
         """``information/<domain>``."""
-        p = _probabilities(evaluation.model, evaluation.data[self.domain]).double()
-        return {f"information/{self.domain}": (_entropy(p.mean(0)) - _entropy(p).mean()).item()}
+        p = _probabilities(evaluation.model, evaluation.data[domain]).double()
+        return {f"{self.name}/{domain}": (_entropy(p.mean(0)) - _entropy(p).mean()).item()}
+
+
+def _unlabelled(evaluation: Evaluation) -> list[str]:
+    """The domains whose labels no loss has read."""
+    domains = list(evaluation.data)
+    read = {name for loss in evaluation.model.losses.values() for name in loss.labels(domains)}
+    return [domain for domain in domains if domain not in read]
+
+
+def _with_labels(data: Mapping[str, DomainData]) -> list[str]:
+    found = [domain for domain, of in data.items() if of.dataset.labels is not None]
+    if not found:
+        raise ConfigError("domain: no domain has labels to hold the predictions against; leave this metric out")
+    return found
+
+
+def _tested(own: DomainData) -> dict[str, DomainData]:
+    """A domain's ``own`` and ``held-out`` samples with labels, first those that its data set's protocol tests on."""
+    apart = set_apart(own)
+    pools = {"own": own} | ({} if apart is None else {"held-out": apart})
+    with_labels = {which: samples for which, samples in pools.items() if samples.dataset.labels is not None}
+    first = own.dataset.tested_on
+    if first not in with_labels:
+        raise ConfigError(
+            f"domain: '{own.domain.name}' is tested on its {first} samples, of which there are none with "
+            "labels; leave this metric out, or name a domain with labels"
+        )
+    return {first: with_labels.pop(first)} | with_labels
 
 
 def _probabilities(model: CoupledModel, data: DomainData) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,36 @@ Count = Annotated[
     Field(ge=1, description="this many samples, drawn at random without replacement; null: all"),
 ]
 DrawNumber = Annotated[
-    int,
+    int | None,
     Field(
         ge=0,
-        description="which draw of `count` samples: a seed that is independent of the run's; domains with the same "
-        "draw get disjoint parts of it, different draws may overlap",
+        description="which draw; null: the run's seed. Domains with the same draw get disjoint parts of it, "
+        "different draws may overlap",
+    ),
+]
+ProtocolName = Annotated[
+    Literal["paper", "held-out", "full"] | None,
+    Field(
+        description="of an adaptation experiment. paper: as many samples as the paper has, drawn by `draw`; accuracy "
+        "is of these. held-out: the same ones; accuracy is of the test split. full: all samples; accuracy is of the "
+        "test split. null: what count and draw say"
     ),
 ]
 
 
+def protocol_count(protocol: ProtocolName, paper: int, count: Count, split: str) -> Count:
+    """How many samples are drawn; ``paper``: the paper's number. Raises ConfigError where the options contradict it."""
+    if protocol is None:
+        return count
+    given = f"split: {split}" if split != "train" else "" if count is None else f"count: {count}"
+    if given:
+        raise ConfigError(f"protocol: {protocol} says what is trained on; leave out {given}, or the protocol")
+    return None if protocol == "full" else paper
+
+
 @dataclass(frozen=True)
 class Draw:
-    """``count`` samples of the pool named ``pool``; draw ``number`` is the same in every run.
+    """``count`` samples of the pool named ``pool``; draw ``number`` is the same in every run. None: 0, unless told.
 
     A larger count of the same draw holds the smaller one. Raises ConfigError where ``number`` is given without
     ``count``.
@@ -41,7 +59,7 @@ class Draw:
 
     pool: str
     count: int | None
-    number: int
+    number: int | None
 
     def __post_init__(self) -> None:
         if self.count is None and self.number:
@@ -50,7 +68,7 @@ class Draw:
     @property
     def source(self) -> str:
         """Names the drawn samples, as a data set's source."""
-        return self.pool if self.count is None else f"{self.pool}/{self.count} of draw {self.number}"
+        return self.pool if self.count is None else f"{self.pool}/{self.count} of draw {self.number or 0}"
 
     def size(self, available: int) -> int:
         """How many samples there are in the draw; ConfigError where the pool has fewer."""
@@ -65,7 +83,7 @@ class Draw:
         size = self.size(available)
         if self.count is None:
             return np.arange(size)
-        return np.sort(np.random.default_rng(derive(self.number, "draw", self.pool)).permutation(available)[:size])
+        return np.sort(np.random.default_rng(derive(self.number or 0, "draw", self.pool)).permutation(available)[:size])
 
 
 class DrawnDataset(Dataset):
@@ -80,6 +98,11 @@ class DrawnDataset(Dataset):
         self.source = draw.source
         if self.verify:
             len(self)
+
+    def seeded(self, seed: int) -> None:
+        """Let the run's seed be the draw, where none is named."""
+        if self._draw.count is not None and self._draw.number is None:
+            self._open_draw(replace(self._draw, number=seed))
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ from coupling.data_directory import data_directory
 from coupling.errors import DataError
 from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
-from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber
+from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber, ProtocolName, protocol_count
 from coupling_digits.idx import elements, unpacked
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
@@ -28,6 +28,9 @@ MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.
 
 SIDE = 28
 """Height and width of the published images, in pixels."""
+
+DRAWN = 2000
+"""Images that the paper's adaptation experiments draw."""
 
 
 class Source(NamedTuple):
@@ -114,8 +117,9 @@ class Mnist(DrawnDataset):
                 "any number of 28x28 images, labels optional, nothing downloaded"
             ),
         ] = True,
+        protocol: ProtocolName = None,
         count: Count = None,
-        draw: DrawNumber = 0,
+        draw: DrawNumber = None,
         size: Annotated[
             int,
             Field(ge=28, le=256, description="height and width, pixels; beyond 28, paper is added around the digit"),
@@ -129,7 +133,8 @@ class Mnist(DrawnDataset):
         self.directory = data_directory("mnist")
         self.verify = verify
         self._split = SPLITS[split]
-        self._open_draw(Draw(f"mnist/{split}", count, draw))
+        self.tested_on = "own" if protocol in (None, "paper") else "held-out"
+        self._open_draw(Draw(f"mnist/{split}", protocol_count(protocol, DRAWN, count, split), draw))
 
     @property
     def _available(self) -> int:

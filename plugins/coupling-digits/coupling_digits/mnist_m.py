@@ -80,7 +80,7 @@ class MnistM(DrawnDataset):
             ),
         ] = True,
         count: Count = None,
-        draw: DrawNumber = 0,
+        draw: DrawNumber = None,
         scale: Scale = "signed",
     ) -> None:
         if origin == "official" and backgrounds is not None:

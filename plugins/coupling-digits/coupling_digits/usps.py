@@ -20,7 +20,7 @@ from coupling.data_directory import data_directory
 from coupling.errors import DataError, nearest
 from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
-from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber
+from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber, ProtocolName, protocol_count
 from coupling_digits.libsvm import samples, unpacked
 
 MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
@@ -36,6 +36,9 @@ BORDER = 3
 """Pixels that `resize: pad` adds on each side: the digits then are as large in their frame as MNIST's are."""
 
 CLASSES = 10
+
+DRAWN = 1800
+"""Images that the paper's adaptation experiments draw."""
 
 HDF5 = ("usps.h5", "usps.hdf5")
 
@@ -115,8 +118,9 @@ class Usps(DrawnDataset):
                 "of 16x16 images, labels optional in HDF5, nothing downloaded"
             ),
         ] = True,
+        protocol: ProtocolName = None,
         count: Count = None,
-        draw: DrawNumber = 0,
+        draw: DrawNumber = None,
         mode: Mode = "gray",
         scale: Scale = "unit",
     ) -> None:
@@ -128,7 +132,8 @@ class Usps(DrawnDataset):
         self._resize: Literal["bilinear", "pad"] = resize
         self._name = split
         self._split = SPLITS[split]
-        self._open_draw(Draw(f"usps/{split}", count, draw))
+        self.tested_on = "own" if protocol in (None, "paper") else "held-out"
+        self._open_draw(Draw(f"usps/{split}", protocol_count(protocol, DRAWN, count, split), draw))
 
     @property
     def _available(self) -> int:
