@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -23,9 +24,9 @@ FILES = {path: yaml.safe_load(path.read_text()) for path in sorted(EXAMPLES.rglo
 CONFIGS = [path for path, values in FILES.items() if "base" not in values]
 SWEEPS = [path for path, values in FILES.items() if "base" in values]
 SMALL = {
-    "mnist": {"verify": False, "count": None},
+    "mnist": {"verify": False, "protocol": None},
     "mnist-m": {"verify": False, "origin": "made"},
-    "usps": {"verify": False, "count": None},
+    "usps": {"verify": False, "protocol": None},
     "avatars": {"count": 40},
     "celeba": {"verify": False},
     "rendered-objects": {"count": 80},
@@ -114,7 +115,8 @@ def test_every_cell_of_a_sweep_builds_and_one_runs_for_two_steps(path, tmp_path,
     sweep = Sweep(grid, tmp_path / "sweep", installed())
     sweep.check()
     assert [standing.state for standing in sweep.standings()] == ["new"] * len(grid.runs)
-    assert len(grid.runs) == 4 * 4 * len(grid.config.seeds)
+    cells = math.prod(len(axis) for axis in FILES[path]["axes"].values())
+    assert len(grid.runs) == cells * len(grid.config.seeds)
     run = runs_for_two_steps(grid.runs[-1].config, tmp_path / "run")
     assert sweep.metric in run.read_json("summary.json")["last"]
 

@@ -1,7 +1,7 @@
 """Floor and ceiling of domain adaptation: the configuration's classifier, trained without any GAN.
 
-    python tests/benchmarks/source_only.py examples/adaptation_mnist_usps.yaml --label mnist    # floor
-    python tests/benchmarks/source_only.py examples/adaptation_mnist_usps.yaml --label usps     # ceiling of USPS
+    python tests/benchmarks/source_only.py examples/adaptation.yaml --label mnist    # floor
+    python tests/benchmarks/source_only.py examples/adaptation.yaml --label usps     # ceiling of USPS
 
 The discriminators' layers and the head of its classification loss see the real samples of the labelled domain alone:
 the same networks, data, batches, augmentation and optimizer. Prints the accuracy in every domain.
