@@ -176,10 +176,15 @@ def result_of(standing: Standing) -> Result:
     summary = _mapping(path / "summary.json")
     last, best = summary.get("last", {}), summary.get("best", {})
     beside: dict[str, float] = {}
+    chosen: dict[str, float] = {}
+    first = run.config.metrics[0].name
+    leading = next((name for name in best if name == first or name.startswith(f"{first}/")), None)
     for values in read_log(path):
+        if leading is not None and values["step"] == best[leading]["step"]:
+            chosen |= {name: values[name] for name in last if values.get(name) is not None}
         names = [name for name in values if any(name.startswith(f"{metric}/") for metric in last)]
         beside |= {name: values[name] for name in names if values[name] is not None and name not in last}
-    return Result(run.labels, run.seed, run.config.training.steps, last, best, beside)
+    return Result(run.labels, run.seed, run.config.training.steps, last, best, beside, leading, chosen)
 
 
 def _mapping(path: Path) -> dict[str, Any]:

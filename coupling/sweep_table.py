@@ -7,10 +7,10 @@ import io
 import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Of = Literal["best", "last"]
+Of = Literal["best", "chosen", "last"]
 OF: dict[Of, str] = {"best": "Best iteration of each run", "last": "Last iteration"}
 
 
@@ -28,6 +28,10 @@ class Result:
     """``value`` and ``step`` of each metric's best."""
     beside: Mapping[str, float]
     """What metrics measured beside their values (baselines, details), after the last step."""
+    leading: str | None = None
+    """The run's first metric, which chooses its best checkpoint."""
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    """Value of each metric at the step at which that one was best; of those that were measured there."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,11 @@ class Table:
             )
         }
         """Means over all runs."""
+        leading = {result.leading for result in self.results}
+        self.titles = dict(OF)
+        """The tables, each with its title."""
+        if len(leading) == 1 and (first := next(iter(leading))) not in (None, metric):
+            self.titles = {"best": OF["best"], "chosen": f"Iteration of each run's best {first}", "last": OF["last"]}
 
     def _cell(self, row: tuple[str, ...], column: str) -> tuple[str, ...]:
         return (*row, column) if self.axes else ()
@@ -89,18 +98,21 @@ class Table:
         """A row's labels; where there is but one row, the metric."""
         return ", ".join(row) or self.metric
 
-    def value(self, result: Result, of: Of) -> float:
-        """The table's metric in one run."""
+    def value(self, result: Result, of: Of) -> float | None:
+        """The table's metric in one run; None where it was not measured at the chosen iteration."""
+        if of == "chosen":
+            return result.chosen.get(self.metric)
         return result.best[self.metric]["value"] if of == "best" else result.last[self.metric]
 
     def spread(self, row: tuple[str, ...], column: str, of: Of) -> Spread | None:
         """Of one cell; None where none of its seeds is finished."""
         cell = self._cell(row, column)
-        values = [self.value(result, of) for result in self.results if result.labels == cell]
+        of_cell = [self.value(result, of) for result in self.results if result.labels == cell]
+        values = [value for value in of_cell if value is not None]
         return Spread.of(values) if values else None
 
     def markdown(self) -> str:
-        """Both tables, with what their numbers are."""
+        """The tables, with what their numbers are."""
         spreads = {(r, c): s for r in self.rows for c in self.columns if (s := self.spread(r, c, "last")) is not None}
         counts = {spread.seeds for spread in spreads.values()}
         over = f"{next(iter(counts))} seeds" if len(counts) == 1 else "seeds, their number in parentheses"
@@ -112,7 +124,7 @@ class Table:
             f"Mean ± standard deviation (n - 1) over {'1 seed' if counts == {1} else over}; "
             f"{', '.join(f'{n:,}' for n in steps)} steps." + (f" Baselines: {beside}." if beside else ""),
         ]
-        for of, title in OF.items():
+        for of, title in self.titles.items():
             lines += [
                 "",
                 f"## {title}",
@@ -134,12 +146,12 @@ class Table:
         return f"{text} ({spread.seeds})" if counted else text
 
     def csv(self) -> str:
-        """Both tables as one: of each column the mean, the standard deviation and the number of seeds."""
+        """The tables as one: of each column the mean, the standard deviation and the number of seeds."""
         heads = [
             head for column in self.columns for head in [f"{column} {of}".strip() for of in ("mean", "std", "seeds")]
         ]
         lines: list[list[Any]] = [[*list(self.axes)[:-1], "iteration", *heads]]
-        for of in OF:
+        for of in self.titles:
             for row in self.rows:
                 line: list[Any] = [*row, of]
                 for column in self.columns:

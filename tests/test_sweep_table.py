@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import math
+import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from coupling.errors import RunError
+from coupling.grid import GridRun
+from coupling.sweep_directory import Standing, result_of
 from coupling.sweep_figure import figure
 from coupling.sweep_table import Result, Table
+from tests import tiny
 
 M = "pixel-agreement/a/b"
 
@@ -120,6 +126,41 @@ Mean ± standard deviation (n - 1) over 3 seeds; 50 steps. Baselines: unrelated 
     uneven = Table("t", axes, M, [], results[1:]).markdown()
     assert "over seeds, their number in parentheses" in uneven
     assert "| none | 0.9015 ± 0.0007 (2) | 0.9110 ± 0.0010 (3) | " in uneven
+
+
+def test_what_another_metric_chooses_has_its_own_table():
+    """Where that metric is the first of the runs', and by what was measured at the step of its best."""
+    axes, made = {"x": ["1"]}, [result(["1"], seed, 0.9, 0.5) for seed in range(3)]
+    chosen = [replace(r, leading="information", chosen={M: 0.7 + 0.1 * r.seed}) for r in made]
+    text = Table("t", axes, M, [], chosen).markdown()
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == [
+        "Best iteration of each run", "Iteration of each run's best information", "Last iteration",
+    ]  # fmt: skip
+    assert "| pixel-agreement/a/b | 0.8000 ± 0.1000 |" in text
+    assert "\nchosen,0.7999999" in Table("t", axes, M, [], chosen).csv()
+    unmeasured = [*chosen[:2], replace(chosen[2], chosen={})]
+    assert Table("t", axes, M, [], unmeasured).spread((), "1", "chosen").seeds == 2
+    for leading in (M, None):  # chosen by the table's own metric, it is the best
+        assert "chosen" not in Table("t", axes, M, [], [replace(r, leading=leading) for r in made]).csv()
+
+
+def test_what_is_chosen_is_read_from_the_runs_log(tmp_path):
+    run = tmp_path / "run"
+    config = tiny.config("metrics=[{name: information, domain: a, every: 2}, {name: accuracy, domain: b, every: 2}]")
+    run.mkdir()
+    rows = [
+        {"step": step, "seconds": 1.0, name: value}
+        for step, values in ((2, (0.5, 0.1)), (4, (0.9, 0.3)), (6, (0.8, 0.7)), (8, (0.1, 0.6)))
+        for name, value in zip(("information/a", "accuracy/b"), values, strict=True)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = {
+        "last": {"information/a": 0.1, "accuracy/b": 0.6},
+        "best": {"information/a": {"value": 0.9, "step": 4}, "accuracy/b": {"value": 0.7, "step": 6}},
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
+    found = result_of(Standing(GridRun(("1",), 0, config, run, ""), run, "finished", 8))
+    assert (found.leading, found.chosen) == ("information/a", {"information/a": 0.9, "accuracy/b": 0.3})
 
 
 def test_one_axis_or_none_make_one_row():
