@@ -82,7 +82,7 @@ def _flock(handle: int, kind: int, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        remark(f"{path.parent}: this file system knows no locks; see that no other process trains here")
+        remark(f"{path.parent}: this file system knows no locks; see that no other process writes here")
 
 
 def _holder(path: Path) -> str:
