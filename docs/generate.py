@@ -72,6 +72,18 @@ def sweeps() -> str:
     return _replaced((DOCS / "sweeps.md").read_text(encoding="utf-8"), "sweep", keys_table(SweepConfig, ""))
 
 
+def metrics() -> str:
+    """metrics.md with each metric's description and options, and all of them in the first table."""
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    registry = Plugins(entry_points=False).registry
+    rows = ["| metric | better | measures |", "|---|---|---|"]
+    for name in registry.names("metric"):
+        component = registry.components["metric", name]
+        rows.append(f"| [`{name}`](#{name}) | {component.make.better} | {component.description} |")
+        text = _replaced(text, f"metric {name}", keys_table(component.options, ""))
+    return _replaced(text, "metrics", "\n".join(rows))
+
+
 def keys_table(model: type[BaseModel], prefix: str) -> str:
     """Key, type, default and meaning of a model's fields."""
     rows = [("key", "type", "default", "meaning"), ("---",) * 4]
@@ -156,6 +168,7 @@ def made() -> Iterator[tuple[Path, str]]:
     """Every file that is made, and what it should hold."""
     yield from pictures()
     yield DOCS / "configuration.md", configuration()
+    yield DOCS / "metrics.md", metrics()
     yield DOCS / "sweeps.md", sweeps()
     yield DOCS / "bring-your-own-domains.md", plugin_text()
 

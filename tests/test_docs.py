@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from coupling.cli import cli
-from coupling.config import load_config, parse_config
+from coupling.config import MetricConfig, load_config, metric_entry, parse_config
 from coupling.plugins import Plugins
 from coupling.trainer import train
 
@@ -67,7 +67,7 @@ def test_every_whole_configuration_validates(path, monkeypatch):
     plugins = Plugins(["coupling_shapes.plugin"])
     for block in blocks(path.read_text(encoding="utf-8"), "yaml"):
         values = yaml.safe_load(block)
-        if {"name", "domains"} <= set(values):
+        if isinstance(values, dict) and {"name", "domains"} <= set(values):
             parse_config(values, plugins)
 
 
@@ -102,6 +102,21 @@ def test_every_file_that_the_design_names_exists():
 def test_made_parts_are_up_to_date():
     for path, content in load_generate().made():
         assert path.read_text(encoding="utf-8") == content, f"{path}: run python docs/generate.py"
+
+
+def test_every_metric_is_described_with_an_example_that_validates():
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `([a-z-]+)`\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
+    registry = Plugins(entry_points=False).registry
+    assert sorted(sections) == registry.names("metric")
+    for name, section in sections.items():
+        rows = re.findall(r"^\| ([a-z ]+) \| .+ \|$", section.partition("<!-- made")[0], re.MULTILINE)
+        assert rows == ["formula", "source", "range", "beside it", "recorded", "reads"], name
+        examples = [MetricConfig.model_validate(metric_entry(m)) for b in blocks(section, "yaml") for m in yaml.safe_load(b)]
+        assert examples, name
+        for example in examples:
+            assert example.name == name
+            registry.build("metric", name, example.options, "metrics.md")
 
 
 def test_pictures_are_small_and_all_in_use():
