@@ -110,13 +110,13 @@ class Classification(Loss):
                 )
             if unknown:
                 raise ConfigError(
-                    f"classes: {self.classes}, but domain '{domain}' has labels {_listed(unknown)}; classes are "
+                    f"classes: {self.classes}, but domain '{domain}' has labels {listed(unknown)}; classes are "
                     f"numbered from 0: give classes: {max(unknown) + 1} or more"
                 )
             seen |= present
         missing = sorted(set(range(self.classes)) - seen)
         if missing:
-            remark(f"classification: no labelled sample is of class {_listed(missing)}, which can never be told apart")
+            remark(f"classification: no labelled sample is of class {listed(missing)}, which can never be told apart")
 
     def logits(self, features: Tensor) -> Tensor:
         """The layer's outputs (B, ...) to (B, classes), before the softmax."""
@@ -301,6 +301,7 @@ def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
         refuse_unknown_domain("domains", name, known)
 
 
-def _listed(numbers: Sequence[int], most: int = 8) -> str:
+def listed(numbers: Sequence[int], most: int = 8) -> str:
+    """Class numbers in words: the first few, and how many more."""
     more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
     return ", ".join(map(str, numbers[:most])) + more

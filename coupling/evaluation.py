@@ -98,7 +98,9 @@ def evaluate(
             config = run.config if run is not None else _changed(loaded.config, overrides, plugins)
         wanted = chosen_metrics(config, metrics, plugins)
         data = _data(config, run, plugins)
-        opened = [(entry, open_metric(entry, data, plugins.registry, place), place) for entry, place in wanted]
+        opened = [
+            (entry, open_metric(entry, data, loaded.losses, plugins.registry, place), place) for entry, place in wanted
+        ]
         for of in data.values():
             of.prepare()
         scores = []

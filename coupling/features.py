@@ -91,7 +91,7 @@ def _tried(features: Features, chosen: str, data: DomainData, widest: int) -> Fe
             f"features: {chosen} makes {tuple(made.shape)} of two samples of '{data.domain.name}'; wanted is (2, size) "
             f"with a size of at most {widest:,}"
         )
-    return Features(features.extract, {**features.record, "size": size}, features.scaled)
+    return Features(features.extract, {"resizer": "none", **features.record, "size": size}, features.scaled)
 
 
 def _told(data: DomainData) -> dict[str, Tensor]:

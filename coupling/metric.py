@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from coupling.assembly import build_losses
 from coupling.config import Config, MetricConfig
 from coupling.errors import ConfigError, PluginError
+from coupling.loss import Loss
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
 from coupling.registry import Registry
@@ -41,6 +43,12 @@ class Metric(ABC):
     def check(self, data: Mapping[str, DomainData]) -> None:  # noqa: B027  (optional by design)
         """Raise :class:`coupling.errors.ConfigError` where this metric does not suit the domains."""
 
+    def check_losses(self, losses: Mapping[str, Loss]) -> None:  # noqa: B027  (optional by design)
+        """Raise :class:`coupling.errors.ConfigError` where the training's losses do not leave what this metric reads.
+
+        A metric of the model's classifier looks for the loss that owns it. ``losses``: by name, perhaps not yet opened.
+        """
+
     def flat_name(self) -> str | None:
         """Flat name of the first value, where it is known before anything is measured.
 
@@ -69,17 +77,23 @@ class Metric(ABC):
 
 
 def open_metrics(config: Config, data: Mapping[str, DomainData], registry: Registry) -> list[Metric]:
-    """The configuration's metrics, held against the domains; errors name the path."""
-    return [open_metric(entry, data, registry, f"metrics[{number}]") for number, entry in enumerate(config.metrics)]
+    """The configuration's metrics, held against the domains and losses; errors name the path."""
+    losses = build_losses(config, registry)
+    return [
+        open_metric(entry, data, losses, registry, f"metrics[{number}]") for number, entry in enumerate(config.metrics)
+    ]
 
 
-def open_metric(entry: MetricConfig, data: Mapping[str, DomainData], registry: Registry, path: str) -> Metric:
-    """One metric, held against the domains; errors name ``path``."""
+def open_metric(
+    entry: MetricConfig, data: Mapping[str, DomainData], losses: Mapping[str, Loss], registry: Registry, path: str
+) -> Metric:
+    """One metric, held against the domains and losses; errors name ``path``."""
     metric: Metric = registry.build("metric", entry.name, entry.options, path)
     if not isinstance(metric, Metric):
         raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, no coupling.Metric")
     try:
         metric.check(data)
+        metric.check_losses(losses)
     except ConfigError as error:
         raise ConfigError(f"{path}.{error}") from None
     return metric

@@ -308,7 +308,7 @@ def _learned(
     counted = list(pools.values())[: 1 if key["kind"] == "depth" else None]  # pairs count once
     record = {
         "sha256": digest[:12],
-        "held-out samples of": ", ".join(dict.fromkeys(p.dataset.source for p in pools.values())),
+        "samples of": ", ".join(dict.fromkeys(p.dataset.source for p in pools.values())),
         "learned": sum(len(split(p)[0]) for p in counted),
         "tested": sum(len(split(p)[1]) for p in counted),
     }

@@ -19,6 +19,7 @@ from coupling.metric import Evaluation
 from coupling.model import load_model
 from coupling.trainer import Trainer, train
 from tests import tiny
+from tests.conftest import refused
 
 CLASSES = "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}]"
 ALL = (
@@ -347,6 +348,42 @@ def test_labels_that_do_not_suit(monkeypatch, capsys):
     monkeypatch.setattr(tiny.Tiny, "labels", None)
     with pytest.raises(DataError, match=r"domains\.a\.dataset: its samples have no labels"):
         trainer(CLASSES)
+
+
+ACCURACY = "metrics=[{name: accuracy, domain: b}]"
+
+
+def test_a_measure_of_a_classifier_that_there_is_not_is_refused_before_anything_is_trained(train):
+    for metric in (ACCURACY, ACCURACY.replace("accuracy", "information")):
+        for verb in ("run", "check"):
+            refused(train(metric, verb=verb), "metrics[0].domain: there is no classifier to ask; name a classification")
+    assert train("--output", "out").exit_code == 0
+
+
+def test_accuracy_without_labels_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    plain = tiny.Tiny.labels.fget
+    monkeypatch.setattr(
+        tiny.Tiny, "labels", property(lambda self: None if self.source == "tiny:target" else plain(self))
+    )
+    changes = (CLASSES, ACCURACY, "domains.a.dataset.pool=source", "domains.b.dataset.pool=target")
+    with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: 'b' is tested on its own samples"):
+        train(tiny.config(*changes), tmp_path / "run", plugins=tiny.plugins())
+    assert not (tmp_path / "run").exists()
+
+
+def test_samples_of_a_class_that_the_classifier_lacks_count_as_wrong_and_it_is_said(tmp_path, monkeypatch, capsys):
+    plain = tiny.Tiny.labels.fget
+    monkeypatch.setattr(
+        tiny.Tiny, "labels", property(lambda self: plain(self) + (5 if self.source == "tiny:target" else 0))
+    )
+    changes = (CLASSES, ACCURACY, "domains.a.dataset.pool=source", "domains.b.dataset.pool=target", "training.steps=1")
+    made = train(tiny.config(*changes), tmp_path / "run", plugins=tiny.plugins())
+    assert "accuracy/b: samples of class 5, 6 count as wrong: the classifier tells classes 0 to 1" in (
+        capsys.readouterr().err
+    )
+    assert made.read_json("summary.json")["last"]["accuracy/b"] == 0
+    (record,) = made.read_json("evaluation.json")["accuracy/b"].values()
+    assert record["samples"] == {"b": {"own": 33, "held-out": 10}}
 
 
 def test_augmentation_is_the_affine_map_that_it_says():

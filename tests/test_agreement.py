@@ -9,7 +9,7 @@ from coupling import probe
 from coupling.builtin.agreement import AttributeAgreement, LabelAgreement, belonging, by_chance
 from coupling.errors import ConfigError
 from coupling.metric import Evaluation
-from tests.squares import Drawn, opened
+from tests.squares import Drawn, Squares, opened
 
 LABELLED = {"test": 300}
 
@@ -67,6 +67,28 @@ def test_domains_without_true_pairs_have_the_probes_accuracy_for_a_ceiling():
     values, _ = label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
     assert "label-agreement/a/b/true-pairs" not in values
     assert values["label-agreement/a/b/accuracy/b"] > 0.95
+
+
+def test_classes_that_one_domain_never_shows(capsys):
+    class Two(Squares):
+        @property
+        def labels(self):
+            return self.corner % 2
+
+        def held_out(self):
+            apart = super().held_out()
+            apart.__class__ = Two
+            return apart
+
+    data = opened(LABELLED, {**LABELLED, "pool": "else"})
+    data["b"].dataset.__class__ = Two
+    values, _ = label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
+    told = capsys.readouterr().err
+    assert "no held-out sample of 'b' is of class 2, 3, which its classifier then never tells" in told
+    assert values["label-agreement/a/b"] < 0.7
+    Two.labels = property(lambda self: self.corner + 4)
+    with pytest.raises(ConfigError, match="to: 'a' and 'b' have no class in common: 0, 1, 2, 3, and 4, 5, 6, 7"):
+        label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
 
 
 def test_samples_without_labels_are_refused():

@@ -15,6 +15,7 @@ from coupling.builtin.distribution import (
     SlicedWasserstein,
 )
 from coupling.errors import ConfigError
+from coupling.features import open_features
 from coupling.metric import Evaluation
 from coupling.randomness import derive
 from tests.squares import Drawn, opened
@@ -74,7 +75,7 @@ def test_a_good_model_is_like_real_samples_and_a_bad_one_is_not(kind):
     assert good[f"{name}/real"] == bad[f"{name}/real"]
     notes = evaluation.notes
     assert notes["samples"] == 100
-    assert {"network", "size"} <= set(notes["features"]["a"])
+    assert {"network", "size", "resizer"} <= set(notes["features"]["a"])
 
 
 def test_the_reference_and_the_other_real_samples_are_apart_and_of_the_domains_own_part():
@@ -105,6 +106,38 @@ def test_values_are_those_of_the_functions():
     spread = real.var(0).mean().sqrt()
     expected = distances.frechet((real - real.mean(0)) / spread, (samples - real.mean(0)) / spread)
     assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_joint_distance_is_that_of_concatenated_features_from_true_pairs():
+    """By hand: sample for sample, the eigenvalues of the product, and what the transform makes of a real sample."""
+    data = opened(SAMPLES, {**SAMPLES, "transform": "negative"})
+    model = Noisy(PLAIN)
+    networks = {domain: open_features("pixels", data[domain]) for domain in "ab"}
+    order = np.random.default_rng(derive(0, "real samples", "squares:pool")).permutation(200)
+    real = [data["a"].dataset[int(data["a"].indices[n])][None] for n in order[:90]]
+    pairs = {"a": real, "b": [-x for x in real]}
+    z = model.latent(90, derive(0, "distribution"))
+    drawn = {"ab"[k]: x.split(1) for k, x in enumerate(model.generate(z, ["a", "b"]).values())}
+    columns = {"pairs": [], "drawn": []}
+    for domain in "ab":
+        wanted, made = (
+            np.concatenate([networks[domain].extract(x).double().numpy() for x in samples[domain]])
+            for samples in (pairs, drawn)
+        )
+        middle, scale = wanted.mean(0), wanted.var(0, ddof=1).mean() ** 0.5
+        columns["pairs"].append((wanted - middle) / scale)
+        columns["drawn"].append((made - middle) / scale)
+    one, other = (np.concatenate(part, 1) for part in columns.values())
+    a, b = np.cov(one.T), np.cov(other.T)
+    crossed = np.linalg.eigvals(a @ b).real.clip(0) ** 0.5
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * crossed.sum()
+    values, evaluation = measure(FrechetDistance, model, data, ["a", "b"], count=90, features="pixels")
+    assert values["frechet-distance/a/b"] == pytest.approx(expected, rel=1e-3)
+    assert evaluation.notes["reference"] == "true pairs of 90 samples of 'a'"
+    values, _ = measure(PrecisionRecall, model, data, ["a", "b"], count=90, features="pixels")
+    near = np.sort(np.linalg.norm(one[:, None] - one[None], axis=2), 1)[:, 3]
+    precision = np.mean([(np.linalg.norm(one - x, axis=1) <= near).any() for x in other])
+    assert values["precision-recall/a/b/precision"] == pytest.approx(precision)
 
 
 @pytest.mark.parametrize("kind", [FrechetDistance, KernelDistance, PrecisionRecall, SlicedWasserstein])

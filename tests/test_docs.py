@@ -112,7 +112,8 @@ def test_every_metric_is_described_with_an_example_that_validates():
     for name, section in sections.items():
         rows = re.findall(r"^\| ([a-z ]+) \| .+ \|$", section.partition("<!-- made")[0], re.MULTILINE)
         assert rows == ["formula", "source", "range", "beside it", "recorded", "reads"], name
-        examples = [MetricConfig.model_validate(metric_entry(m)) for b in blocks(section, "yaml") for m in yaml.safe_load(b)]
+        entries = [entry for block in blocks(section, "yaml") for entry in yaml.safe_load(block)]
+        examples = [MetricConfig.model_validate(metric_entry(entry)) for entry in entries]
         assert examples, name
         for example in examples:
             assert example.name == name

@@ -38,7 +38,7 @@ def test_a_classifier_learns_and_says_how_good_it_is_on_samples_it_has_not_seen(
     assert right > 0.95
     assert made.features(pool.read(tested)).shape == (len(tested), probe.FEATURES)
     assert made.record["learned"] == len(learned)
-    assert made.record["held-out samples of"] == "squares:pool+test"
+    assert made.record["samples of"] == "squares:pool+test"
 
 
 def test_the_same_samples_give_the_same_probe_whatever_else_is_drawn():

@@ -11,13 +11,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.classification import Classification, Consistency, Entropy, FeatureMatching
+from coupling.classification import Classification, Consistency, Entropy, FeatureMatching, listed
 from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.held_out import set_apart
 from coupling.hookspecs import Register, hookimpl
+from coupling.loss import Loss
 from coupling.metric import Evaluation, Metric
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
+from coupling.terminal import remark
 
 _BATCH = 1000
 
@@ -34,6 +36,8 @@ class _OfClassifier(Metric):
 
     def __init__(self, *, domain: DomainName = None) -> None:
         self.domain = domain
+        self.classes = 0
+        """That the classifier tells."""
 
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domain must exist."""
@@ -61,6 +65,13 @@ class _OfClassifier(Metric):
     def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
         """Of one domain: ``<metric>/<domain>``, then what stands beside it."""
 
+    def check_losses(self, losses: Mapping[str, Loss]) -> None:
+        """There must be a classifier."""
+        found = [loss for loss in losses.values() if isinstance(loss, Classification)]
+        if not found:
+            raise ConfigError("domain: there is no classifier to ask; name a classification loss among losses")
+        self.classes = found[0].classes
+
 
 class Accuracy(_OfClassifier):
     """Share of samples whose most probable class is their label.
@@ -74,9 +85,15 @@ class Accuracy(_OfClassifier):
     name = "accuracy"
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """There must be labels to hold the predictions against."""
+        """There must be labels to hold the predictions against; those that the classifier cannot give are told."""
         for domain in _with_labels(data) if self.domain is None else [self.domain]:
-            _tested(data[domain])
+            (labels, *_) = (samples.dataset.labels for samples in _tested(data[domain]).values())
+            assert labels is not None  # else it had been refused
+            if unknown := sorted(set(labels.unique().tolist()) - set(range(self.classes))):
+                remark(
+                    f"accuracy/{domain}: samples of class {listed(unknown)} count as wrong: the classifier tells "
+                    f"classes 0 to {self.classes - 1}"
+                )
 
     def domains(self, evaluation: Evaluation) -> list[str]:
         """Those whose labels are known."""
@@ -84,8 +101,10 @@ class Accuracy(_OfClassifier):
 
     def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
         """``accuracy/<domain>``, then ``accuracy/<domain>/held-out`` or ``/own`` where there are such samples."""
-        first, *others = _tested(evaluation.data[domain]).items()
+        tested = _tested(evaluation.data[domain])
+        first, *others = tested.items()
         evaluation.note(tested_on={**evaluation.notes.get("tested_on", {}), domain: first[0]})
+        _note_samples(evaluation, domain, {which: len(samples) for which, samples in tested.items()})
         name = f"{self.name}/{domain}"
         values = {name: _accuracy(evaluation.model, first[1])}
         return values | {f"{name}/{which}": _accuracy(evaluation.model, samples) for which, samples in others}
@@ -107,7 +126,12 @@ class Information(_OfClassifier):
     def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
         """``information/<domain>``."""
         p = _probabilities(evaluation.model, evaluation.data[domain]).double()
+        _note_samples(evaluation, domain, len(p))
         return {f"{self.name}/{domain}": (_entropy(p.mean(0)) - _entropy(p).mean()).item()}
+
+
+def _note_samples(evaluation: Evaluation, domain: str, count: object) -> None:
+    evaluation.note(samples={**evaluation.notes.get("samples", {}), domain: count})
 
 
 def _unlabelled(evaluation: Evaluation) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from coupling.classification import listed
 from coupling.errors import ConfigError, nearest, refuse_unknown_domain
 from coupling.held_out import Numbers, held_out, split, true_pairs
 from coupling.hookspecs import Register, hookimpl
@@ -16,6 +17,7 @@ from coupling.metric import Evaluation, Metric
 from coupling.parts import DomainData
 from coupling.probe import Classes, Classifier, classes_of, classifier, known
 from coupling.randomness import derive
+from coupling.terminal import remark
 
 From = Annotated[str, Field(description="one domain")]
 To = Annotated[str, Field(description="another domain")]
@@ -89,6 +91,7 @@ class LabelAgreement(OfPair):
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
         """Train the two classifiers, or read what was learned before, and measure the ceiling."""
+        told: dict[str, Tensor] = {}
         for domain, pool in self.pools.items():
             pool.prepare()
             labels = pool.dataset.labels
@@ -96,7 +99,9 @@ class LabelAgreement(OfPair):
                 raise ConfigError(
                     f"probe: samples of {pool.dataset.source} have no labels; give a data set that has them"
                 )
-            self._probes[domain] = classifier({domain: pool}, {domain: {"class": labels}})
+            told[domain] = labels
+        self._compare_classes({d: set(told[d][torch.from_numpy(p.indices)].tolist()) for d, p in self.pools.items()})
+        self._probes = {d: classifier({d: pool}, {d: {"class": told[d]}}) for d, pool in self.pools.items()}
         pairs = self.true_pairs()
         if pairs is not None:
             one, other = (
@@ -105,6 +110,21 @@ class LabelAgreement(OfPair):
             self._beside[f"{self.name}/true-pairs"] = share(one == other)
         for domain, probe in self._probes.items():
             self._beside[f"{self.name}/accuracy/{domain}"] = probe.accuracy[f"{domain}/class"]
+
+    def _compare_classes(self, seen: Mapping[str, set[int]]) -> None:
+        """Refuse domains without a common class; tell which classes one of the classifiers has never seen."""
+        one, other = seen.values()
+        if not one & other:
+            raise ConfigError(
+                f"to: '{self.pair[0]}' and '{self.pair[1]}' have no class in common: {listed(sorted(one))}, and "
+                f"{listed(sorted(other))}"
+            )
+        for domain, classes in seen.items():
+            if missing := sorted((one | other) - classes):
+                remark(
+                    f"{self.name}: no held-out sample of '{domain}' is of class {listed(missing)}, which its "
+                    "classifier then never tells"
+                )
 
     def measure(self, evaluation: Evaluation) -> dict[str, float]:
         """The share, and beside it floor, ceiling and the classifiers' accuracy."""
