@@ -22,6 +22,7 @@ _HOME = {
     "load_model": "coupling.model",
     "CoupledModel": "coupling.model",
     "evaluate": "coupling.evaluation",
+    "learned_encoder": "coupling.encoder",
     "Search": "coupling.inversion",
     "Transformed": "coupling.inversion",
     "Dataset": "coupling.dataset",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from coupling.config import load_config as load_config
     from coupling.dataset import Dataset as Dataset
     from coupling.domain import Domain as Domain
+    from coupling.encoder import learned_encoder as learned_encoder
     from coupling.errors import CouplingError as CouplingError
     from coupling.evaluation import evaluate as evaluate
     from coupling.hookspecs import hookimpl as hookimpl

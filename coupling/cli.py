@@ -302,6 +302,10 @@ def evaluate(
 @click.option("--to", multiple=True, metavar="DOMAIN", help="A domain to carry them into (default: all others).")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, transformed).")
 @click.option("--fit", type=click.Choice(["crop", "stretch"]), help="What may be done to other proportions.")
+@click.option(
+    "--encoder", "encodes", is_flag=True,
+    help="Start one search an image where an encoder says, which is learned at first and kept.",
+)  # fmt: skip
 @click.option("--restarts", default=4, show_default=True, type=click.IntRange(1, 1024), help="Starts an image.")
 @click.option("--iterations", default=200, show_default=True, type=click.IntRange(0), help="Of L-BFGS, at most.")
 @click.option(
@@ -321,6 +325,7 @@ def transform(
     to: tuple[str, ...],
     output: Path | None,
     fit: Fit | None,
+    encodes: bool,
     restarts: int,
     iterations: int,
     feature_weight: float,
@@ -332,6 +337,7 @@ def transform(
 ) -> None:
     """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
     from coupling.coverage import known_coverage
+    from coupling.encoder import known_encoder
     from coupling.given_images import read_images
     from coupling.inversion import Search
     from coupling.model import load_model
@@ -349,12 +355,16 @@ def transform(
         feature_layer=feature_layer,
         seed=seed,
     )
+    encoder = None
+    if encodes:
+        kept = beside(run, f"encoder-{from_}-{model.digest[:8]}.safetensors")
+        encoder = known_encoder(model, from_, plugins, kept)
     if threshold is None and not no_flag:
-        coverage = known_coverage(model, from_, search, plugins, run_of(run))
+        coverage = known_coverage(model, from_, search, plugins, run_of(run), encoder)
         if coverage is not None:
             remark(str(coverage))
             threshold = coverage.threshold
-    found = transform_files(model, given, from_, others, search)
+    found = transform_files(model, given, from_, others, search, encoder)
     folder = output or beside(run, "transformed")
     write_transformed(model, given, from_, found, threshold, folder)
     print_errors(given, found, threshold, _console())

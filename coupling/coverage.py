@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from coupling.encoder import Encoder
 from coupling.errors import ConfigError, DataError, InputError
 from coupling.held_out import held_out
 from coupling.inversion import Search, invert
@@ -58,7 +59,13 @@ class Coverage:
 
 
 def measure_coverage(
-    model: CoupledModel, domain: str, search: Search, plugins: Plugins | None = None, *, count: int = COUNT
+    model: CoupledModel,
+    domain: str,
+    search: Search,
+    plugins: Plugins | None = None,
+    *,
+    count: int = COUNT,
+    encoder: Encoder | None = None,
 ) -> Coverage:
     """Invert ``count`` real samples of ``domain``, of the data set that the model was trained on.
 
@@ -81,7 +88,7 @@ def measure_coverage(
     with progress(f"inverting {len(samples)} samples of '{domain}', to know the errors of real ones", len(samples)) as (
         advance
     ):
-        error = invert(model, samples, domain, search, advance=advance).error
+        error = invert(model, samples, domain, search, advance=advance, encoder=encoder).error
     threshold, median = float(error.quantile(QUANTILE)), float(error.median())
     return Coverage(domain, threshold, median, len(samples), apart, pool.fingerprint)
 
@@ -95,13 +102,18 @@ def _pool(data: Mapping[str, DomainData], domain: str) -> tuple[DomainData, bool
 
 
 def known_coverage(
-    model: CoupledModel, domain: str, search: Search, plugins: Plugins, run: Path | None
+    model: CoupledModel,
+    domain: str,
+    search: Search,
+    plugins: Plugins,
+    run: Path | None,
+    encoder: Encoder | None = None,
 ) -> Coverage | None:
     """The same, read from the directory of ``run`` where it was measured before, and kept there.
 
     None, with a remark that says why, where the data cannot be had.
     """
-    key = _key(model, domain, search)
+    key = _key(model, domain, search, encoder)
     kept = _read(run)
     try:
         if key in kept:
@@ -109,7 +121,7 @@ def known_coverage(
     except TypeError:  # written by another version
         pass
     try:
-        found = measure_coverage(model, domain, search, plugins)
+        found = measure_coverage(model, domain, search, plugins, encoder=encoder)
     except InputError as error:
         remark(f"no image can be flagged, as no real samples of '{domain}' can be had to compare with: {error}")
         return None
@@ -121,10 +133,11 @@ def known_coverage(
     return found
 
 
-def _key(model: CoupledModel, domain: str, search: Search) -> str:
+def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | None) -> str:
     networks = [model.generator] + ([model.discriminator] if model.discriminator and search.feature_weight else [])
     values = {"weights": fingerprint(*networks)[:16], "domain": domain, "count": COUNT, "quantile": QUANTILE}
-    return json.dumps(values | search.plain())
+    guesses = {} if encoder is None else {"encoder": encoder.digest[:16]}
+    return json.dumps(values | search.plain() | guesses)
 
 
 def _read(run: Path | None) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from coupling.model import CoupledModel
 
 
+Encoding = Callable[[Tensor], Tensor]
+"""Samples (B, *shape) of one domain to codes (B, latent size) that may draw them: an Encoder, or anything else."""
+
+
 @dataclass(frozen=True)
 class Search:
     """How a code is searched for."""
@@ -122,9 +126,11 @@ def invert(
     search: Search,
     batch_size: int = 256,
     advance: Callable[[int], object] = lambda done: None,
+    encoder: Encoding | None = None,
 ) -> Inverted:
     """The codes of ``samples`` (B, *shape) of ``domain``; ``advance(n)`` is called as samples get done.
 
+    Where there is an ``encoder``, one of the starts of each sample is its guess, in place of the least near candidate.
     Up to ``batch_size`` searches go at once. What a sample gets does not depend on those beside it, but for rounding.
     """
     networks = [network for network in (model.generator, model.discriminator) if network is not None]
@@ -132,7 +138,7 @@ def invert(
     for network in networks:
         network.eval()
     try:
-        return _Inverter(model, domain, search, batch_size)(samples, advance)
+        return _Inverter(model, domain, search, batch_size, encoder)(samples, advance)
     finally:
         for network, was in zip(networks, were, strict=True):
             network.train(was)
@@ -141,8 +147,11 @@ def invert(
 class _Inverter:
     """What all samples have in common: the candidates, and how they are compared."""
 
-    def __init__(self, model: CoupledModel, domain: str, search: Search, batch_size: int) -> None:
+    def __init__(
+        self, model: CoupledModel, domain: str, search: Search, batch_size: int, encoder: Encoding | None
+    ) -> None:
         search.check()
+        self.encoder = encoder
         self.model = model
         self.domain = domain
         self.search = search
@@ -170,13 +179,13 @@ class _Inverter:
         restarts = self.search.restarts
         with torch.no_grad():
             wanted = self.describe(samples)
-            nearest = torch.cdist(wanted, self.candidates).topk(restarts, largest=False).indices
+            starts = self._starts(samples, wanted)
 
         def distance(targets: Tensor) -> Objective:
             return lambda u, rows: (self.describe(self._draw(u)) - targets[rows]).square().sum(1)
 
         trial = min(self.search.trial, self.search.iterations) if restarts > 1 else 0
-        tried = minimise(distance(wanted.repeat_interleave(restarts, 0)), self.starts[nearest.flatten()], trial)
+        tried = minimise(distance(wanted.repeat_interleave(restarts, 0)), starts.flatten(0, 1), trial)
         best = tried.value.view(-1, restarts).argmin(1)
         u = tried.x.view(len(samples), restarts, -1)[torch.arange(len(samples), device=best.device), best]
         u = minimise(distance(wanted), u, self.search.iterations - trial).x
@@ -185,6 +194,13 @@ class _Inverter:
         low, high = self.model.domains[self.domain].range
         error = (reconstruction - samples).flatten(1).square().mean(1).sqrt() / (high - low)
         return Inverted(self.support.inward(u).cpu(), reconstruction.cpu(), error.cpu())
+
+    def _starts(self, samples: Tensor, wanted: Tensor) -> Tensor:
+        """Free coordinates from which the search for each sample starts, (B, restarts, latent size)."""
+        guesses = [] if self.encoder is None else [self.support.outward(self.encoder(samples))[:, None]]
+        distances = torch.cdist(wanted, self.candidates)
+        nearest = distances.topk(self.search.restarts - len(guesses), largest=False).indices
+        return torch.cat([self.starts[nearest], *guesses], 1)
 
     def _draw(self, u: Tensor) -> Tensor:
         drawn: Tensor = self.model.generator(self.support.inward(u), [self.domain])[self.domain]

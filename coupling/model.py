@@ -19,7 +19,7 @@ from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.hub_address import HubAddress, hub_address
 from coupling.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
-from coupling.inversion import Search, Transformed, invert
+from coupling.inversion import Encoding, Search, Transformed, invert
 from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.networks import place as place_network
@@ -262,14 +262,16 @@ class CoupledModel:
         search: Search | None = None,
         batch_size: int = 256,
         advance: Callable[[int], object] = lambda done: None,
+        encoder: Encoding | None = None,
     ) -> Transformed:
         """The samples of other domains that correspond to samples of ``from_``: find their codes, and draw those.
 
         ``images``: (B, *shape) in the domain's range. ``to``: one domain or several; None: all others. ``search``
         says how the codes are searched for; its seed makes it repeatable. ``advance(n)`` is called as samples
-        get done. Returns, on the CPU, ``images`` {domain: (B, *shape)}, ``z`` (B, latent size), ``reconstruction``
-        (B, *shape) and ``error`` (B,), which is large where the model draws nothing like the sample: what is given for
-        that one in another domain means nothing.
+        get done. ``encoder`` guesses codes, (B, *shape) to (B, latent size), from which one search of each sample
+        starts (:func:`coupling.learned_encoder` gives one). Returns, on the CPU, ``images`` {domain: (B, *shape)},
+        ``z`` (B, latent size), ``reconstruction`` (B, *shape) and ``error`` (B,), which is large where the model
+        draws nothing like the sample: what is given for that one in another domain means nothing.
 
         Raises :class:`InputError` for a domain that the model lacks, and for samples that are not the domain's.
         """
@@ -279,7 +281,7 @@ class CoupledModel:
             raise InputError(f"'{from_}' is the domain that the images come from; name another one")
         if not others:
             raise InputError(f"the model has no other domain than '{from_}'")
-        found = invert(self, images, from_, search or Search(), batch_size, advance)
+        found = invert(self, images, from_, search or Search(), batch_size, advance, encoder)
         drawn = self.generate(found.z, others, batch_size)
         return Transformed(found.z, found.reconstruction, found.error, drawn)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from coupling.errors import InputError
 from coupling.given_images import GivenImages
 from coupling.inspection import table
-from coupling.inversion import Search, Transformed
+from coupling.inversion import Encoding, Search, Transformed
 from coupling.model import CoupledModel
 from coupling.pictures import drawable, grid, save_png, to_pixels
 from coupling.terminal import progress, remark
@@ -38,11 +38,16 @@ def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[s
 
 
 def transform_files(
-    model: CoupledModel, given: GivenImages, from_: str, to: Sequence[str], search: Search
+    model: CoupledModel,
+    given: GivenImages,
+    from_: str,
+    to: Sequence[str],
+    search: Search,
+    encoder: Encoding | None = None,
 ) -> Transformed:
     """The given images carried from ``from_`` into ``to``, with a progress bar."""
     with progress("inverting", len(given.files)) as advance:
-        return model.transform(given.samples, from_, list(to), search, advance=advance)
+        return model.transform(given.samples, from_, list(to), search, advance=advance, encoder=encoder)
 
 
 def write_transformed(

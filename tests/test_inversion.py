@@ -17,6 +17,7 @@ from PIL import Image
 import coupling
 from coupling.config import LatentConfig
 from coupling.coverage import known_coverage, measure_coverage
+from coupling.encoder import known_encoder, learned_encoder
 from coupling.errors import InputError
 from coupling.inversion import Search, invert
 from coupling.model import load_model
@@ -390,3 +391,76 @@ def test_a_model_of_one_domain_has_nowhere_to_go(tmp_path, command, pictures):
     config = coupling.config.parse_config(values, tiny.plugins())
     path = train(config, tmp_path / "one", plugins=tiny.plugins()).path
     refused(transform(command, path, pictures, "--from", "a"), "the model has no other domain than 'a'")
+
+
+# -- the encoder -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoder(model):
+    return learned_encoder(model, "a", tiny.plugins(), steps=300)
+
+
+def test_an_encoder_guesses_codes_that_draw_nearly_the_sample(model, encoder):
+    z = model.latent(200, seed=5)
+    drawn = model.generate(z, ["a"])["a"]
+    guessed = encoder(drawn)
+    assert guessed.shape == (200, 5)
+    assert guessed.abs().max() <= 1
+    apart = (model.generate(guessed, ["a"])["a"] - drawn).square().mean()
+    assert apart < 0.5 * drawn.var(0).mean()  # two layers of six units, inverted by as small ones
+
+
+def test_an_encoder_is_a_function_of_the_model_and_its_seed(model, three):
+    before = model.digest
+    one, same, other = (learned_encoder(model, "a", tiny.plugins(), steps=2, seed=seed) for seed in (0, 0, 1))
+    assert one.digest == same.digest != other.digest
+    assert model.digest == before
+    assert all(p.grad is None for p in model.generator.parameters())
+    codes = learned_encoder(three, "c", tiny.plugins(), steps=2)(three.sample(4)["c"])
+    assert Shell(5).least * 0.999 <= codes.norm(dim=1).min()  # a normal prior's support
+
+
+def test_one_start_is_the_encoders_guess(model):
+    """As if searched for alone from there; the others are the nearest candidates, as without it."""
+    images = tiny.Tiny(count=6, pool="other").samples
+    codes = model.latent(6, seed=77).clamp(-0.99, 0.99)
+    guess = lambda samples: codes  # noqa: E731
+    found = invert(model, images, "a", Search(restarts=1, iterations=0), encoder=guess)
+    torch.testing.assert_close(found.z, codes)
+    searched = invert(model, images, "a", Search(restarts=3, trial=20, iterations=20), encoder=guess).error
+    without = invert(model, images, "a", Search(restarts=2, trial=20, iterations=20)).error
+    alone = invert(model, images, "a", Search(restarts=1, iterations=20), encoder=guess).error
+    torch.testing.assert_close(searched, torch.minimum(without, alone), atol=2e-3, rtol=0)
+
+
+def test_an_encoder_is_kept_for_its_model_alone(model, three, encoder, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "folder" / "encoder.safetensors"
+    encoder.save(path)
+    monkeypatch.setattr("coupling.encoder.STEPS", 2)
+    monkeypatch.setattr("coupling.encoder.learned_encoder", lambda *_: pytest.fail("learned again"))
+    assert known_encoder(model, "a", tiny.plugins(), path).digest == encoder.digest
+    for other, domain in ((three, "a"), (model, "b")):
+        with pytest.raises(pytest.fail.Exception, match="learned again"):
+            known_encoder(other, domain, tiny.plugins(), path)
+        assert "is an encoder of another model or domain, or none; it is learned again" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(pytest.fail.Exception, match="learned again"):
+        known_encoder(model, "a", tiny.plugins(), path)
+
+
+def test_transform_with_an_encoder(command, copied, pictures, monkeypatch):
+    monkeypatch.setattr("coupling.encoder.STEPS", 20)
+    arguments = (copied, pictures, "--from", "a", "--restarts", "2", "--iterations", "10", "--encoder")
+    result = transform(command, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "learning an encoder of 'a': 0/20" in result.stderr
+    (kept,) = copied.glob("encoder-a-*.safetensors")
+    stamp = kept.stat().st_mtime_ns
+    again = transform(command, *arguments)
+    assert again.stdout == result.stdout
+    assert "learning" not in again.stderr
+    assert kept.stat().st_mtime_ns == stamp
+    assert len(json.loads((copied / "coverage.json").read_text())) == 1
+    transform(command, *arguments[:-1])
+    assert len(json.loads((copied / "coverage.json").read_text())) == 2  # another search has other errors

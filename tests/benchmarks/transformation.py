@@ -1,6 +1,7 @@
 """Measure cross-domain transformation on held-out samples whose counterpart is known.
 
     python tests/benchmarks/transformation.py RUN [--from digits] [--to negatives] [--count 200] [--restarts 4]
+                                             [--encoder FILE]
 
 For a run whose domain ``--to`` is an operator on the data set of ``--from`` (digits and their edges or negatives).
 Held-out samples, none of which any network saw, are carried over; the operator says what should come out. Prints a
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from coupling.coverage import COUNT, QUANTILE
+from coupling.encoder import Encoder, known_encoder
 from coupling.inversion import Search, invert
 from coupling.model import load_model
 from coupling.parts import open_domains
@@ -36,6 +39,9 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=Search.iterations)
     parser.add_argument("--feature-weight", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--encoder", type=Path, help="start one search where this file says; learned at need"
+    )
     parser.add_argument("--foreign", type=int, default=50, help="images of each kind that is none of the domain's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
@@ -57,10 +63,14 @@ def main() -> None:
         seed=options.seed,
     )
 
+    encoder = None
+    if options.encoder is not None:
+        encoder = known_encoder(model, options.from_, installed(), options.encoder)
+
     def inverted(images: Tensor, title: str) -> tuple[Tensor, Tensor, Tensor, float]:
         with progress(title, len(images)) as advance:
             start = time.process_time() if options.device == "cpu" else time.perf_counter()
-            found = invert(model, images, options.from_, search, advance=advance)
+            found = invert(model, images, options.from_, search, advance=advance, encoder=encoder)
             end = time.process_time() if options.device == "cpu" else time.perf_counter()
         return found.z, found.reconstruction, found.error, (end - start) / len(images)
 
@@ -75,6 +85,14 @@ def main() -> None:
         """Share of equal pixels of each sample."""
         return ((one > middle) == (other > middle)).flatten(1).float().mean(1)
 
+    @torch.no_grad()
+    def guessed(encoder: Encoder) -> Tensor:
+        """Median error of what the encoder's codes draw."""
+        codes = encoder(samples.to(model.device)).cpu()
+        low, high = model.domains[options.from_].range
+        apart = model.generate(codes, [options.from_])[options.from_] - samples
+        return apart.flatten(1).square().mean(1).sqrt().median() / (high - low)
+
     agreed = agreement(drawn, truth)
     source.prepare()
     training = source.read(range(min(10_000, len(source)))).flatten(1)
@@ -88,7 +106,8 @@ def main() -> None:
         "negative": low + high - samples,
         "pixels shuffled": shuffled.view_as(samples),
     }
-    rows = {
+    rows = {} if encoder is None else {"error of the encoder's guess, median": f"{guessed(encoder):.4f}"}
+    rows |= {
         f"agreement with the true '{options.to}'": f"{agreed.mean():.4f}",
         "of covered samples": f"{agreed[covered].mean():.4f}",
         "of the others": f"{agreed[~covered].mean():.4f}" if not covered.all() else "-",
@@ -101,7 +120,7 @@ def main() -> None:
         f"covered (error at most {threshold:.4f})": f"{covered.float().mean():.3f}",
         "seconds a sample" + (" (processor)" if options.device == "cpu" else ""): f"{seconds:.3f}",
     }
-    for kind, images in foreign.items():
+    for kind, images in foreign.items() if options.foreign else ():
         flagged = inverted(images[: options.foreign], kind)[2] > threshold
         rows[f"flagged: {kind}"] = f"{flagged.float().mean():.3f}"
     print(f"{len(samples)} held-out samples of '{options.from_}', {model.step:,} steps, {search}\n")
