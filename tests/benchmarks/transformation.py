@@ -39,9 +39,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=Search.iterations)
     parser.add_argument("--feature-weight", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--encoder", type=Path, help="start one search where this file says; learned at need"
-    )
+    parser.add_argument("--encoder", type=Path, help="start one search where this file says; learned at need")
     parser.add_argument("--foreign", type=int, default=50, help="images of each kind that is none of the domain's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
