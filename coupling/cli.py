@@ -14,6 +14,7 @@ from rich.console import Console
 
 from coupling import __version__
 from coupling.errors import CouplingError, InputError, nearest
+from coupling.interruption import Terminated, terminable
 from coupling.plugins import Plugins, installed
 from coupling.terminal import remark, show_origin
 
@@ -43,7 +44,11 @@ class CouplingGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """An interruption before or after training, which saves for itself, has the shell's own exit code."""
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
+        except Terminated:
+            remark("terminated")
+            ctx.exit(143)
         except KeyboardInterrupt:
             remark("interrupted")
             ctx.exit(130)
@@ -82,6 +87,7 @@ plugin_option = click.option(
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="K=V", help="Override a key: training.steps=10. May be repeated."
 )
+device_option = click.option("--device", help="Where the model is: cpu, cuda ... (default: a GPU where there is one).")
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
@@ -192,7 +198,7 @@ def sweep(
     "--keep", type=click.FloatRange(0, 1, min_open=True),
     help="Share of the codes that is kept: those that the discriminators take for real first.",
 )  # fmt: skip
-@click.option("--device", help="Where the model draws: cpu, cuda ... (default: a GPU where there is one).")
+@device_option
 @click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, sampled).")
 @plugin_option
 def sample(
@@ -233,6 +239,7 @@ def sample(
     "--seconds", default=4.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of a GIF, there and back."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="A .png or .gif (default: in the run, traversal.png).")
+@device_option
 @plugin_option
 def traverse(
     run: Path,
@@ -241,17 +248,19 @@ def traverse(
     seed: int,
     interpolation: Interpolation | None,
     seconds: float,
+    device: str | None,
     output: Path | None,
     modules: tuple[str, ...],
 ) -> None:
     """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
+    from coupling.evaluation import chosen_device
     from coupling.model import load_model
     from coupling.run_directory import beside
     from coupling.traversal import check_file, write_traversal
 
     file = output or beside(run, "traversal.png")
     check_file(file)
-    model = load_model(run, plugins=_load_plugins(modules))
+    model = load_model(run, device=chosen_device(device), plugins=_load_plugins(modules))
     write_traversal(model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds)
     click.echo(str(file))
 
@@ -267,7 +276,7 @@ def traverse(
     help="Which of a run's checkpoints; another one: give its path as RUN.",
 )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), help="Directory for the values (default: the run's own).")
-@click.option("--device", help="Where the model draws: cpu, cuda ... (default: a GPU where there is one).")
+@device_option
 @set_option
 @plugin_option
 def evaluate(
@@ -317,6 +326,7 @@ def evaluate(
     "--threshold", type=click.FloatRange(0), help="Error above which an image is flagged (default: measured)."
 )
 @click.option("--no-flag", is_flag=True, help="Do not measure which error real samples of the domain have.")
+@device_option
 @plugin_option
 def transform(
     run: Path,
@@ -333,11 +343,13 @@ def transform(
     seed: int,
     threshold: float | None,
     no_flag: bool,
+    device: str | None,
     modules: tuple[str, ...],
 ) -> None:
     """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
     from coupling.coverage import known_coverage
     from coupling.encoder import known_encoder
+    from coupling.evaluation import chosen_device
     from coupling.given_images import read_images
     from coupling.inversion import Search
     from coupling.model import load_model
@@ -345,7 +357,7 @@ def transform(
     from coupling.transformation import print_errors, transform_files, wanted_domains, write_transformed
 
     plugins = _load_plugins(modules)
-    model = load_model(run, plugins=plugins)
+    model = load_model(run, device=chosen_device(device), plugins=plugins)
     others = wanted_domains(model, from_, to)
     given = read_images(images, model.domains[from_], fit)
     search = Search(

@@ -35,8 +35,13 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     z = torch.randn(samples, config.latent.size)
     real = {name: torch.rand(samples, *domain.shape) for name, domain in domains.items()}
     fresh = torch.randn_like(z) if settings.fresh_latent else None
+    labels = {
+        name: torch.zeros(samples, dtype=torch.int64)
+        for loss in networks.losses.values()
+        for name in loss.labels(list(domains))
+    }
     with FlopCounterMode(display=False) as counter:
-        algorithm.step(_STEP, z, real, fresh)
+        algorithm.step(_STEP, z, real, fresh, labels)
     return int(counter.get_total_flops()) // samples
 
 

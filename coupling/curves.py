@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coupling.errors import RunError
+from coupling.record import NO_METRICS
 
 _FEW = 40
 """Points of a line, up to which each is marked."""
@@ -27,13 +28,13 @@ def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
     for line in sorted(log, key=lambda line: line["step"]):  # what is evaluated later may be of an earlier step
         for name, value in line.items():
             kind, *rest = name.split("/")
-            if not rest or not isinstance(value, int | float):
+            if name in NO_METRICS or not isinstance(value, int | float):
                 continue
             if kind == "loss":
                 kind, rest = f"loss/{rest[0]}", rest[1:]
                 if len(rest) > 1:
                     continue
-            found.setdefault(kind, {}).setdefault("/".join(rest), {})[line["step"]] = value
+            found.setdefault(kind, {}).setdefault("/".join(rest) or "mean", {})[line["step"]] = value
     return {
         title: {label: ([*points], [*points.values()]) for label, points in lines.items()}
         for title, lines in found.items()

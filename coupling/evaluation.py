@@ -128,8 +128,9 @@ def chosen_metrics(
         return [(entry, f"metrics[{number}]") for number, entry in enumerate(config.metrics)]
     chosen: list[tuple[MetricConfig, str]] = []
     for wanted in metrics:
-        place = f"--metric {wanted if isinstance(wanted, str) else dict(wanted)}"
-        entry = _parsed(wanted, place)
+        said = f"--metric {wanted if isinstance(wanted, str) else dict(wanted)}"
+        entry = _parsed(wanted, said)
+        place = f"--metric {entry.name}"
         known = [(c, f"metrics[{number}]") for number, c in enumerate(config.metrics) if c.name == entry.name]
         if known and not entry.options:
             chosen += known

@@ -36,11 +36,12 @@ def held_out(data: Mapping[str, DomainData], name: str, given: object = None) ->
     entry = _entry(given, name, data)
     if entry is not None:
         pools = [own.on(entry, "probe")]
+        if common := _in_common(pools[0], data):
+            raise ConfigError(f"probe: has samples that are trained on: {common}; name data that no domain trains on")
     else:
-        pools = [own.within(np.arange(len(own.dataset)))]
-        apart = set_apart(own)
-        if apart is not None:
-            pools.append(apart)
+        own_pool, apart = own.within(np.arange(len(own.dataset))), set_apart(own)
+        pools = [pool for pool in (own_pool, apart) if pool is not None and not _in_common(pool, data)]
+        pools = pools or [own_pool.within(np.arange(0))]
     unused = max((_unused(pool, data) for pool in pools), key=len)
     if len(unused) < LEAST:
         raise ConfigError(
@@ -92,6 +93,16 @@ def _unused(pool: DomainData, data: Mapping[str, DomainData]) -> DomainData:
     """What no domain's part holds of ``pool``."""
     used = [other.indices for other in data.values() if other.dataset.source == pool.dataset.source]
     return pool.within(np.setdiff1d(pool.indices, np.concatenate(used))) if used else pool
+
+
+def _in_common(pool: DomainData, data: Mapping[str, DomainData]) -> str | None:
+    """In words, what samples a domain's data set of another source and ``pool`` have in common, if any."""
+    for name, other in data.items():
+        if other.dataset.source != pool.dataset.source:
+            common = pool.dataset.overlap(other.dataset) or other.dataset.overlap(pool.dataset)
+            if common:
+                return f"domain '{name}': {common}"
+    return None
 
 
 def _entry(given: object, name: str, data: Mapping[str, DomainData]) -> object:

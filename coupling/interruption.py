@@ -91,3 +91,25 @@ def caught_signals() -> Iterator[Order]:
         for number, handler in before.items():
             if signal.getsignal(number) is note:  # else somebody has decided otherwise since
                 signal.signal(number, handler)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where nothing is saved for it: what a Ctrl-C ends, in the same order."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the block by :class:`Terminated`, so that what is open is closed, and said."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -44,6 +44,11 @@ class Measurement:
 
     def prepare(self) -> None:
         """Let every metric get ready, once the data are; errors name its place."""
+        if self.metrics and self.metrics[0][1].oracle:
+            remark(
+                f"metrics[0] {self.metrics[0][0].name}: reads labels that training does not, so the checkpoint kept as "
+                "the best is an oracle's choice, and no result; put a metric that reads none first"
+            )
         for number, (_, metric) in enumerate(self.metrics):
             prepare(metric, self.data, self.seed, f"metrics[{number}]")
 

@@ -49,6 +49,11 @@ class Metric(ABC):
         A metric of the model's classifier looks for the loss that owns it. ``losses``: by name, perhaps not yet opened.
         """
 
+    @property
+    def oracle(self) -> bool:
+        """Whether it reads what training must not, so that a step chosen by it would be an oracle's."""
+        return False
+
     def flat_name(self) -> str | None:
         """Flat name of the first value, where it is known before anything is measured.
 

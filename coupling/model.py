@@ -216,6 +216,8 @@ class CoupledModel:
         """
         if self.discriminator is None:
             raise InputError("this model has no discriminators, which score samples; load it from its run")
+        for name, x in samples.items():
+            self._check_samples(x, name)
         was_training = self.discriminator.training
         self.discriminator.eval()
         logits = self.discriminator({name: x.to(self.device, torch.float32) for name, x in samples.items()})[0]
@@ -288,6 +290,10 @@ class CoupledModel:
     def _check_samples(self, samples: Tensor, domain: str) -> None:
         """Raise :class:`InputError` where samples are not what the domain's are."""
         self.chosen(domain)
+        if not isinstance(samples, Tensor):
+            raise InputError(
+                f"images are a {type(samples).__name__}; give a torch.Tensor, such as torch.from_numpy(it)"
+            )
         shape, (low, high) = self.domains[domain].shape, self.domains[domain].range
         if tuple(samples.shape[1:]) != shape:
             raise InputError(f"images have shape {tuple(samples.shape)}; domain '{domain}' takes (B, {shape})")

@@ -9,7 +9,8 @@ from typing import Any
 from coupling.log import read_log
 from coupling.run_directory import EVALUATED, run_of
 
-_NO_METRICS = ("step", "seconds", EVALUATED)
+NO_METRICS = ("step", "seconds", EVALUATED)
+"""Keys of a line of metrics.jsonl that are no measured value."""
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def _measured(run: Path, step: int) -> dict[str, float]:
         name: float(value)
         for line in read_log(run)
         for name, value in line.items()
-        if line["step"] == step and name not in _NO_METRICS and not name.startswith("loss/") and value is not None
+        if line["step"] == step and name not in NO_METRICS and not name.startswith("loss/") and value is not None
     }
 
 

@@ -20,6 +20,7 @@ from coupling.log import read_log
 from coupling.model import CoupledModel, load_model
 from coupling.pictures import drawable, grid
 from coupling.plugins import Plugins
+from coupling.record import NO_METRICS
 from coupling.run_directory import MARKER, RunDirectory, run_of
 from coupling.sharing_picture import sharing_picture
 from coupling.terminal import remark
@@ -45,7 +46,7 @@ def write_report(run: RunDirectory, model: CoupledModel | None, file: Path, plug
 
 def reported_run(run: Path, plugins: Plugins) -> RunDirectory:
     """The run that RUN is, or lies in; raises :class:`InputError` where it is none."""
-    root = run_of(run)
+    root = run_of(run) if run.exists() else None
     if root is None:
         reason = "no such run" if not run.exists() else "in no run's directory, which has what a report tells"
         raise InputError(f"{run}: {reason}; give the directory of a run, or a checkpoint in it")
@@ -53,10 +54,12 @@ def reported_run(run: Path, plugins: Plugins) -> RunDirectory:
 
 
 def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
-    """The model of a run or of a checkpoint in it; None, and a remark, where it cannot be had yet."""
+    """The model of a run or of a checkpoint in it; None, and a remark, where a run has none yet."""
     try:
         return load_model(run, plugins=plugins)
     except InputError as error:
+        if run_of(run) != run:  # one checkpoint was asked for
+            raise
         remark(f"{error}; the report has no traversal and no sharing graph")
         return None
 
@@ -72,6 +75,8 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
     summary, environment = run.read_json("summary.json"), run.read_json("environment.json")
     evaluation = run.read_json("evaluation.json")
     log = read_log(run.path)
+    best = str(summary.get("best_checkpoint") or "").rpartition("-")[2]
+    chosen = int(best) if best.isdecimal() else None
     answers = plugins.notify("report_sections", run=run)
     return {
         "version": __version__,
@@ -79,10 +84,12 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
         "facts": _facts(run, summary, environment),
         "pictures": _pictures(run),
         "traversal": None if model is None else _traversal(model),
-        "untraversed": "There is no checkpoint yet.",
+        "untraversed": "There is no checkpoint yet." if model is None else "No domain can be drawn.",
         "step": None if model is None else f"{model.step:,}",
         "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (ours)
-        "scores": _scores(log, summary),
+        "scores": _scores(log, summary, chosen),
+        "chosen": None if chosen is None else f"{chosen:,}",
+        "leading": run.config.metrics[0].name if run.config.metrics else "",
         "measured": _yaml(evaluation) if evaluation else "",
         "sharing": None if model is None else _sharing(model),
         "parameters": [] if model is None else _parameters(model),
@@ -137,21 +144,23 @@ def _traversal(model: CoupledModel) -> str | None:
     return _source(buffer.getvalue())
 
 
-def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[list[str]]:
-    """A row a metric: the last value in the log and its step, the best and its step, where the run has noted one."""
+def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], chosen: int | None) -> list[list[str]]:
+    """A row a metric: the last value and its step; that at the step ``chosen``; the best and its step, where noted."""
+    there = {name: value for line in log if line["step"] == chosen for name, value in line.items()}
     last: dict[str, tuple[float, int]] = {}
     for line in log:
         last |= {
             name: (value, line["step"])
             for name, value in line.items()
-            if "/" in name and not name.startswith("loss/") and value is not None
+            if name not in NO_METRICS and not name.startswith("loss/") and value is not None
         }
     best = summary.get("best", {})
     rows = []
     for name, (value, step) in last.items():
         found = best.get(name)
         noted = ["", ""] if found is None else [f"{found['value']:.4g}", f"{found['step']:,}"]
-        rows.append([name, f"{value:.4g}", f"{step:,}", *noted])
+        kept = there.get(name)
+        rows.append([name, f"{value:.4g}", f"{step:,}", "" if kept is None else f"{kept:.4g}", *noted])
     return rows
 
 

@@ -30,8 +30,10 @@ from coupling.terminal import progress, remark
 from coupling.whole_file import remove_torn, write_text
 
 MANIFEST = "manifest.json"
-PART = 4096
-"""Samples between two moments from which an interrupted draw goes on; of a webdataset, in a shard."""
+PART = 1024
+"""Samples between two moments from which an interrupted draw goes on."""
+SHARD = 4096
+"""Samples in a shard of a webdataset, which is a part."""
 
 _GRID = 48
 """Samples in the grid, at most."""
@@ -66,13 +68,20 @@ def write_samples(
             f"--shard-size {shard_size}: a {kind} has no shards; give --format webdataset, or leave it out"
         )
     files = FORMATS[kind](root, drawable(selection.model.domains))
-    manifest = _manifest(selection, files.domains, count, kind, shard_size or PART, source)
+    manifest = _manifest(
+        selection, files.domains, count, kind, shard_size or (SHARD if kind == "webdataset" else PART), source
+    )
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = RunLock(root)
         try:
             remove_torn(root)
-            _go_on(selection, files, _found(root, manifest) or manifest)
+            manifest = _found(root, manifest) or manifest
+            try:
+                _go_on(selection, files, manifest)
+            except KeyboardInterrupt:
+                remark(f"{root}: {manifest['written']:,} of {count:,} samples are kept; the same command goes on")
+                raise
         finally:
             lock.release()
     except OSError as error:

@@ -83,7 +83,11 @@ class Table:
         self.titles = dict(OF)
         """The tables, each with its title."""
         if len(leading) == 1 and (first := next(iter(leading))) not in (None, metric):
-            self.titles = {"best": OF["best"], "chosen": f"Iteration of each run's best {first}", "last": OF["last"]}
+            self.titles = {
+                "best": f"{OF['best']}, chosen by {metric} itself: an oracle's",
+                "chosen": f"Iteration of each run's best {first}",
+                "last": OF["last"],
+            }
 
     def _cell(self, row: tuple[str, ...], column: str) -> tuple[str, ...]:
         return (*row, column) if self.axes else ()

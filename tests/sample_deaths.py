@@ -60,7 +60,7 @@ def die_at_image(number, root):
 
 
 def main(run, folder):
-    sampling.PART = 3
+    sampling.PART = sampling.SHARD = 3
     selection = Selection(load_model(run, plugins=tiny.plugins()), seed=3, keep=2 / 256)  # parts end within a block
 
     def draw(root, kind):

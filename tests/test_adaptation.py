@@ -134,6 +134,21 @@ def test_a_target_label_is_never_read_in_training(tmp_path, monkeypatch):
     assert set(read) == {"tiny:source"}
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("{name: accuracy, domain: b}", True),
+        ("accuracy", True),
+        ("{name: accuracy, domain: a}", False),
+        ("information", False),
+    ],
+)
+def test_a_checkpoint_chosen_by_target_labels_is_called_an_oracles(tmp_path, capsys, first, told):
+    config = tiny.config(ALL, f"metrics=[{first}, {{name: accuracy, domain: b}}]", "training.steps=1")
+    train(config, tmp_path / "run", plugins=tiny.plugins())
+    assert ("is an oracle's choice, and no result" in capsys.readouterr().err) == told
+
+
 def test_the_classifier_learns_is_saved_and_classifies_every_domain(tmp_path):
     metrics = (
         "metrics=[{name: information, domain: b, every: 50}, {name: accuracy, domain: a}, {name: accuracy, domain: b}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,20 @@ def test_help_and_version(command):
     assert "run" in command("--help").stdout
     assert command("-h").exit_code == 0
     assert coupling.__version__ in command("--version").stdout
+
+
+def test_sigterm_where_nothing_is_saved_for_it(trained, command, monkeypatch):
+    """Its code is that of an interruption, what is open is closed, and an interrupted draw says what is kept."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("coupling.sampling.Image.Image.save", terminated)
+    result = command("sample", trained, "--count", "3", "--output", "drawn", "--plugin", TINY)
+    assert result.exit_code == 143
+    assert result.stderr.endswith("drawn: 0 of 3 samples are kept; the same command goes on\nterminated\n")
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_an_interruption_before_training(train, monkeypatch):

@@ -29,3 +29,14 @@ def test_sharing_saves_the_common_layers():
     assert step_cost(config, domains, registry) < step_cost(separate(config), domains, registry)
     alone = step_cost(tiny.config("domains={a: {dataset: tiny}}", "sharing={}"), {"a": domains["a"]}, registry)
     assert step_cost(separate(config), domains, registry) == 2 * alone
+
+
+def test_a_loss_that_reads_labels_has_a_cost():
+    """The head of a classifier of three classes, and nothing else: on hidden features, real samples of one domain."""
+    domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}
+    registry = tiny.plugins().registry
+    plain = tiny.config()
+    labelled = tiny.config("losses=[non-saturating, {name: classification, domains: [a], classes: 3}]")
+    more = step_cost(labelled, domains, registry) - step_cost(plain, domains, registry)
+    hidden = assemble(labelled, domains, registry).losses["classification"].head[-1].in_features
+    assert more == 2 * 3 * hidden * 3  # forward, gradient of the weights, gradient of the features

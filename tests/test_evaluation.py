@@ -96,7 +96,7 @@ def test_options_may_hold_lists_and_mappings():
     assert entry == MetricConfig(
         name="pixel-agreement", options={"from": "a", "to": "b", "count": 10_000, "tolerances": [0.1, 0.2]}
     )
-    assert place == f"--metric {text}"
+    assert place == "--metric pixel-agreement"
     text = "label-agreement:from=a,to=b,probe={name: tiny, pool: x, count: 40}"
     ((entry, _),) = chosen_metrics(config, [text], tiny.plugins())
     assert entry.options["probe"] == {"name": "tiny", "pool": "x", "count": 40}

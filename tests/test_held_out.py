@@ -69,6 +69,26 @@ def test_given_data_that_a_domain_trains_on_do_not_count():
     assert not np.isin(same.indices, opened["a"].indices).any()
 
 
+def test_data_of_another_name_that_hold_training_samples_are_refused(monkeypatch):
+    """A part of a data set under a name of its own: only the data set knows."""
+    opened = domains({"count": 300, "part": [1, 2]}, {"count": 300, "pool": "else"})
+    known = {"squares:pool", "squares:split"}
+
+    def overlap(self, other):
+        return "300 squares" if {self.source, other.source} == known else None
+
+    monkeypatch.setattr(type(opened["a"].dataset), "overlap", overlap)
+    with pytest.raises(
+        ConfigError, match=r"probe: has samples that are trained on: domain 'a': 300 squares; name data"
+    ):
+        held_out(opened, "b", {"name": "squares", "pool": "split", "count": 50})
+    known.clear()
+    assert len(held_out(opened, "b", {"name": "squares", "pool": "split", "count": 50})) == 50
+    known |= {"squares:pool", "squares:else"}  # the domains' own data sets overlap, as both were told to
+    with pytest.raises(ConfigError, match="of which there are 0"):
+        held_out(opened, "a")
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -17,10 +17,10 @@ from PIL import Image
 import coupling
 from coupling.config import LatentConfig
 from coupling.coverage import known_coverage, measure_coverage
-from coupling.encoder import known_encoder, learned_encoder
+from coupling.encoder import Encoder, known_encoder, learned_encoder
 from coupling.errors import InputError
 from coupling.inversion import Search, invert
-from coupling.model import load_model
+from coupling.model import CoupledModel, load_model
 from coupling.pictures import to_pixels
 from coupling.support import Shell, support_of
 from coupling.trainer import train
@@ -447,6 +447,26 @@ def test_an_encoder_is_kept_for_its_model_alone(model, three, encoder, tmp_path,
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(pytest.fail.Exception, match="learned again"):
         known_encoder(model, "a", tiny.plugins(), path)
+
+
+def test_the_commands_options_reach_the_search(command, copied, pictures, monkeypatch):
+    """And the encoder does."""
+    seen = []
+    real = CoupledModel.transform
+
+    def noted(self, images, from_, to, search, **more):
+        seen.append((search, more["encoder"]))
+        return real(self, images, from_, to, search, **more)
+
+    monkeypatch.setattr(CoupledModel, "transform", noted)
+    monkeypatch.setattr("coupling.encoder.STEPS", 2)
+    options = ("--restarts", "2", "--iterations", "3", "--seed", "7", "--feature-weight", "0.5", "--feature-layer", "1")
+    result = transform(command, copied, pictures, "--from", "a", "--no-flag", "--encoder", "--device", "cpu", *options)
+    assert result.exit_code == 0, result.output
+    ((search, encoder),) = seen
+    assert search == Search(restarts=2, iterations=3, seed=7, feature_weight=0.5, feature_layer=1)
+    assert isinstance(encoder, Encoder)
+    refused(transform(command, copied, pictures, "--from", "a", "--device", "cuda:99"), "--device cuda:99: ")
 
 
 def test_transform_with_an_encoder(command, copied, pictures, monkeypatch):

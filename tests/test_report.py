@@ -31,6 +31,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.fetched, self.titles, self.pictures, self.open, self.text = [], [], [], [], ""
+        self.rows = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -39,6 +40,10 @@ class Page(HTMLParser):
         attributes = dict(attrs)
         if tag not in self.VOID:
             self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
         address = attributes.get("src") or attributes.get("href") or attributes.get("xlink:href") or "#"
         if address.startswith("data:image/png;base64,"):
             self.pictures.append(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
@@ -50,6 +55,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
         if self.open and self.open[-1] == "h2":
             self.titles.append(data)
 
@@ -121,11 +128,31 @@ def test_the_command(command, plugin, run, tmp_path):
 
 
 def test_bad_input(command, run, tmp_path):
+    for wrong in ("model.safetensors", "checkpoints/step-0000099"):  # in the run, and not there
+        refused(command("report", run / wrong, "--plugin", TINY), f"{wrong}: no such run")
+    assert not (run / "checkpoints/report.html").exists()
     refused(command("report", tmp_path / "none", "--plugin", TINY), "none: no such run")
     exported = tmp_path / "model.safetensors"
     assert command("export", run, "--output", exported, "--plugin", TINY).exit_code == 0
     refused(command("report", exported, "--plugin", TINY), "in no run's directory")
     refused(command("report", run, "--output", tmp_path / "no/such/folder.html", "--plugin", TINY), "cannot be written")
+
+
+def test_a_mean_and_what_the_first_metric_chose_are_scores(tmp_path):
+    """Accuracy and information of several domains have a mean without a domain's name."""
+    losses = "losses=[non-saturating, {name: classification, domains: [a], classes: 2}]"
+    metrics = "metrics=[{name: information, every: 2}, {name: accuracy, every: 2}]"
+    run = train(tiny.config(*CONFIG, losses, metrics), tmp_path / "run", plugins=tiny.plugins()).path
+    summary = json.loads((run / "summary.json").read_text())
+    chosen = summary["best"]["information"]["step"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (there,) = (row["accuracy"] for row in rows if row["step"] == chosen and "accuracy" in row)
+    found = page(run, tmp_path / "report.html")
+    (row,) = (row for row in found.rows if row[0] == "accuracy")
+    assert row[1] == f"{summary['last']['accuracy']:.4g}"
+    assert row[3] == f"{there:.4g}"
+    assert f"at step {chosen}, chosen by information" in found.text
+    assert "accuracy/b" in {row[0] for row in found.rows}
 
 
 def test_panels_are_of_one_kind_of_value():

@@ -134,8 +134,10 @@ def test_what_another_metric_chooses_has_its_own_table():
     chosen = [replace(r, leading="information", chosen={M: 0.7 + 0.1 * r.seed}) for r in made]
     text = Table("t", axes, M, [], chosen).markdown()
     assert re.findall("^## (.*)$", text, re.MULTILINE) == [
-        "Best iteration of each run", "Iteration of each run's best information", "Last iteration",
-    ]  # fmt: skip
+        f"Best iteration of each run, chosen by {M} itself: an oracle's",
+        "Iteration of each run's best information",
+        "Last iteration",
+    ]
     assert "| pixel-agreement/a/b | 0.8000 ± 0.1000 |" in text
     assert "\nchosen,0.7999999" in Table("t", axes, M, [], chosen).csv()
     unmeasured = [*chosen[:2], replace(chosen[2], chosen={})]

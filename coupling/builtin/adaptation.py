@@ -38,6 +38,8 @@ class _OfClassifier(Metric):
         self.domain = domain
         self.classes = 0
         """That the classifier tells."""
+        self.labelled: list[str] = []
+        """Domains whose labels it learns from."""
 
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domain must exist."""
@@ -70,7 +72,7 @@ class _OfClassifier(Metric):
         found = [loss for loss in losses.values() if isinstance(loss, Classification)]
         if not found:
             raise ConfigError("domain: there is no classifier to ask; name a classification loss among losses")
-        self.classes = found[0].classes
+        self.classes, self.labelled = found[0].classes, list(found[0].labelled)
 
 
 class Accuracy(_OfClassifier):
@@ -83,6 +85,11 @@ class Accuracy(_OfClassifier):
     """
 
     name = "accuracy"
+
+    @property
+    def oracle(self) -> bool:
+        """Where it reads labels that training does not."""
+        return self.domain is None or self.domain not in self.labelled
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
         """There must be labels to hold the predictions against; those that the classifier cannot give are told."""
