@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.errors import DataError, nearest
+from coupling.errors import ConfigError, DataError, nearest
 from coupling_faces.official_files import ATTRIBUTES, PARTITION, find, read_list, refuse_cut, refuse_other_list
 
 NAMES = (
@@ -43,9 +43,14 @@ class FaceList:
     """(images, 40): which attributes an image has, in the order of :data:`NAMES`."""
 
     def where(self, attributes: dict[str, bool]) -> Flags:
-        """(images,): which images have, or lack, all of ``attributes`` as it says."""
+        """(images,): which images have, or lack, all of ``attributes`` as it says.
+
+        Raises :class:`ConfigError` for one that CelebA does not have.
+        """
         chosen = np.ones(len(self.names), np.bool_)
         for name, present in attributes.items():
+            if name not in NAMES:
+                raise ConfigError(f"attributes: {unknown(name)}")
             chosen &= self.flags[:, NAMES.index(name)] == present
         return chosen
 

@@ -331,6 +331,8 @@ def test_options_are_checked_with_the_nearest_name(folder: Path) -> None:
         options.model_validate({"attributes": {"Smilling": True}})
     with pytest.raises(pydantic.ValidationError, match="did you mean 'Eyeglasses'"):
         options.model_validate({"attributes": {"eyeglasses": True}})
+    with pytest.raises(ConfigError, match=r"^attributes: no attribute is called 'Smilin'; did you mean 'Smiling'\?$"):
+        celeba(folder, attributes={"Smilin": True})
     assert options.model_json_schema()["properties"]["attributes"]["propertyNames"]["enum"] == list(NAMES)
     with pytest.raises(ConfigError, match=r"resize: 100 pixels are less than `size`, 128, .* give 128 or more"):
         celeba(folder, resize=100)
