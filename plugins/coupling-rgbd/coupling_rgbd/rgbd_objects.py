@@ -34,6 +34,7 @@ from coupling_rgbd.frames import (
 )
 from coupling_rgbd.pairs import FilePairs
 
+_FOLDER = "rgbd-dataset"
 _LAYOUT = "rgbd-dataset/apple/apple_1/apple_1_1_1_crop.png and apple_1_1_1_depthcrop.png"
 _WHERE = "the cropped images, unpacked, from https://rgbd-dataset.cs.washington.edu"
 _FILE = re.compile(r"(?P<object>(?P<category>.+)_(?P<instance>\d+))_(?P<video>\d+)_(?P<frame>\d+)")
@@ -105,9 +106,11 @@ class RgbdObjects(Frames):
         on_error: OnErrorOption = "stop",
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
-        root = data_directory("rgbd-dataset") if path is None else Path(path).expanduser()
+        root = data_directory(_FOLDER) if path is None else Path(path).expanduser()
         if path is not None and not root.is_dir():
             raise ConfigError(f"path '{path}': there is no such folder; put {_WHERE} there, as {_LAYOUT}")
+        if root.is_dir() and _folders(root) == [root / _FOLDER]:  # as some unpack it
+            root = root / _FOLDER
         self.views = _views(root, every)
         """Of each frame, those that could not be read included, in the order of category, object, video, frame."""
         color, depth = (tuple(view.name + ending for view in self.views) for ending in (_COLOR, _DEPTH))

@@ -111,6 +111,19 @@ def test_what_is_skipped_is_skipped_in_both(root: Path) -> None:
         assert objects.groups().bincount().tolist() == [5, 6, 6, 6, 6, 6]
 
 
+@pytest.mark.parametrize("path", [None, "mine"])
+def test_unpacked_one_folder_deeper(data: Path, path: str | None, tmp_path: Path) -> None:
+    place = data / "rgbd-dataset" if path is None else tmp_path / path
+    write_rgbd_objects(place / "rgbd-dataset", OBJECTS, 6)
+    objects = opened(path=path and str(place))
+    assert len(objects) == 36
+    assert objects.title == str(place / "rgbd-dataset")
+    assert objects[35].shape == (3, 64, 64)
+    write_rgbd_objects(place, {"pear": 1}, 1)  # neither the one nor the other may be left out unsaid
+    with pytest.raises(DataError, match="rgbd-dataset/apple: is not the folder of an object"):
+        opened(path=path and str(place))
+
+
 def test_nothing_there(data: Path) -> None:
     with pytest.raises(DataError, match=r"rgbd-dataset is not there\. Put the cropped images.*apple_1_1_1_crop\.png"):
         opened()
