@@ -185,6 +185,12 @@ def _views(root: Path, every: int) -> list[View]:
             )
         (colors if known == _COLOR else depths).add(view)
     if not colors and not depths:
+        packed = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
+        if packed:
+            raise DataError(
+                f"{root} holds {len(packed)} archives that are not unpacked, such as {packed[0].name}: unpack them "
+                f"there (tar -xf {packed[0].name}), so that their files are {_LAYOUT}"
+            )
         there = f"holds {others} other files" if root.is_dir() else "is not there"
         kind = "; these are the full frames, which the paper did not use" if full_frames else ""
         raise DataError(f"{root} {there}{kind}. Put {_WHERE} there: {_LAYOUT}")

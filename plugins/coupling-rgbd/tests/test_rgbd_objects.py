@@ -124,6 +124,17 @@ def test_unpacked_one_folder_deeper(data: Path, path: str | None, tmp_path: Path
         opened(path=path and str(place))
 
 
+@pytest.mark.parametrize("place", [".", "apple", "rgbd-dataset"])
+def test_archives_that_are_not_unpacked(data: Path, place: str) -> None:
+    folder = data / "rgbd-dataset" / place
+    folder.mkdir(parents=True)
+    for name in ("apple_1.tar", "apple_2.tar"):
+        (folder / name).write_bytes(b"")
+    said = r"holds 2 archives that are not unpacked, such as apple_1\.tar: unpack them there \(tar -xf apple_1\.tar\)"
+    with pytest.raises(DataError, match=said):
+        opened()
+
+
 def test_nothing_there(data: Path) -> None:
     with pytest.raises(DataError, match=r"rgbd-dataset is not there\. Put the cropped images.*apple_1_1_1_crop\.png"):
         opened()
