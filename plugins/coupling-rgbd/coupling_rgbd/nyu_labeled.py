@@ -92,10 +92,13 @@ def _file(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} is not there; {ADVICE.removesuffix(' again')} and put it there")
     with open(path, "rb") as file:
         start = file.read(520)
-    if start.startswith(b"MATLAB 5.0"):
+    if not start.strip(b"\0"):
+        raise DataError(f"{path}: is empty{', nothing but zero bytes' if start else ''}; {ADVICE}")
+    old = 5 if start.startswith(b"MATLAB 5.0") else 4 if 0 in start[:4] else None  # MATLAB 4 begins with a number
+    if old:
         raise DataError(
-            f"{path}: a MATLAB 5 file, and the labelled file is HDF5 (MATLAB 7.3); {ADVICE}, or save it from MATLAB "
-            "with the option '-v7.3'"
+            f"{path}: a MATLAB {old} file, an old format: the labelled file is HDF5 (MATLAB 7.3); {ADVICE}, or save it "
+            "from MATLAB with the option '-v7.3'"
         )
     if start.lstrip().startswith(b"<"):
         raise DataError(f"{path}: an HTML page, saved in place of the data; {ADVICE}")

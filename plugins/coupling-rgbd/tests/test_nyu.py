@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from PIL import Image
 
@@ -125,12 +126,21 @@ def test_scenes_are_not_cut(root: Path) -> None:
     assert raw.groups().bincount().tolist() == [3] * 8
 
 
-def test_a_matlab_5_file(root: Path) -> None:
-    (root / MAT).write_bytes(b"MATLAB 5.0 MAT-file, Platform: PCWIN64".ljust(600))
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_an_old_matlab_file(root: Path, version: Any) -> None:
+    scipy.io.savemat(root / MAT, {"depths": np.ones((8, 6))}, format=version)
     told = refused()
-    assert "a MATLAB 5 file, and the labelled file is HDF5 (MATLAB 7.3)" in told
+    assert f"a MATLAB {version} file, an old format: the labelled file is HDF5 (MATLAB 7.3)" in told
     assert "2,972,037,809 bytes" in told
     assert "'-v7.3'" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "is empty; "), (bytes(2000), "is empty, nothing but zero bytes; ")]
+)
+def test_an_empty_file(root: Path, content: bytes, said: str) -> None:
+    (root / MAT).write_bytes(content)
+    assert f"{MAT}: {said}get {MAT} (2,972,037,809 bytes" in refused()
 
 
 def test_a_web_page_and_something_else(root: Path) -> None:
