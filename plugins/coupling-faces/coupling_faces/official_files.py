@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from coupling.errors import DataError, nearest
-from coupling.terminal import progress
-from coupling.whole_file import write_text
+from coupling.errors import DataError
+from coupling.official_file import md5_of, perhaps
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -32,8 +29,6 @@ FILES = (IMAGES, ATTRIBUTES, PARTITION)
 
 UNPACKED = "img_align_celeba"
 """The folder that is in the zip, which serves as well."""
-
-_PIECE = 2**22  # bytes that are read at once
 
 
 def wanted(folder: Path) -> str:
@@ -57,20 +52,8 @@ def find(folder: Path, file: OfficialFile) -> Path:
         for path in (folder / name, folder / file.folder / name):
             if path.is_file() if name == file.name else path.is_dir():
                 return path
-    raise DataError(f"{folder}: {file.name} is not there{_perhaps(folder, file)}. {wanted(folder)}")
-
-
-def _perhaps(folder: Path, file: OfficialFile) -> str:
-    """A hint at a file of another name that may be the one: of its size, or with nearly its name."""
-    try:
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    except OSError:  # no such folder
-        return ""
-    for name, size in sizes.items():
-        if size == file.size:
-            return f", but '{name}' has its size: rename it"
-    hint = nearest(file.name, sizes.keys() - {known.name for known in FILES})
-    return f"; {hint} Rename it if it is the official file" if hint.startswith("did you mean") else ""
+    hint = perhaps(folder, file.name, file.size, [known.name for known in FILES])
+    raise DataError(f"{folder}: {file.name} is not there{hint}. {wanted(folder)}")
 
 
 def read_list(path: Path, folder: Path) -> bytes:
@@ -116,29 +99,10 @@ def _line_ends(content: bytes) -> Iterator[bytes]:
 
 
 def refuse_other_zip(path: Path, notes: Path) -> None:
-    """Raise :class:`DataError` where the zip is not the official one, byte for byte.
-
-    That takes seconds, so where it was right is noted in the folder ``notes``.
-    """
-    found = path.stat()
-    seen = {"path": str(path), "size": found.st_size, "modified": found.st_mtime_ns, "md5": IMAGES.md5}
-    note = notes / "verified.json"
-    with suppress(OSError, ValueError):
-        if json.loads(note.read_text("utf-8")) == seen:
-            return
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        with open(path, "rb") as file, progress(f"Checking {path}", found.st_size) as advance:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-                advance(len(piece))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if digest.hexdigest() != IMAGES.md5:
-        raise DataError(_other(path, digest.hexdigest(), IMAGES))
-    with suppress(OSError):  # a folder that cannot be written: it is checked again next time
-        notes.mkdir(parents=True, exist_ok=True)
-        write_text(note, json.dumps(seen))
+    """Raise :class:`DataError` where the zip is not the official one, byte for byte; ``notes``: a folder for a note."""
+    md5 = md5_of(path, IMAGES.md5, notes / "verified.json")
+    if md5 != IMAGES.md5:
+        raise DataError(_other(path, md5, IMAGES))
 
 
 def _md5(content: bytes) -> str:

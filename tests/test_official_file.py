@@ -1,0 +1,50 @@
+"""Files that users bring: their checksum, taken once, and what they may be called instead."""
+
+import hashlib
+import os
+
+import pytest
+
+from coupling.errors import DataError
+from coupling.official_file import md5_of, perhaps
+
+CONTENT = bytes(range(256)) * 40_000  # more than one piece
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "file").write_bytes(CONTENT)
+    return tmp_path / "file"
+
+
+def test_the_checksum_is_taken_once(path, tmp_path, capfd):
+    note = tmp_path / "notes" / "verified.json"
+    assert [md5_of(path, MD5, note) for _ in range(3)] == [MD5] * 3
+    assert capfd.readouterr().err.count(f"Checking {path}: done") == 1
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(1, 1))
+    assert md5_of(path, MD5, note) == hashlib.md5(CONTENT[::-1]).hexdigest()
+
+
+def test_another_checksum_is_not_noted(path, tmp_path):
+    assert md5_of(path, "0" * 32, tmp_path / "note") == MD5
+    assert not (tmp_path / "note").exists()
+
+
+def test_a_damaged_note_and_one_that_cannot_be_written(path, tmp_path):
+    (tmp_path / "note").write_bytes(b"\xff{")
+    assert md5_of(path, MD5, tmp_path / "note") == MD5
+    assert md5_of(path, MD5, path / "note") == MD5  # below a file
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="file: cannot be read: No such file"):
+        md5_of(tmp_path / "file", MD5, tmp_path / "note")
+
+
+def test_what_it_may_be_called(path, tmp_path):
+    assert perhaps(tmp_path, "images.zip", len(CONTENT)) == ", but 'file' has its size: rename it"
+    assert perhaps(tmp_path, "files", 1) == "; did you mean 'file'? Rename it if it is the official file"
+    assert perhaps(tmp_path, "files", 1, ["file"]) == perhaps(tmp_path, "images.zip", 1) == ""
+    assert perhaps(tmp_path / "none", "files", 1) == ""
