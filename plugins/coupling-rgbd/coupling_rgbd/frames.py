@@ -223,11 +223,18 @@ class Frames(Dataset):
     def advice(self, factor: float) -> str:
         """What to do where the readings lie between the planes once they are multiplied by ``factor``."""
 
+    def check(self) -> None:
+        """Raise :class:`DataError` where the files are not those they should be; called before frames are decoded.
+
+        Most data sets take whatever files there are.
+        """
+
     # -- the stored frames -------------------------------------------------------------------
 
     @cached_property
     def _stored(self) -> Images:
         """(len(self), height, width, 3 or 2), a memory map."""
+        self.check()
         if self.modality == "depth" and self._record() is None:
             self._look()
         stored = prepared_images(

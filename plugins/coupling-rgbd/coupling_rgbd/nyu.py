@@ -53,7 +53,7 @@ class Nyu(Frames):
     Raises:
         ConfigError: h5py is not installed.
         DataError: the files are not there, or the labelled file is none, of MATLAB 5, or truncated;
-            :meth:`prepare`: a file is damaged.
+            :meth:`prepare`: a file is damaged, or the labelled one is not the official one.
     """
 
     def __init__(
@@ -83,6 +83,13 @@ class Nyu(Frames):
         window: WindowOption = 128,
         flip: FlipOption = False,
         on_error: OnErrorOption = "stop",
+        verify: Annotated[
+            bool,
+            Field(
+                description="insist on the official labelled file, whose checksum is taken once; false reads another "
+                "of its layout"
+            ),
+        ] = True,
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
         root = data_directory("nyu-depth-v2") if path is None else Path(path).expanduser()
@@ -106,6 +113,8 @@ class Nyu(Frames):
             reader = RawFrames(root / "raw", files)
             self.title = str(root / "raw")
             key = {"listing": listing_digest(root / "raw", files)}
+        read = frames == "labeled" or registered == "leave-out"
+        self._official = file if verify and read else None
         self._raw = None if frames == "labeled" else registered
         which = "labeled" if frames == "labeled" else f"raw {modality} {registered}"
         self.source = f"nyu:{root.resolve()}:{which}"
@@ -122,6 +131,11 @@ class Nyu(Frames):
             on_error=on_error,
             paired=frames == "labeled",
         )
+
+    def check(self) -> None:
+        """Hold the labelled file, where it is read, against its published size and MD5; once."""
+        if self._official is not None:
+            nyu_labeled.refuse_other(self._official, data_directory(self._room))
 
     def groups(self) -> Tensor:
         """The scene of each frame."""

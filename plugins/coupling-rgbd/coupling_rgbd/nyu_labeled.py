@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.errors import ConfigError, DataError
+from coupling.official_file import md5_of
 from coupling.prepared import Unreadable
 
 NAME = "nyu_depth_v2_labeled.mat"
-ADVICE = (
-    f"get {NAME} (2,972,037,809 bytes, MD5 520609c519fba3ba5ac58c8fefcc3530) from "
-    "http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/ again"
-)
+SIZE, MD5 = 2_972_037_809, "520609c519fba3ba5ac58c8fefcc3530"
+ADVICE = f"get {NAME} ({SIZE:,} bytes, MD5 {MD5}) from http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/ again"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 Depths = Literal["filled", "measured"]
@@ -143,6 +142,18 @@ def described(path: Path) -> Labeled:
     except OSError:
         modified = 0
     return _described(path, modified)
+
+
+def refuse_other(path: Path, notes: Path) -> None:
+    """Raise :class:`DataError` where the file is not the official one, byte for byte; ``notes``: where to note it."""
+    size = path.stat().st_size
+    md5 = md5_of(path, MD5, notes / "verified.json") if size == SIZE else None
+    if md5 != MD5:
+        wrong = f"its MD5 is {md5}, expected {MD5}" if md5 else f"it has {size:,} bytes, expected {SIZE:,}"
+        raise DataError(
+            f"{path}: is not the official file: {wrong}; {ADVICE}, or set `verify: false` to read another file of that "
+            "layout"
+        )
 
 
 def _texts(file: Any, key: str) -> tuple[str, ...]:

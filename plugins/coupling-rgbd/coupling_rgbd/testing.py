@@ -57,7 +57,10 @@ def write_rgbd_objects(folder: Path, objects: dict[str, int], frames: int, *, se
 def write_nyu(
     folder: Path, labeled: int, raw: int, *, size: tuple[int, int] = (48, 64), scenes: int = 8, seed: int = 0
 ) -> None:
-    """Write nyu_depth_v2_labeled.mat and raw/; of each scene's raw frames, the first are the labelled ones."""
+    """Write nyu_depth_v2_labeled.mat and raw/; of each scene's raw frames, the first are the labelled ones.
+
+    It is read with ``verify: false``.
+    """
     random = np.random.default_rng(seed)
     pictures, depths, holes = [], [], []
     names, rooms = [], [f"{('kitchen', 'home_office')[k % 2]}_{k:04d}" for k in range(scenes)]

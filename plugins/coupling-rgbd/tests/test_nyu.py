@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from coupling.config import parse_config
 from coupling.errors import ConfigError, DataError
 from coupling.parts import open_domains
 from coupling.plugins import installed
+from coupling_rgbd import nyu_labeled
 from coupling_rgbd.nyu import Nyu
 from coupling_rgbd.nyu_raw import RawFrames, raw_metres
 from coupling_rgbd.testing import matlab_file, scene, write_nyu, write_raw_depth
@@ -32,7 +34,7 @@ def root(data: Path) -> Path:
 
 
 def opened(modality: Any = "depth", **options: Any) -> Nyu:
-    return Nyu(**{"modality": modality, "size": SIZE, "window": None, **options})
+    return Nyu(**{"modality": modality, "size": SIZE, "window": None, "verify": False, **options})
 
 
 def refused(modality: Any = "depth", **options: Any) -> str:
@@ -57,7 +59,7 @@ def test_labelled_frames_are_transposed(root: Path) -> None:
 
 
 def test_the_paper_s_size_and_windows(root: Path) -> None:
-    depth = Nyu(modality="depth")
+    depth = Nyu(modality="depth", verify=False)
     assert depth.shape == (1, 128, 128)
     assert depth.augmented([0, 0], [1, 2**40]).shape == (2, 1, 128, 128)
     assert not torch.equal(*depth.augmented([0, 0], [1, 2**40]))
@@ -103,8 +105,8 @@ def test_the_paper_s_domains(root: Path) -> None:
     values = {
         "name": "nyu",
         "domains": {
-            "color": {"dataset": {"name": "nyu", "modality": "color", "frames": "raw"}},
-            "depth": {"dataset": {"name": "nyu", "modality": "depth"}},
+            "color": {"dataset": {"name": "nyu", "modality": "color", "frames": "raw", "verify": False}},
+            "depth": {"dataset": {"name": "nyu", "modality": "depth", "verify": False}},
         },
         "generator": {"architecture": "rgbd"},
         "discriminator": {"architecture": "rgbd"},
@@ -124,6 +126,56 @@ def test_scenes_are_not_cut(root: Path) -> None:
     raw = opened("color", frames="raw")
     assert raw.labels is None
     assert raw.groups().bincount().tolist() == [3] * 8
+
+
+@pytest.fixture
+def official(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The made-up labelled file, taken for the official one."""
+    content = (root / MAT).read_bytes()
+    monkeypatch.setattr(nyu_labeled, "SIZE", len(content))
+    monkeypatch.setattr(nyu_labeled, "MD5", hashlib.md5(content).hexdigest())
+    return root / MAT
+
+
+READS_IT: list[dict[str, Any]] = [{"modality": "color"}, {"modality": "color", "frames": "raw"}, {"fill": "far"}]
+
+
+def test_the_official_file_is_checked_once(official: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        for options in READS_IT:
+            opened(**options, verify=True).prepare()
+    assert capfd.readouterr().err.count(f"Checking {official}: done") == 1
+
+
+@pytest.mark.parametrize("options", READS_IT, ids=str)
+def test_a_file_of_another_size(official: Path, options: dict[str, Any]) -> None:
+    size = official.stat().st_size
+    with open(official, "ab") as file:
+        file.write(b"more")
+    told = refused(**options, verify=True)
+    assert f"{MAT}: is not the official file: it has {size + 4:,} bytes, expected {size:,}; get {MAT} (2,972," in told
+    assert told.endswith(" again, or set `verify: false` to read another file of that layout")
+    opened(**options).prepare()
+
+
+@pytest.mark.parametrize("options", READS_IT, ids=str)
+def test_a_file_of_another_checksum(official: Path, options: dict[str, Any]) -> None:
+    opened(**options, verify=True).prepare()
+    right = hashlib.md5(official.read_bytes()).hexdigest()
+    with open(official, "r+b") as file:
+        file.seek(200)  # in MATLAB's header, which nobody reads
+        file.write(b"!")
+    wrong = hashlib.md5(official.read_bytes()).hexdigest()
+    told = refused(**options, verify=True)
+    assert f"{MAT}: is not the official file: its MD5 is {wrong}, expected {right}; get {MAT} (2,972,037,809 b" in told
+    assert told.endswith(" again, or set `verify: false` to read another file of that layout")
+    with pytest.raises(DataError, match="is not the official file"):
+        opened(**options, verify=True)[0]  # decoded, but not of this file
+    opened(**options).prepare()
+
+
+def test_a_file_that_is_not_read_is_not_checked(root: Path) -> None:
+    opened("color", frames="raw", registered="keep", verify=True).prepare()
 
 
 @pytest.mark.parametrize("version", ["4", "5"])
