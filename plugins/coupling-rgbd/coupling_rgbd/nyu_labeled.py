@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.errors import ConfigError, DataError
-from coupling.official_file import md5_of
+from coupling.official_file import md5_of, perhaps
 from coupling.prepared import Unreadable
 
 NAME = "nyu_depth_v2_labeled.mat"
@@ -88,7 +88,9 @@ def _file(path: Path) -> Iterator[Any]:
             "NYU's labelled file is HDF5: reading it needs h5py (pip install 'coupling-rgbd[nyu]')"
         ) from None
     if not path.is_file():
-        raise DataError(f"{path} is not there; {ADVICE.removesuffix(' again')} and put it there")
+        hint = perhaps(path.parent, NAME, SIZE)
+        found = f"{hint}; else" if hint else ";"
+        raise DataError(f"{path} is not there{found} {ADVICE.removesuffix(' again')} and put it there")
     with open(path, "rb") as file:
         start = file.read(520)
     if not start.strip(b"\0"):

@@ -222,6 +222,19 @@ def test_no_file(root: Path) -> None:
         opened(path="x")
 
 
+@pytest.mark.parametrize("name", ["nyu_depth_v2_labeled (1).mat", "nyu_depth_v2_labelled.mat"])
+def test_a_file_of_nearly_the_name(root: Path, name: str) -> None:
+    (root / MAT).rename(root / name)
+    hint = f"did you mean '{name}'? Rename it if it is the official file; else get {MAT}"
+    assert f"{MAT} is not there; {hint}" in refused()
+    assert hint in refused("color", frames="raw")
+
+
+def test_a_file_of_another_name_and_the_right_size(official: Path) -> None:
+    official.rename(official.with_name("download"))
+    assert f"{MAT} is not there, but 'download' has its size: rename it; else get {MAT}" in refused()
+
+
 def test_no_raw_frames(root: Path) -> None:
     for path in (root / "raw").rglob("r-*"):
         path.unlink()
