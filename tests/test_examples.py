@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
+import shlex
 import struct
 from pathlib import Path
 
@@ -12,8 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from coupling import load_config, load_model, probe, train
+from coupling import held_out, load_config, load_model, probe, train
+from coupling.evaluation import chosen_metrics
 from coupling.grid import load_grid
+from coupling.metric import open_metric
+from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling.sweep import Sweep
 from coupling_faces.testing import write_celeba
@@ -139,6 +145,35 @@ def test_example_opens_with_what_it_shows(path):
     command = "coupling sweep" if path in SWEEPS else "coupling run"
     for wanted in (command, "Measured"):
         assert wanted in text, f"{path.name} must open with its command and what was measured"
+
+
+def commands(path):
+    """The commands of a header, as lists of words."""
+    lines = [line.removeprefix("#").strip() for line in path.read_text().splitlines() if line.startswith("#")]
+    text = "\n".join(lines).replace("\\\n", " ")
+    return [shlex.split(found, comments=True) for found in re.findall(r"^coupling (?:'[^']*'|[^'\n])*$", text, re.M)]
+
+
+def after(option, words):
+    """What is given for an option in a command, each time."""
+    return [value for name, value in itertools.pairwise(words) if name == option]
+
+
+MEASURED = [path for path in CONFIGS if any(words[1] == "evaluate" for words in commands(path))]
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda p: str(p.relative_to(EXAMPLES)))
+def test_what_measures_an_example_has_samples_that_no_domain_trains_on(path, small_files, monkeypatch):
+    """The header's last ``coupling run`` makes the run that its ``coupling evaluate`` measures."""
+    monkeypatch.setattr(held_out, "LEAST", 1)
+    small_files(datasets(FILES[path]).values())
+    *_, run = (words for words in commands(path) if words[1] == "run")
+    (evaluate,) = (words for words in commands(path) if words[1] == "evaluate")
+    config = load_config(path, [*after("--set", run), *small(FILES[path])])
+    assert evaluate[2] == f"runs/{config.name}-001"
+    data = open_domains(config, installed())
+    for entry, place in chosen_metrics(config, after("--metric", evaluate), installed()):
+        open_metric(entry, data, {}, installed().registry, place)
 
 
 def test_every_registered_component_is_described():
