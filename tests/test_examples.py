@@ -56,7 +56,7 @@ def small_files(tmp_path, monkeypatch):
         for name in datasets:
             {"mnist": write_mnist, "mnist-m": write_mnist, "usps": write_usps}.get(name, lambda data: None)(data)
             if name == "celeba":
-                write_celeba(data / "celeba", 50)
+                write_celeba(data / "celeba", 100)
             elif name == "color-depth-folder" and not (data / "kinect-indoor").exists():
                 write_frames(data / "kinect-indoor", 84)
             elif name == "rgbd-objects" and not (data / "rgbd-dataset").exists():
