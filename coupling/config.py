@@ -27,7 +27,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 def _name(value: str) -> str:
     """A name that can be part of a path, a key and a command."""
     if not re.fullmatch(_NAME, value):
-        raise ValueError("a name consists of letters, digits, - and _, and begins with a letter or digit")
+        raise ValueError("a name consists of letters (a to z), digits, - and _, and begins with a letter or digit")
     return value
 
 

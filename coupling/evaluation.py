@@ -32,7 +32,8 @@ Which = Literal["last", "best"]
 Wanted = str | Mapping[str, Any]
 """A metric: its name, ``name:key=value,...``, or ``{name: ..., key: value}``."""
 
-_FLOORS, _CEILINGS = ("unrelated",), ("true-pairs", "real")
+_BESIDE = {"unrelated": ("unrelated",), "real": ("real", "true-pairs")}
+"""Columns beside a value: what follows its name in those of its floor, and of its ceiling; the last that is there."""
 
 
 @dataclass(frozen=True)
@@ -254,17 +255,19 @@ def _write(result: Scores, run: RunDirectory | None, output: Path | None, config
 def print_scores(result: Scores, console: Console) -> None:
     """A table of all values: unrelated pairs and what real samples have beside each; then what they were made with."""
     values = result.values
-    rows = table("metric", "value", "unrelated", "real")
-    beside = {f"{name}/{suffix}" for name in values for suffix in (*_FLOORS, *_CEILINGS)}
+    found = {
+        column: {name: values[f"{name}/{s}"] for name in values for s in suffixes if f"{name}/{s}" in values}
+        for column, suffixes in _BESIDE.items()
+    }
+    columns = [column for column, of in found.items() if of]
+    rows = table("metric", "value", *columns)
+    beside = {f"{name}/{s}" for name in values for suffixes in _BESIDE.values() for s in suffixes}
     notes = {score.name: number for number, score in enumerate(result.scores, 1)}
     for name, value in values.items():
         if name in beside:
             continue
-        floor, ceiling = (
-            next((f"{values[f'{name}/{s}']:.4g}" for s in suffixes if f"{name}/{s}" in values), "")
-            for suffixes in (_FLOORS, _CEILINGS)
-        )
-        rows.add_row(name + (f" [{notes[name]}]" if name in notes else ""), f"{value:.4g}", floor, ceiling)
+        others = [f"{found[column][name]:.4g}" if name in found[column] else "" for column in columns]
+        rows.add_row(name + (f" [{notes[name]}]" if name in notes else ""), f"{value:.4g}", *others)
     console.print(f"step {result.step:,}", style="bold")
     console.print(rows)
     for score in result.scores:

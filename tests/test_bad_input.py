@@ -94,7 +94,7 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
         (["trackers=[aim]"], ["trackers: 'aim' is not installed; pip install aim, or leave it out"]),
         (["generator.optimizer.betas=[0.5, 1]"], ["generator.optimizer.betas[1]: 1 is not valid"]),
         (["latent.size=0"], ["latent.size: 0 is not valid"]),
-        (["name=my run"], ["name: 'my run' is not valid: a name consists of letters, digits, - and _"]),
+        (["name=my run"], ["name: 'my run' is not valid: a name consists of letters (a to z), digits, - and _"]),
     ],
 )
 def test_configurations(train, changes, fragments):

@@ -320,7 +320,7 @@ def test_a_teams_optimizer_changes_what_it_names():
         ("domains.a.dataset.transform=4", "domains.a.dataset.transform: 4 is not valid: write a component"),
         ("domains.my dom={dataset: tiny}", "domains.my dom: 'my dom' is not valid: a name consists of letters"),
         ("domains={}", "domains: {} is not valid"),
-        ("name=a/b", "name: 'a/b' is not valid: a name consists of letters, digits, - and _"),
+        ("name=a/b", "name: 'a/b' is not valid: a name consists of letters (a to z), digits, - and _"),
         ('name="a\\n"', "name: 'a\\n' is not valid"),
         ("seed=-1", "seed: -1 is not valid"),
         ("generator.architecture=liner", "generator.architecture: no architecture is called 'liner'; did you mean"),
