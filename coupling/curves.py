@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coupling.errors import RunError
-from coupling.record import NO_METRICS
+from coupling.log import logged
 
 _FEW = 40
 """Points of a line, up to which each is marked."""
@@ -26,10 +26,8 @@ def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     for line in sorted(log, key=lambda line: line["step"]):  # what is evaluated later may be of an earlier step
-        for name, value in line.items():
+        for name, value in logged(line).items():
             kind, *rest = name.split("/")
-            if name in NO_METRICS or not isinstance(value, int | float):
-                continue
             if kind == "loss":
                 kind, rest = f"loss/{rest[0]}", rest[1:]
                 if len(rest) > 1:

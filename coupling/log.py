@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from coupling.errors import InputError
 
 FILE = "metrics.jsonl"
+EVALUATED = "checkpoint"
+"""Key of a line that was measured after the training: the step of its checkpoint."""
 _TAIL = 16384
 """Bytes at the end of the file, in which its last line lies."""
 
@@ -26,6 +29,17 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; mend its permissions") from None
     return [values for line in text.splitlines() if (values := _line(line)) is not None]
+
+
+def logged(line: Mapping[str, Any]) -> dict[str, float]:
+    """The values in a line by flat name: losses and metrics, without those that were not finite."""
+    about = ("step", "seconds", EVALUATED)
+    return {name: value for name, value in line.items() if name not in about and isinstance(value, int | float)}
+
+
+def measured(line: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics' values in a line by flat name."""
+    return {name: value for name, value in logged(line).items() if not name.startswith("loss/")}
 
 
 def last_line(run: Path) -> dict[str, Any]:

@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coupling.log import read_log
-from coupling.run_directory import EVALUATED, run_of
-
-NO_METRICS = ("step", "seconds", EVALUATED)
-"""Keys of a line of metrics.jsonl that are no measured value."""
+from coupling.log import measured, read_log
+from coupling.run_directory import run_of
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:
@@ -30,10 +27,7 @@ def training_record(file: Path, step: int) -> dict[str, Any]:
 def _measured(run: Path, step: int) -> dict[str, float]:
     """Values of all metrics at ``step``; what was measured last counts."""
     return {
-        name: float(value)
-        for line in read_log(run)
-        for name, value in line.items()
-        if line["step"] == step and name not in NO_METRICS and not name.startswith("loss/") and value is not None
+        name: float(value) for line in read_log(run) if line["step"] == step for name, value in measured(line).items()
     }
 
 

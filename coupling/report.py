@@ -16,11 +16,10 @@ from coupling import __version__
 from coupling.config import load_config
 from coupling.curves import panels, plot
 from coupling.errors import InputError
-from coupling.log import read_log
+from coupling.log import measured, read_log
 from coupling.model import CoupledModel, load_model
 from coupling.pictures import drawable, grid
 from coupling.plugins import Plugins
-from coupling.record import NO_METRICS
 from coupling.run_directory import MARKER, RunDirectory, run_of
 from coupling.sharing_picture import sharing_picture
 from coupling.terminal import remark
@@ -146,14 +145,10 @@ def _traversal(model: CoupledModel) -> str | None:
 
 def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], chosen: int | None) -> list[list[str]]:
     """A row a metric: the last value and its step; that at the step ``chosen``; the best and its step, where noted."""
-    there = {name: value for line in log if line["step"] == chosen for name, value in line.items()}
+    there = {name: value for line in log if line["step"] == chosen for name, value in measured(line).items()}
     last: dict[str, tuple[float, int]] = {}
     for line in log:
-        last |= {
-            name: (value, line["step"])
-            for name, value in line.items()
-            if name not in NO_METRICS and not name.startswith("loss/") and value is not None
-        }
+        last |= {name: (value, line["step"]) for name, value in measured(line).items()}
     best = summary.get("best", {})
     rows = []
     for name, (value, step) in last.items():

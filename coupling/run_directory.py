@@ -21,13 +21,11 @@ from coupling.errors import InputError, RunError
 from coupling.hub_address import hub_address
 from coupling.lock import FILE as LOCK
 from coupling.lock import RunLock
+from coupling.log import EVALUATED, read_log
 from coupling.log import FILE as LOG
-from coupling.log import read_log
 from coupling.whole_file import remove_torn, sync, write_text
 
 MARKER = "config.yaml"
-EVALUATED = "checkpoint"
-"""Key of a line of metrics.jsonl that was measured after the training: the step of its checkpoint."""
 
 
 class RunDirectory:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
-from coupling.log import last_line
+from coupling.log import last_line, logged
 from coupling.sweep_directory import Standing, last_step
 from coupling.terminal import bars, console, remark
 
@@ -89,9 +89,9 @@ def _steps(standing: Standing) -> int:
 def _losses(path: Path) -> str:
     """The newest losses of a run, summed over its domains."""
     totals = {"discriminator": 0.0, "generator": 0.0}
-    for name, value in last_line(path).items():
+    for name, value in logged(last_line(path)).items():
         kind, _, rest = name.partition("/")
         team, _, domain = rest.partition("/")
-        if kind == "loss" and team in totals and "/" not in domain and isinstance(value, float | int):
+        if kind == "loss" and team in totals and "/" not in domain:
             totals[team] += value
     return f"D {totals['discriminator']:.2f}  G {totals['generator']:.2f}" if any(totals.values()) else ""
