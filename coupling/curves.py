@@ -1,7 +1,4 @@
-"""What a run logged, as plots: a panel a kind of value, a line a flat name.
-
-Needs matplotlib: pip install 'coupling-gan[plots]'.
-"""
+"""What a run logged, as plots: a panel a kind of value, a line a flat name."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coupling.errors import RunError
 from coupling.log import logged
+from coupling.plots import empty_figure, plain
 
 _FEW = 40
 """Points of a line, up to which each is marked."""
@@ -44,23 +41,14 @@ def plot(title: str, lines: Mapping[str, Line]) -> str:
 
     Raises :class:`RunError` where matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RunError(
-            "matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again"
-        ) from None
-    made = Figure(figsize=(6.4, 3.4), layout="constrained")
-    FigureCanvasSVG(made)
+    made = empty_figure(6.4, 3.4)
     axes = made.subplots()
     for label, (steps, values) in lines.items():
         beside = any(label.startswith(f"{other}/") for other in lines)
         axes.plot(
             steps,
             values,
-            label=label.replace("$", r"\$"),  # between two dollars it would be a formula
+            label=plain(label),
             linewidth=1.2,
             linestyle="--" if beside else "-",
             marker="o" if len(steps) <= _FEW and not beside else None,
@@ -72,6 +60,8 @@ def plot(title: str, lines: Mapping[str, Line]) -> str:
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.legend(fontsize=8, frameon=False)
+    import matplotlib as mpl  # there is one: it made the figure
+
     file = io.StringIO()
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": title}

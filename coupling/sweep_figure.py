@@ -1,7 +1,4 @@
-"""A sweep's table as a figure, like the paper's Figure 3: a line a row over the columns, with error bars.
-
-Needs matplotlib: pip install 'coupling-gan[plots]'.
-"""
+"""A sweep's table as a figure, like the paper's Figure 3: a line a row over the columns, with error bars."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from coupling.errors import RunError
+from coupling.plots import empty_figure, plain
 from coupling.sweep_table import OF, Of, Table
 
 if TYPE_CHECKING:
@@ -26,25 +23,17 @@ def figure(table: Table) -> bytes:
 
     Raises :class:`RunError` where matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RunError(
-            "matplotlib is not installed; pip install 'coupling-gan[plots]', and give the command again"
-        ) from None
-    made = Figure(figsize=(11, 4.5), layout="constrained")
-    FigureCanvasAgg(made)
+    made = empty_figure(11, 4.5)
     panels = made.subplots(1, 2, sharey=True)
     for of, panel in zip(OF, panels, strict=True):
         _draw(table, of, panel)
-    panels[0].set_ylabel(_plain(table.metric))
+    panels[0].set_ylabel(plain(table.metric))
     handles, labels = panels[0].get_legend_handles_labels()
     named = [*range(len(table.baselines), len(labels)), *range(len(table.baselines))]  # the rows in their order first
     made.legend(
         [handles[i] for i in named],
         [labels[i] for i in named],
-        title=_plain(", ".join(list(table.axes)[:-1])) or None,
+        title=plain(", ".join(list(table.axes)[:-1])) or None,
         loc="outside right center",
     )
     made.suptitle(table.name)
@@ -61,7 +50,7 @@ def _draw(table: Table, of: Of, panel: Axes) -> None:
             [i + aside for i, _ in points],
             [spread.mean for _, spread in points],
             yerr=[math.nan if spread.std is None else spread.std for _, spread in points],
-            label=_plain(table.row_name(row)),
+            label=plain(table.row_name(row)),
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=5,
             linewidth=1.2,
@@ -69,15 +58,10 @@ def _draw(table: Table, of: Of, panel: Axes) -> None:
         )
     for number, (name, value) in enumerate(table.baselines.items()):
         style = _DASHES[number % len(_DASHES)]
-        panel.axhline(value, color="0.4", linewidth=1, linestyle=style, label=_plain(f"{name} ({value:.3f})"))
+        panel.axhline(value, color="0.4", linewidth=1, linestyle=style, label=plain(f"{name} ({value:.3f})"))
     panel.set_title(OF[of])
-    panel.set_xticks(range(len(table.columns)), [_plain(column) for column in table.columns])
+    panel.set_xticks(range(len(table.columns)), [plain(column) for column in table.columns])
     panel.set_xlim(-0.5, len(table.columns) - 0.5)
-    panel.set_xlabel(_plain(list(table.axes)[-1]) if table.axes else "")
+    panel.set_xlabel(plain(list(table.axes)[-1]) if table.axes else "")
     panel.grid(axis="y", color="0.9")
     panel.set_axisbelow(True)
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib shows as it is: between two dollars it would be a formula."""
-    return text.replace("$", r"\$")
