@@ -214,7 +214,7 @@ def sample(
     modules: tuple[str, ...],
 ) -> None:
     """Draw corresponding images of RUN, or go on with it: OUTPUT/<domain>/000000.png, a grid, a manifest."""
-    from coupling.evaluation import chosen_device
+    from coupling.device import chosen_device
     from coupling.model import load_model
     from coupling.run_directory import beside
     from coupling.sampling import write_samples
@@ -253,7 +253,7 @@ def traverse(
     modules: tuple[str, ...],
 ) -> None:
     """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
-    from coupling.evaluation import chosen_device
+    from coupling.device import chosen_device
     from coupling.model import load_model
     from coupling.run_directory import beside
     from coupling.traversal import check_file, write_traversal
@@ -348,8 +348,8 @@ def transform(
 ) -> None:
     """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
     from coupling.coverage import known_coverage
+    from coupling.device import chosen_device
     from coupling.encoder import known_encoder
-    from coupling.evaluation import chosen_device
     from coupling.given_images import read_images
     from coupling.inversion import Search
     from coupling.model import load_model

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from coupling import checkpoint
 from coupling.config import Config, MetricConfig, load_config, metric_entry, parse_config
+from coupling.device import chosen_device
 from coupling.errors import ConfigError, InputError
 from coupling.inspection import table
 from coupling.measurement import Score, measured, prepare
@@ -222,19 +223,6 @@ def _data(config: Config, run: RunDirectory | None, plugins: Plugins) -> dict[st
                 "out, and what is compared with, would be another"
             )
     return data
-
-
-def chosen_device(wanted: str | torch.device | None) -> torch.device:
-    """Where to draw; raises :class:`InputError` where there is no such device."""
-    if wanted is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {wanted}: {reason}; give cpu, or leave it out") from None
-    return device
 
 
 def _write(result: Scores, run: RunDirectory | None, output: Path | None, config: Config) -> None:

@@ -15,6 +15,7 @@ from coupling import checkpoint
 from coupling.assembly import Networks, assemble
 from coupling.classification import Classification
 from coupling.config import Config, parse_config
+from coupling.device import usable
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.hub_address import HubAddress, hub_address
@@ -71,11 +72,9 @@ class CoupledModel:
     def to(self, device: str | torch.device) -> CoupledModel:
         """Move the model; returns itself. Raises :class:`InputError` for a device that is not there."""
         try:
-            place = torch.device(device)
-            torch.empty(0, device=place)
-        except (RuntimeError, AssertionError) as error:  # no such kind, or none in this machine
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"device '{device}' cannot be used: {reason}; the CPU is always there") from None
+            place = usable(device)
+        except InputError as error:
+            raise InputError(f"device '{device}' cannot be used: {error}; the CPU is always there") from None
         networks = [self.generator, self.discriminator, *self.losses.values()]
         for network in networks:
             if network is not None:

@@ -1,0 +1,27 @@
+"""Where tensors are: a device that is there."""
+
+from __future__ import annotations
+
+import torch
+
+from coupling.errors import InputError
+
+
+def usable(wanted: str | torch.device) -> torch.device:
+    """The device of that name; raises :class:`InputError` with the reason alone where there is no such device."""
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such kind, or none in this machine
+        raise InputError(str(error).partition("\n")[0]) from None
+    return device
+
+
+def chosen_device(wanted: str | torch.device | None) -> torch.device:
+    """What ``--device`` means: a GPU where there is one and none is named. Raises :class:`InputError`."""
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return usable(wanted)
+    except InputError as error:
+        raise InputError(f"--device {wanted}: {error}; give cpu, or leave it out") from None
