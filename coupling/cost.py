@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from coupling.assembly import assemble, make_algorithm
 from coupling.config import Config, SharingConfig
 from coupling.domain import Domain
+from coupling.loss import labelled_domains
 from coupling.registry import Registry
 
 _SAMPLES = 2  # the fewest that batch normalisation takes
@@ -35,11 +36,8 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     z = torch.randn(samples, config.latent.size)
     real = {name: torch.rand(samples, *domain.shape) for name, domain in domains.items()}
     fresh = torch.randn_like(z) if settings.fresh_latent else None
-    labels = {
-        name: torch.zeros(samples, dtype=torch.int64)
-        for loss in networks.losses.values()
-        for name in loss.labels(list(domains))
-    }
+    labelled = labelled_domains(networks.losses.values(), list(domains))
+    labels = {name: torch.zeros(samples, dtype=torch.int64) for name in labelled}
     with FlopCounterMode(display=False) as counter:
         algorithm.step(_STEP, z, real, fresh, labels)
     return int(counter.get_total_flops()) // samples

@@ -8,7 +8,7 @@ optimizer and never scales by the number of domains: that is the framework's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -144,3 +144,8 @@ class AdversarialLoss(Loss, ABC):
     def generator(self, half: GeneratorHalf) -> PerDomain:
         """``weight * fool``, each domain for itself."""
         return {d: self.weight * self.fool(logits) for d, logits in half.fake_logits.items()}
+
+
+def labelled_domains(losses: Iterable[Loss], domains: Sequence[str]) -> list[str]:
+    """The domains whose labels some loss reads in training, in the losses' order."""
+    return list(dict.fromkeys(name for loss in losses for name in loss.labels(domains)))

@@ -110,6 +110,11 @@ def _enlarged(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def save_png(picture: Image.Image, path: Path) -> None:
     """Write a PNG as a whole."""
+    write_bytes(path, png(picture))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the content of a file."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ from coupling.curves import panels, plot
 from coupling.errors import InputError
 from coupling.log import measured, read_log
 from coupling.model import CoupledModel, load_model
-from coupling.pictures import drawable, grid
+from coupling.pictures import drawable, png
 from coupling.plugins import Plugins
 from coupling.run_directory import MARKER, RunDirectory, run_of
 from coupling.sharing_picture import sharing_picture
 from coupling.terminal import remark
+from coupling.traversal import paths_picture
 from coupling.whole_file import write_text
 
 _EARLIER = 5
@@ -116,9 +116,9 @@ def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[s
     return {key: str(value) for key, value in facts.items() if value is not None}
 
 
-def _source(png: bytes) -> str:
-    """A picture as an address that holds it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _source(file: bytes) -> str:
+    """A PNG as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
 def _pictures(run: RunDirectory) -> list[dict[str, str]]:
@@ -138,9 +138,7 @@ def _traversal(model: CoupledModel) -> str | None:
     if not any(domain.is_drawable for domain in model.domains.values()):
         return None
     samples = model.traverse(_PATHS, _CODES, domains=drawable(model.domains))
-    buffer = io.BytesIO()
-    grid({name: x.flatten(0, 1) for name, x in samples.items()}, model.domains, _CODES).save(buffer, "PNG")
-    return _source(buffer.getvalue())
+    return _source(png(paths_picture(samples, model.domains)))
 
 
 def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], chosen: int | None) -> list[list[str]]:

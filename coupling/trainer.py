@@ -21,6 +21,7 @@ from coupling.errors import ConfigError, InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
 from coupling.lock import refuse_in_use
+from coupling.loss import labelled_domains
 from coupling.loss_means import LossMeans
 from coupling.measurement import Measurement, Score
 from coupling.memory import shortage_explained
@@ -141,15 +142,13 @@ class Trainer:
 
     def _check_labels(self) -> list[str]:
         """Show each loss the labels that it reads; returns the domains that they are of."""
-        labelled: dict[str, None] = {}
         for number, loss in enumerate(self.networks.losses.values()):
             names = loss.labels(list(self.data))
             try:
                 loss.check_labels({name: self.data[name].labels(range(len(self.data[name]))) for name in names})
             except ConfigError as error:
                 raise ConfigError(f"losses[{number}].{error}") from None
-            labelled |= dict.fromkeys(names)
-        return list(labelled)
+        return labelled_domains(self.networks.losses.values(), list(self.data))
 
     # -- the run's directory ---------------------------------------------------------------
 

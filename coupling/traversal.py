@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
+from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.interpolation import Interpolation, suited_to
 from coupling.model import CoupledModel
@@ -55,8 +58,7 @@ def write_traversal(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            flat = {name: x.flatten(0, 1) for name, x in samples.items()}
-            save_png(grid(flat, model.domains, steps), file)
+            save_png(paths_picture(samples, model.domains), file)
         else:
             frames = [
                 grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs) for step in range(steps)
@@ -65,6 +67,12 @@ def write_traversal(
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror or error}; give another --output") from None
     return file
+
+
+def paths_picture(samples: Mapping[str, Tensor], domains: Mapping[str, Domain]) -> Image.Image:
+    """Paths of :meth:`CoupledModel.traverse`, {domain: (pairs, steps, *shape)}, from left to right, pair below pair."""
+    steps = next(iter(samples.values())).shape[1]
+    return grid({name: x.flatten(0, 1) for name, x in samples.items()}, domains, steps)
 
 
 def moving(frames: list[Image.Image], seconds: float) -> bytes:

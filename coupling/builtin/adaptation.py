@@ -15,7 +15,7 @@ from coupling.classification import Classification, Consistency, Entropy, Featur
 from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.held_out import set_apart
 from coupling.hookspecs import Register, hookimpl
-from coupling.loss import Loss
+from coupling.loss import Loss, labelled_domains
 from coupling.metric import Evaluation, Metric
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
@@ -144,7 +144,7 @@ def _note_samples(evaluation: Evaluation, domain: str, count: object) -> None:
 def _unlabelled(evaluation: Evaluation) -> list[str]:
     """The domains whose labels no loss has read."""
     domains = list(evaluation.data)
-    read = {name for loss in evaluation.model.losses.values() for name in loss.labels(domains)}
+    read = labelled_domains(evaluation.model.losses.values(), domains)
     return [domain for domain in domains if domain not in read]
 
 
