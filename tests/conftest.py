@@ -19,8 +19,10 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
+import coupling.trainer
 from coupling import plugins
 from coupling.cli import cli
+from coupling.model import CoupledModel, load_model
 from tests import tiny
 
 TINY = str(Path(tiny.__file__).resolve())
@@ -52,6 +54,19 @@ def train(command: Callable[..., Result]) -> Callable[..., Result]:
         return command(verb, "tiny.yaml", "--plugin", TINY, *sets, *changes[first_option:])
 
     return train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of tests/tiny.py's configuration, one for all tests of a file."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    return coupling.trainer.train(tiny.config(), path, plugins=tiny.plugins()).path
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> CoupledModel:
+    """That run's model."""
+    return load_model(run, plugins=tiny.plugins())
 
 
 @pytest.fixture

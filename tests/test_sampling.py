@@ -36,16 +36,6 @@ from tests.conftest import TINY, refused
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return train(tiny.config(), tmp_path_factory.mktemp("runs") / "run", plugins=tiny.plugins()).path
-
-
-@pytest.fixture(scope="module")
-def model(run):
-    return load_model(run, plugins=tiny.plugins())
-
-
 def together(portions):
     portions = list(portions)
     return {name: torch.cat([portion[name] for portion in portions]) for name in portions[0]}

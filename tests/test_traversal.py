@@ -24,16 +24,6 @@ from tests.conftest import TINY, refused
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return train(tiny.config(), tmp_path_factory.mktemp("runs") / "run", plugins=tiny.plugins()).path
-
-
-@pytest.fixture(scope="module")
-def model(run):
-    return load_model(run, plugins=tiny.plugins())
-
-
-@pytest.fixture(scope="module")
 def normal_model(tmp_path_factory):
     config = tiny.config("latent.prior=normal", "training.steps=1")
     return load_model(train(config, tmp_path_factory.mktemp("normal") / "run", plugins=tiny.plugins()).path,
