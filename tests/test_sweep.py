@@ -27,15 +27,17 @@ from tests.test_grid import AXES
 
 TABLES = ("table.md", "table.csv", "runs.csv")
 STEPS = 24
-PAUSE = 0.04
-"""Seconds a step takes at least: time to be killed in."""
+PAUSE = 1.0
+"""Seconds a step takes at least until there is a file ``hurry``: time to be killed in, on a busy machine too."""
 
 
-def write(folder, *changes, **sweep):
+def write(folder, *changes, hurry=True, **sweep):
     """A sweep of tests/tiny.py's configuration in ``folder``: two cells, two seeds."""
+    if hurry:
+        (folder / "hurry").touch()
     plain = tiny.values(
         "metrics=[{name: brightness, every: 5}]",
-        f"losses=[non-saturating, {{name: slow, seconds: {PAUSE}}}]",
+        f"losses=[non-saturating, {{name: slow, seconds: {PAUSE}, until: '{folder / 'hurry'}'}}]",
         *map("training.{}".format, (f"steps={STEPS}", "log_every=1", "sample_every=100", "checkpoint_every=7")),
         *changes,
     )
@@ -200,7 +202,7 @@ def test_the_sweeps_own_file_runs_again_without_matplotlib_too(whole, command, t
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_tables(whole, tmp_path):
     """kill -9 of a run, then of the sweep; its runs save and end; the same command goes on, and nothing differs."""
-    write(tmp_path)
+    write(tmp_path, hurry=False)
     sweep = start(tmp_path, "--jobs", 2)
     try:
         until(lambda: len(training(tmp_path, 9)) == 2)
@@ -211,11 +213,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_tables(whole, tmp_path):
         until(lambda: any(path not in (one, other) for path in training(tmp_path, 2)))
     finally:
         sweep.kill()
-    code, _, err = end(sweep)
+        code, _, err = end(sweep)
     assert code == -signal.SIGKILL
     assert re.search(r"seed 0: failed: ended by SIGKILL; memory may have run out \(sweeps/s/runs/.*seed-0\.log\)", err)
     begun = folders(tmp_path)
     until(lambda: not any(map(in_use, begun)))  # nobody told them but the closed pipe
+    (tmp_path / "hurry").touch()
     states = {p: json.loads((p / "summary.json").read_text()) for p in begun}
     assert states[one]["status"] == "running"
     assert all(s["status"] in ("interrupted", "finished") for p, s in states.items() if p != one)
@@ -231,11 +234,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_tables(whole, tmp_path):
 
 
 def test_a_signal_ends_the_runs_after_they_have_saved(whole, tmp_path):
-    write(tmp_path)
+    write(tmp_path, hurry=False)
     sweep = start(tmp_path, "--jobs", 1, "--only", "generator=1")
-    until(lambda: training(tmp_path, 3))
-    sweep.send_signal(signal.SIGTERM)
-    code, out, err = end(sweep)
+    try:
+        until(lambda: training(tmp_path, 3))
+    finally:
+        sweep.send_signal(signal.SIGTERM)
+        code, out, err = end(sweep)
+    (tmp_path / "hurry").touch()
     assert (code, out) == (143, "")
     assert "SIGTERM: 0 of 2 runs are finished, the others saved in sweeps/s; the same command goes on" in err
     assert "failed" not in err

@@ -9,6 +9,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -131,12 +132,19 @@ class Breaking(Loss):
 class Slow(Loss):
     """A pause in every step, so that a test can interrupt it."""
 
-    def __init__(self, *, seconds: Annotated[float, Field(ge=0, description="pause")] = 0.02) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: Annotated[float, Field(ge=0, description="pause")] = 0.02,
+        until: Annotated[str | None, Field(description="a file: once it is there, no pause")] = None,
+    ) -> None:
         super().__init__()
         self.seconds = seconds
+        self.until = until
 
     def generator(self, half: Any) -> dict[str, Tensor]:
-        time.sleep(self.seconds)
+        if self.until is None or not Path(self.until).exists():
+            time.sleep(self.seconds)
         return {}
 
 
