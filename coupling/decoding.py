@@ -17,6 +17,19 @@ from coupling.errors import DataError
 from coupling.prepared import Images, Unreadable
 
 EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
+_DEEPER = {
+    "I;16": "16-bit gray",
+    "I;16B": "16-bit gray",
+    "I;16L": "16-bit gray",
+    "I": "32-bit gray",
+    "F": "floating-point",
+}
+
+
+def kind_of_pixels(image: Image.Image) -> str:
+    """In words, what a pixel of it is: "16-bit gray", "CMYK"."""
+    return _DEEPER.get(image.mode, image.mode)
+
 
 # -- options of data sets that decode images ------------------------------------------------
 
@@ -95,7 +108,7 @@ class Fit:
     def __call__(self, image: Image.Image, name: str) -> Images:
         """The pixels. Raises :class:`Unreadable` for other than 8 bits, :class:`DataError` for another size."""
         if image.mode not in EIGHT_BIT:
-            raise Unreadable(f"{name}: pixels of kind '{image.mode}'; convert it to 8-bit RGB or gray")
+            raise Unreadable(f"{name}: has {kind_of_pixels(image)} pixels; convert it to 8-bit RGB or gray")
         whole = opaque(ImageOps.exif_transpose(image), "RGB" if self.channels == 3 else "L")
         pixels = np.asarray(self._sized(self._cropped(whole, name), name))
         return pixels.reshape(self.height, self.width, self.channels)

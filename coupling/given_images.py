@@ -14,10 +14,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from coupling.decoding import EIGHT_BIT, opaque, opened
+from coupling.decoding import EIGHT_BIT, kind_of_pixels, opaque, opened
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.image_files import image_files
+from coupling.image_files import image_files, in_words
 from coupling.prepared import Images, Unreadable
 from coupling.terminal import remark
 
@@ -79,7 +79,7 @@ def _files(path: Path) -> Iterator[tuple[Path, _Opening]]:
     if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
         found = image_files(str(path))
         if found.ignored:
-            remark(f"{path}: {found.ignored} hidden or other files are ignored")
+            remark(f"{path}: {in_words(found.ignored)} are ignored")
         for number, file in enumerate(found.files):
             yield path / file.name, partial(found.open, number)
         found.close()
@@ -101,7 +101,7 @@ def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) 
             raise Unreadable(f"{name}: holds {frames} pictures; give one")
         if given.mode not in EIGHT_BIT:
             raise Unreadable(
-                f"{name}: has pixels of kind '{given.mode}', whose range is not known; convert it to 8-bit gray or RGB"
+                f"{name}: has {kind_of_pixels(given)} pixels, whose range is not known; convert it to 8-bit gray or RGB"
             )
         image = ImageOps.exif_transpose(given)
     changes = []

@@ -9,6 +9,7 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
@@ -45,8 +46,8 @@ class ImageFiles(ABC):
     root: Path
     """The folder or zip, absolute and without links."""
     files: tuple[ImageFile, ...]
-    ignored: int
-    """Hidden and other files beside them."""
+    ignored: Counter[str]
+    """Hidden and other files beside them, by kind: "hidden", ".gif", "without suffix"."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -120,10 +121,10 @@ class FolderFiles(ImageFiles):
         """Raises :class:`DataError` where there are none, or the folder cannot be listed."""
         self.root = root
         images: list[ImageFile] = []
-        self.ignored = 0
+        self.ignored = Counter()
         for entry in _entries_below(root, frozenset()):
             if not _is_image(entry.name):
-                self.ignored += 1
+                self.ignored[_kind(entry.name)] += 1
                 continue
             try:
                 found = entry.stat()
@@ -169,17 +170,19 @@ class ZipFiles(ImageFiles):
         """Raises :class:`DataError` where it is damaged, or there are no images in it."""
         self.root = root
         self._archive: zipfile.ZipFile | None = None
-        self.ignored = 0
+        self.ignored = Counter()
         members: dict[str, zipfile.ZipInfo] = {}
         for member in self._opened().infolist():
             name = member.filename.replace("\\", "/")
             *folders, own_name = [part for part in name.split("/") if part not in ("", ".", "..")] or [""]
             if member.is_dir() or any(_is_hidden(folder) for folder in folders):
                 continue
-            if not _is_image(own_name) or stat.S_ISLNK(member.external_attr >> 16):
-                self.ignored += 1
+            is_link = stat.S_ISLNK(member.external_attr >> 16)
+            if is_link or not _is_image(own_name):
+                self.ignored["link" if is_link else _kind(own_name)] += 1
                 continue
-            self.ignored += name in members  # the later one replaced the earlier: so any unpacker has it
+            if name in members:  # the later one replaces the earlier: so any unpacker has it
+                self.ignored["replaced"] += 1
             members[name] = member
         self.close()
         if not members:
@@ -316,9 +319,21 @@ def _is_image(name: str) -> bool:
     return not _is_hidden(name) and Path(name).suffix.lower() in SUFFIXES
 
 
-def _no_images(root: Path, others: int) -> DataError:
+def _kind(name: str) -> str:
+    return "hidden" if _is_hidden(name) else Path(name).suffix.lower() or "without suffix"
+
+
+def in_words(ignored: Counter[str], most: int = 4) -> str:
+    """How many files, and of what kinds: "3 hidden or other files (2 .gif, 1 hidden)"."""
+    kinds = [f"{count} {kind}" for kind, count in ignored.most_common(most)]
+    if len(ignored) > most:
+        kinds.append("others")
+    return f"{ignored.total()} hidden or other files" + (f" ({', '.join(kinds)})" if kinds else "")
+
+
+def _no_images(root: Path, others: Counter[str]) -> DataError:
     return DataError(
-        f"{root} holds no images, in subfolders neither, but {others} other files; "
+        f"{root} holds no images, in subfolders neither, but {in_words(others)}; "
         f"images are files named {', '.join(sorted(SUFFIXES))}"
     )
 

@@ -423,8 +423,9 @@ def _located(path: Path) -> Path:
         detail = "; ".join(complaints) or "train it longer, or wait for the first"
         raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
     if not path.exists():
-        siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"{path}: no such run; {nearest(str(path), siblings)}")
+        beside = path.parent.iterdir() if path.parent.is_dir() else []
+        loadable = [str(p) for p in beside if (p / "checkpoints").is_dir() or p.suffix == ".safetensors"]
+        raise InputError(f"{path}: no such run; {nearest(str(path), loadable)}")
     raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model")
 
 

@@ -272,7 +272,12 @@ def test_a_folder_that_is_none(images):
 def test_a_domain_without_images(images):
     Path("empty").mkdir()
     Path("empty/readme.txt").write_text("")
-    refused(images("domains.a.dataset.path=empty"), "domains.a.dataset: ", "empty holds no images", "1 other files")
+    refused(
+        images("domains.a.dataset.path=empty"),
+        "domains.a.dataset: ",
+        "empty holds no images",
+        "but 1 hidden or other files (1 .txt)",
+    )
 
 
 def test_corrupt_images_are_named_and_counted(images):
@@ -292,7 +297,7 @@ def test_an_image_of_another_size(images):
 
 def test_an_image_of_another_mode(images):
     Image.new("I;16", (8, 8)).save("pictures/deep.png")
-    refused(images(), "deep.png: pixels of kind 'I;16'; convert it to 8-bit RGB or gray")
+    refused(images(), "deep.png: has 16-bit gray pixels; convert it to 8-bit RGB or gray")
 
 
 def test_a_data_directory_that_cannot_be_written(images, monkeypatch):

@@ -109,7 +109,7 @@ def test_a_folder_with_other_files_in_it(picture, tmp_path, capsys):
     found = [str(file.relative_to(tmp_path)) for file in given.files]
     assert found == ["set/a.jpg", "set/b.png", "set/deeper/a.png", "A.png"]
     assert given.names == ["a", "b", "a-2", "A-3"]  # also where the file system knows no capitals
-    assert "set: 2 hidden or other files are ignored" in capsys.readouterr().err
+    assert "set: 2 hidden or other files (" in capsys.readouterr().err
 
 
 def test_a_zip(picture, tmp_path):
@@ -126,9 +126,9 @@ def test_a_zip(picture, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Image.new("I;16", (8, 8)), "has pixels of kind 'I;16', whose range is not known"),
-        (Image.new("F", (8, 8)), "has pixels of kind 'F'"),
-        (Image.new("CMYK", (8, 8)), "has pixels of kind 'CMYK'"),
+        (Image.new("I;16", (8, 8)), "has 16-bit gray pixels, whose range is not known"),
+        (Image.new("F", (8, 8)), "has floating-point pixels"),
+        (Image.new("CMYK", (8, 8)), "has CMYK pixels"),
     ],
 )
 def test_kinds_that_are_not(picture, content, message):
@@ -156,7 +156,7 @@ def test_files_that_are_none(picture, tmp_path):
         read_images([tmp_path / "goood.png"], GRAY)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.txt").write_text("x")
-    with pytest.raises(InputError, match="empty holds no images, in subfolders neither, but 1 other files"):
+    with pytest.raises(InputError, match="empty holds no images, in subfolders neither, but 1 hidden or other files"):
         read_images([tmp_path / "empty"], GRAY)
     for number in range(12):
         (tmp_path / "empty" / f"{number}.png").write_text("x")

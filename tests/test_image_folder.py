@@ -179,7 +179,7 @@ def test_other_files_are_ignored_and_counted(folder: Path, capsys: pytest.Captur
     images = ImageFolder(path=str(folder))
     assert len(images) == 1
     images.prepare()
-    assert "2 hidden or other files are ignored" in capsys.readouterr().err
+    assert "2 hidden or other files (1 hidden, 1 .txt) are ignored" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------ sizes
@@ -316,7 +316,7 @@ def test_gray(folder: Path) -> None:
 def test_depths_other_than_8_bits_are_refused(folder: Path) -> None:
     save(folder / "a.png")
     save(folder / "b.png", np.full((6, 8), 40_000, np.uint16))
-    with pytest.raises(DataError, match=r"b\.png: pixels of kind 'I;16'; convert it to 8-bit"):
+    with pytest.raises(DataError, match=r"b\.png: has 16-bit gray pixels; convert it to 8-bit"):
         ImageFolder(path=str(folder)).prepare()
 
 
@@ -394,7 +394,7 @@ def test_a_folder_without_images_says_what_it_has(folder: Path) -> None:
     (folder / "deep").mkdir()
     for name in ("a.txt", "b.csv", "deep/c"):
         (folder / name).touch()
-    with pytest.raises(DataError, match=r"holds no images.* but 3 other files; .*\.png"):
+    with pytest.raises(DataError, match=r"holds no images.* but 3 hidden or other files .*; .*\.png"):
         ImageFolder(path=str(folder))
 
 

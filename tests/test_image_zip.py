@@ -92,7 +92,7 @@ def test_what_is_hidden_or_no_image_is_ignored(tmp_path: Path, capsys: pytest.Ca
     images = open_zip(path)
     images.prepare()
     assert len(images) == 1
-    assert "5 hidden or other files are ignored" in capsys.readouterr().err
+    assert "5 hidden or other files (2 hidden, 1 .txt, 1 .zip, 1 link) are ignored" in capsys.readouterr().err
 
 
 def test_of_a_name_that_is_there_twice_the_later_counts(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_no_such_zip_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_zip_without_images_says_what_it_has(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"x\.zip holds no images.* but 2 other files"):
+    with pytest.raises(DataError, match=r"x\.zip holds no images.* but 2 hidden or other files"):
         open_zip(pack(tmp_path / "x.zip", {"a.txt": b"", "inner.zip": b""}))
 
 

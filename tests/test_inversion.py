@@ -309,7 +309,7 @@ def transform(command, *arguments):
 def test_transform(command, copied, pictures, model):
     result = transform(command, copied, pictures, "--from", "a", "--to", "b")
     assert result.exit_code == 0, result.output
-    assert "pictures: 1 hidden or other files are ignored" in result.stderr
+    assert "pictures: 1 hidden or other files (" in result.stderr
     assert "95% of 10 held-out samples of 'a'" in result.stderr
     *rows, last = result.stdout.splitlines()
     assert last == f"{copied}/transformed"

@@ -26,7 +26,7 @@ from coupling.decoding import (
 )
 from coupling.errors import DataError
 from coupling.hookspecs import Register, hookimpl
-from coupling.image_files import ImageFiles, classes_of, image_files
+from coupling.image_files import ImageFiles, classes_of, image_files, in_words
 from coupling.prepared import Images, PreparedRecord, Unreadable, prepared_images, prepared_record
 from coupling.prepared_dataset import PreparedDataset
 from coupling.terminal import remark
@@ -93,7 +93,7 @@ class ImageFolder(PreparedDataset):
 
     def _make(self) -> Images:
         if self._files.ignored:
-            remark(f"{self.source}: {self._files.ignored} hidden or other files are ignored")
+            remark(f"{self.source}: {in_words(self._files.ignored)} are ignored")
         try:
             return prepared_images(
                 data_directory("image-folder"),

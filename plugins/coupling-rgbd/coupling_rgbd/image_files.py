@@ -11,20 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling.decoding import opened
+from coupling.decoding import EIGHT_BIT, kind_of_pixels, opened
 from coupling.prepared import Unreadable
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
-_EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
-"""Pillow's modes of pictures for people: 8 bits a channel, or fewer."""
 
 
 def read_color(root: Path, name: str) -> NDArray[np.uint8]:
     """The file ``root / name`` as (height, width, 3) bytes; raises :class:`Unreadable`, which names it."""
     with _loaded(root, name) as image:
-        if image.mode not in _EIGHT_BIT:
-            raise Unreadable(f"{name}: pixels of kind '{image.mode}'; convert it to 8-bit RGB")
+        if image.mode not in EIGHT_BIT:
+            raise Unreadable(f"{name}: has {kind_of_pixels(image)} pixels; convert it to 8-bit RGB")
         return np.asarray(image.convert("RGB"))
 
 
@@ -46,7 +44,7 @@ def read_numbers(root: Path, name: str) -> NDArray[Any]:
 
 def _pixels(root: Path, name: str) -> NDArray[Any]:
     with _loaded(root, name) as image:
-        if image.mode in _EIGHT_BIT:
+        if image.mode in EIGHT_BIT:
             raise Unreadable(_too_coarse(name, f"kind '{image.mode}'"))
         return np.asarray(image)
 
