@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from coupling.domain import Domain
+from coupling.ema import MovingAverage
 from coupling.gradients import GradientBuffer
-from coupling.loss import DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
+from coupling.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.precision import LossScale, in_full
 from coupling.sharing import TEAMS
@@ -98,10 +99,12 @@ class Algorithm1:
         autocast: Callable[[], AbstractContextManager[object]],
         uniform: Callable[[int, str, int], Tensor],
         accumulate: int = 1,
+        average: MovingAverage | None = None,
     ) -> None:
         """``autocast()``: one region a forward. ``uniform(step, purpose, numbers)``: noise for losses.
 
         ``accumulate``: micro-batches that a batch is cut into, so that the memory for one of them is enough.
+        ``average``: of the networks, which the caller updates after each step; losses read the discriminators'.
         """
         self.domains = tuple(domains)
         self.generators = generators
@@ -121,6 +124,7 @@ class Algorithm1:
         """The term of a team that has but one."""
         self.g = generators.network
         self.f = discriminators.network
+        self.averaged = None if average is None else self._averaged(average)
 
     def step(
         self,
@@ -189,20 +193,32 @@ class Algorithm1:
             fake_logits=in_full(fake_logits),
             features=in_full(features),
             score=lambda samples: self.f.run(samples, [(len(next(iter(samples.values()))), False)])[0],
-            tap=self._tap,
+            tap=lambda samples, layer: self._tap(self.f, samples, layer),
             labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
+            averaged=self.averaged,
         )
         terms = {name: loss.discriminator(half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
         self.discriminators.backward(objective, self.accumulate)
         return record
 
-    def _tap(self, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
+    def _averaged(self, average: MovingAverage) -> Averaged | None:
+        f: CoupledDiscriminator | None = average.networks.get("discriminator")
+        if f is None:
+            return None
+
+        def tap(samples: Mapping[str, Tensor], layer: int) -> PerDomain:
+            with torch.no_grad():
+                return self._tap(f, samples, layer)
+
+        return Averaged({name: average.networks[f"loss.{name}"] for name in self.losses}, tap)
+
+    def _tap(self, f: CoupledGenerator | CoupledDiscriminator, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
         """A layer's outputs for other samples than the step's; the running statistics stay."""
         with self.autocast():
             size = len(next(iter(samples.values())))
-            tapped = self.f.run(samples, [(size, False)], [layer])[1]
+            tapped = f.run(samples, [(size, False)], [layer])[1]
         return {domain: x for (domain, _), x in in_full(tapped).items()}
 
     def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from coupling.algorithm import Algorithm1, Team
 from coupling.config import Config, OptimizerConfig
 from coupling.domain import Domain
+from coupling.ema import MovingAverage
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
 from coupling.loss import Loss
 from coupling.networks import (
@@ -120,6 +121,11 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
             torch.manual_seed(derive(config.seed, "weights", "loss", number))
             loss = registry.build("loss", entry.name, entry.options, f"losses[{number}]")
         _check_loss(loss, f"losses[{number}] {entry.name}")
+        if loss.needs_average and not config.training.ema_discriminators:
+            raise ConfigError(
+                f"losses[{number}] {entry.name}: reads the discriminators' moving average, which is not kept; set "
+                "training.ema_discriminators: true"
+            )
         name, again = entry.name, 2
         while name in losses:
             name, again = f"{entry.name}-{again}", again + 1
@@ -242,16 +248,33 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> dict[tuple[str,
     return {place: tuple(output.shape[1:]) for place, output in tapped.items()}
 
 
+def rooms(networks: Networks) -> dict[str, nn.Module]:
+    """What of the networks a model file holds, by what its tensors' names begin with."""
+    losses = {f"loss.{name}": loss for name, loss in networks.losses.items()}
+    return {"generator": networks.generator, "discriminator": networks.discriminator, **losses}
+
+
+def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
+    """The average that the configuration asks for, by the names of :func:`rooms`: of the generators, or of all."""
+    settings = config.training
+    if settings.ema is None:
+        return None
+    averaged = rooms(networks) if settings.ema_discriminators else {"generator": networks.generator}
+    return MovingAverage(averaged, settings.ema)
+
+
 def make_algorithm(
     config: Config,
     networks: Networks,
     uniform: Callable[[int, str, int], Tensor],
     device: torch.device,
     processes: int = 1,
+    average: MovingAverage | None = None,
 ) -> Algorithm1:
     """Algorithm 1 over networks that are on ``device``, with the optimizers that the configuration asks for.
 
-    ``uniform(step, purpose, numbers)``: this process's (B, numbers) of noise for losses.
+    ``uniform(step, purpose, numbers)``: this process's (B, numbers) of noise for losses. ``average``: of the
+    :func:`moving_average`, which the caller updates after each step.
     """
     settings = config.training
     generators, discriminators = (
@@ -272,6 +295,7 @@ def make_algorithm(
         autocast=partial(autocast, settings.precision, device),
         uniform=uniform,
         accumulate=settings.accumulate,
+        average=average,
     )
     if settings.compile:
         algorithm.g = torch.compile(algorithm.g)  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -214,7 +214,8 @@ class Consistency(Classified):
     """A changed sample is of the class that the unchanged one is surely of (Sohn et al. 2020, section 2).
 
     Samples whose most probable class has at least ``threshold`` are turned, moved and scaled at random, and the
-    cross-entropy with that class is the term; the others do not count.
+    cross-entropy with that class is the term; the others do not count. What says the class is the network itself, or
+    its moving average over the steps (Tarvainen & Valpola 2017), which errs less.
     """
 
     def __init__(
@@ -223,12 +224,17 @@ class Consistency(Classified):
         domains: Unlabelled = None,
         weight: Weight = 1.0,
         threshold: Annotated[float, Field(ge=0, le=1, description="least probability of a class that is taught")] = 0.9,
+        teacher: Annotated[
+            Literal["live", "averaged"],
+            Field(description="what says the class; averaged: the discriminators' moving average"),
+        ] = "live",
         rotate: Rotate = 15.0,
         shift: Shift = 0.1,
         scale: Scale = 0.15,
     ) -> None:
         super().__init__(domains, weight)
         self.threshold = threshold
+        self.needs_average = teacher == "averaged"
         self.augmentation = Augmentation(rotate, shift, scale)
 
     def open(
@@ -247,12 +253,22 @@ class Consistency(Classified):
         """weight * -log p(class of x | changed x), over the samples whose class is sure."""
         terms = {}
         for domain in self.domains:
-            sure, taught = self.real_logits(half, domain).detach().softmax(1).max(1)
+            sure, taught = self._unchanged(half, domain).softmax(1).max(1)
             changed = self.augmentation(half.real[domain], half.uniform(f"changed/{domain}", Augmentation.NUMBERS))
             features = half.tap({domain: changed}, self.classification.layer)[domain]
             each = F.cross_entropy(self.classification.logits(features), taught, reduction="none")
             terms[domain] = self.weight * (each * (sure >= self.threshold)).mean()
         return terms
+
+    @torch.no_grad()
+    def _unchanged(self, half: DiscriminatorHalf, domain: str) -> Tensor:
+        """The teacher's (B, classes) for the real samples, before the softmax."""
+        if not self.needs_average:
+            return self.real_logits(half, domain)
+        averaged = half.averaged
+        assert averaged is not None  # else the configuration had been refused
+        [classifier] = [loss for loss in averaged.losses.values() if isinstance(loss, Classification)]
+        return classifier.logits(averaged.tap({domain: half.real[domain]}, classifier.layer)[domain])
 
 
 class FeatureMatching(Loss):

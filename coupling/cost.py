@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from coupling.assembly import assemble, make_algorithm
+from coupling.assembly import assemble, make_algorithm, moving_average
 from coupling.config import Config, SharingConfig
 from coupling.domain import Domain
 from coupling.loss import labelled_domains
@@ -32,6 +32,7 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
         networks,
         lambda step, purpose, numbers: torch.full((samples, numbers), 0.5),
         torch.device("cpu"),
+        average=moving_average(config, networks),
     )
     z = torch.randn(samples, config.latent.size)
     real = {name: torch.rand(samples, *domain.shape) for name, domain in domains.items()}

@@ -24,6 +24,16 @@ Weight = Annotated[float, Field(ge=0, description="of this term")]
 
 
 @dataclass(frozen=True)
+class Averaged:
+    """The moving averages of the discriminators and of the losses' parameters (``training.ema_discriminators``)."""
+
+    losses: Mapping[str, Loss]
+    """The configuration's, by name."""
+    tap: Callable[[Mapping[str, Tensor], int], PerDomain]
+    """A layer's outputs in the averaged discriminators: ({domain: samples}, layer). Carries no gradient."""
+
+
+@dataclass(frozen=True)
 class DiscriminatorHalf:
     """The discriminators' half of a step. Tensors are {domain: (B, ...)}; ``fake`` carries no gradient."""
 
@@ -44,6 +54,8 @@ class DiscriminatorHalf:
     seed, step and purpose."""
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     """Classes of the real samples, {domain: (B,) int64}, of the domains that some loss names (:meth:`Loss.labels`)."""
+    averaged: Averaged | None = None
+    """For losses that need it (:attr:`Loss.needs_average`); None where no average is kept."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,8 @@ class Loss(nn.Module):
     """
 
     team = "discriminator"
+    needs_average = False
+    """Whether it reads ``half.averaged``, which there is with ``training.ema_discriminators``."""
 
     def __init__(self) -> None:
         super().__init__()

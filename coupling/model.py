@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from coupling import checkpoint
-from coupling.assembly import Networks, assemble
+from coupling.assembly import Networks, assemble, rooms
 from coupling.classification import Classification
 from coupling.config import Config, parse_config
 from coupling.device import usable
@@ -329,12 +329,6 @@ class CoupledModel:
         ]
         self.discriminator.train(was_training)
         return torch.cat(parts).float().cpu()
-
-
-def rooms(networks: Networks) -> dict[str, torch.nn.Module]:
-    """What of the networks a model file holds, by what its tensors' names begin with."""
-    losses = {f"loss.{name}": loss for name, loss in networks.losses.items()}
-    return {"generator": networks.generator, "discriminator": networks.discriminator, **losses}
 
 
 def averaged_room(room: str) -> str:

@@ -32,7 +32,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from coupling.algorithm import Losses
-from coupling.assembly import Networks, assemble, make_algorithm
+from coupling.assembly import Networks, assemble, make_algorithm, moving_average
 from coupling.config import Config, parse_config
 from coupling.dataset import Dataset
 from coupling.domain import Domain
@@ -553,7 +553,7 @@ def _config(check: Check, **changed: Any) -> Config:
         "generator": small,
         "discriminator": small,
         "sharing": {"generator": [{"first": 1}], "discriminator": [{"last": 1}]},
-        "training": {"batch_size": _BATCH, "steps": _STEPS},
+        "training": {"batch_size": _BATCH, "steps": _STEPS, "ema_discriminators": True},
         **changed,
     }
     if len(values["domains"]) < 2:
@@ -590,13 +590,16 @@ def _train(
     def uniform(step: int, purpose: str, numbers: int) -> Tensor:
         return torch.rand(_BATCH, numbers, generator=generator(config.seed, "loss", purpose, step))
 
-    algorithm = make_algorithm(config, networks, uniform, torch.device("cpu"))
+    average = moving_average(config, networks)
+    algorithm = make_algorithm(config, networks, uniform, torch.device("cpu"), average=average)
     record: list[dict[str, float]] = []
     for step in range(_STEPS):
         seed_all(step)
         real = {name: stream.batch(step) for name, stream in streams.items()}
         labels = {name: streams[name].labels(step) for name in labelled}
         losses: Losses = algorithm.step(step, latents.batch(step), real, labels=labels)
+        if average is not None:
+            average.update(step)
         record.append({name: value.item() for name, value in losses.items()})
     return networks, record
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from coupling import checkpoint
 from coupling.algorithm import Losses
-from coupling.assembly import assemble, make_algorithm
+from coupling.assembly import assemble, make_algorithm, moving_average
 from coupling.config import Config
-from coupling.ema import MovingAverage
 from coupling.environment import continued, describe_environment, environment_changes
 from coupling.errors import ConfigError, InputError, RunError
 from coupling.interruption import Interrupted, caught_signals
@@ -25,7 +24,7 @@ from coupling.loss import labelled_domains
 from coupling.loss_means import LossMeans
 from coupling.measurement import Measurement, Score
 from coupling.memory import shortage_explained
-from coupling.model import CoupledModel, rooms
+from coupling.model import CoupledModel
 from coupling.networks import place
 from coupling.normalisation import set_statistics
 from coupling.parts import open_domains
@@ -115,11 +114,8 @@ class Trainer:
                 data=self._fingerprints,
                 initial_weights=fingerprint(*everything),
             )
-        self.average = None
-        if settings.ema is not None:
-            averaged = rooms(self.networks) if settings.ema_discriminators else {"generator": self.networks.generator}
-            self.average = MovingAverage(averaged, settings.ema)
-        self.algorithm = make_algorithm(config, self.networks, self._uniform, self.device, processes)
+        self.average = moving_average(config, self.networks)
+        self.algorithm = make_algorithm(config, self.networks, self._uniform, self.device, processes, self.average)
         trained = self.algorithm.generators, self.algorithm.discriminators
         self.means = LossMeans(self._across, _BROKEN, self.algorithm.only)
         self.standings = self.measurement.standings

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from coupling import checkpoint
 from coupling.algorithm import Team
-from coupling.assembly import Networks
+from coupling.assembly import Networks, rooms
 from coupling.checkpoint import Checkpoint
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.errors import InputError, RunError
 from coupling.finiteness import not_finite
 from coupling.loss_means import LossMeans
-from coupling.model import averaged_room, load_tensors, metadata, room_tensors, rooms
+from coupling.model import averaged_room, load_tensors, metadata, room_tensors
 from coupling.standings import Standings
 
 

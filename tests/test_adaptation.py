@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import pytest
 import safetensors.torch
@@ -94,6 +95,40 @@ def test_every_term_is_its_formula():
     torch.testing.assert_close(matching["a"], matching["b"])
 
 
+TEACHER = (
+    "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}, "
+    "{name: consistency, domains: [b], threshold: 0.5, teacher: averaged}]"
+)
+
+
+def test_an_averaged_teacher_says_the_class_of_the_unchanged_sample():
+    made = trainer(TEACHER, "training.ema_discriminators=true", "training.ema=0.9", "training.batch_size=16")
+    for _ in range(20):
+        made._one_step()
+        made.step += 1
+    half = first_half(made)
+    consistency = made.networks.losses["consistency"]
+    learned = made.networks.losses["classification"].head
+    with torch.no_grad():  # the averages of the step before: this one has not ended when its terms are taken
+        term = consistency.discriminator(half)["b"]
+        live = learned(hidden(made, "b", half.real["b"])).softmax(1)
+        kept = made.average.networks
+        x = half.real["b"]
+        for number in (1, 2):
+            x = kept["discriminator"].layers[kept["discriminator"].graph.group_of["b", number].key](x)
+        taught = kept["loss.classification"].head(x).softmax(1)
+        changed = consistency.augmentation(half.real["b"], half.uniform("changed/b", 4))
+        other = learned(hidden(made, "b", changed)).log_softmax(1)
+    assert not torch.allclose(live, taught, atol=1e-3)
+    expected = [-o[t.argmax()].item() if t.max() >= 0.5 else 0.0 for o, t in zip(other, taught, strict=True)]
+    assert term.item() == pytest.approx(sum(expected) / len(expected), rel=1e-4)
+
+
+def test_a_teacher_that_is_not_averaged_is_refused():
+    with pytest.raises(ConfigError, match=r"^losses\[2\] consistency: reads .* set training\.ema_discriminators: true"):
+        trainer(TEACHER)
+
+
 @pytest.mark.parametrize(("losses", "users"), [(CLASSES, 1), (ALL, 2)])
 def test_the_heads_gradient_is_the_mean_over_the_domains_that_use_it(losses, users):
     made = trainer(losses, "optimizer={name: sgd, lr: 1.0}")
@@ -106,7 +141,9 @@ def test_the_heads_gradient_is_the_mean_over_the_domains_that_use_it(losses, use
     for name, loss in fresh.networks.losses.items():
         if name in ("classification", "entropy", "consistency"):
             features = {(d, -2): hidden(fresh, d, torch.cat([half.real[d], half.fake[d]])) for d in "ab"}
-            given = type(half)(**{**half.__dict__, "features": features, "tap": fresh.algorithm._tap})
+            given = type(half)(
+                **{**half.__dict__, "features": features, "tap": partial(fresh.algorithm._tap, fresh.algorithm.f)}
+            )
             terms += list(loss.discriminator(given).values())
     expected = torch.autograd.grad(
         torch.stack(terms).sum() / users, list(fresh.networks.losses["classification"].head.parameters())

@@ -40,6 +40,11 @@ CASES = {
     "everything": EVERYTHING,
     "wasserstein with momentum": ("losses=[wasserstein]", "optimizer={name: sgd, lr: 0.01, momentum: 0.5}"),
     "discriminators averaged": (*EVERYTHING, "training.ema_discriminators=true"),
+    "a teacher": (
+        "losses=[non-saturating, {name: classification, domains: [a], classes: 2}, "
+        "{name: consistency, threshold: 0, teacher: averaged}]",
+        "training.ema_discriminators=true",
+    ),
     "no average": ("training.ema=null", "optimizer.name=rmsprop"),
 }
 INTERVALS = ("training.log_every=3", "training.checkpoint_every=3", "training.sample_every=6")

@@ -16,7 +16,7 @@ CLASSIFICATION = {"name": "classification", "domains": ["one"]}
 ADAPTATION = {
     "classification": {"domains": ["one"], "classes": 3, "rotate": 10},
     "entropy": {"domains": ["two"]},
-    "consistency": {"domains": ["two"], "shift": 0.1},
+    "consistency": [{"domains": ["two"], "shift": 0.1}, {"domains": ["two"], "teacher": "averaged"}],
     "accuracy": {"domain": "two"},
     "information": {"domain": "two"},
 }
