@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupling.augmentation import Augmentation
+from coupling.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
 from coupling.domain import Domain
 from coupling.errors import ConfigError, refuse_unknown_domain
 from coupling.loss import DiscriminatorHalf, Loss, PerDomain, Weight
@@ -27,9 +27,6 @@ LAST_HIDDEN = -2
 Layer = Annotated[
     int, Field(description="discriminator layer that is read: 1 is the first, -1 the last, -2 the last hidden one")
 ]
-Rotate = Annotated[float, Field(ge=0, le=180, description="augmentation: turned by up to so many degrees")]
-Shift = Annotated[float, Field(ge=0, le=0.5, description="augmentation: moved by up to this share of a side")]
-Scale = Annotated[float, Field(ge=0, lt=1, description="augmentation: enlarged or reduced by up to this share")]
 
 
 class Classification(Loss):
@@ -49,13 +46,15 @@ class Classification(Loss):
         rotate: Rotate = 0.0,
         shift: Shift = 0.0,
         scale: Scale = 0.0,
+        shear: Shear = 0.0,
+        stretch: Stretch = 0.0,
     ) -> None:
         super().__init__()
         self.labelled = domains
         self.classes = classes
         self.layer = layer
         self.weight = weight
-        self.augmentation = Augmentation(rotate, shift, scale)
+        self.augmentation = Augmentation(rotate, shift, scale, shear, stretch)
         self.head: nn.Module = nn.Identity()
         self._users = set(domains)
 
@@ -128,7 +127,9 @@ class Classification(Loss):
         terms = {}
         for domain in self.labelled:
             if self.augmentation:
-                real = self.augmentation(half.real[domain], half.uniform(f"augmented/{domain}", Augmentation.NUMBERS))
+                real = self.augmentation(
+                    half.real[domain], half.uniform(f"augmented/{domain}", self.augmentation.numbers)
+                )
                 features = half.tap({domain: real}, self.layer)[domain]
             else:
                 features = half.features[domain, self.layer][: len(half.real[domain])]
@@ -213,7 +214,7 @@ class Entropy(Classified):
 class Consistency(Classified):
     """A changed sample is of the class that the unchanged one is surely of (Sohn et al. 2020, section 2).
 
-    Samples whose most probable class has at least ``threshold`` are turned, moved and scaled at random, and the
+    Samples whose most probable class has at least ``threshold`` are turned, moved, scaled and so on at random, and the
     cross-entropy with that class is the term; the others do not count. What says the class is the network itself, or
     its moving average over the steps (Tarvainen & Valpola 2017), which errs less.
     """
@@ -231,11 +232,13 @@ class Consistency(Classified):
         rotate: Rotate = 15.0,
         shift: Shift = 0.1,
         scale: Scale = 0.15,
+        shear: Shear = 0.0,
+        stretch: Stretch = 0.0,
     ) -> None:
         super().__init__(domains, weight)
         self.threshold = threshold
         self.needs_average = teacher == "averaged"
-        self.augmentation = Augmentation(rotate, shift, scale)
+        self.augmentation = Augmentation(rotate, shift, scale, shear, stretch)
 
     def open(
         self,
@@ -246,7 +249,9 @@ class Consistency(Classified):
         """Find the classification loss; the domains must be of images."""
         super().open(domains, features, losses)
         if not self.augmentation:
-            raise ConfigError("rotate, shift, scale: all are 0, so nothing would be changed; give one of them")
+            raise ConfigError(
+                "rotate, shift, scale, shear, stretch: all are 0, so nothing would be changed; give one of them"
+            )
         self.augmentation.check([domain for domain in domains if domain.name in self.domains])
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
@@ -254,7 +259,7 @@ class Consistency(Classified):
         terms = {}
         for domain in self.domains:
             sure, taught = self._unchanged(half, domain).softmax(1).max(1)
-            changed = self.augmentation(half.real[domain], half.uniform(f"changed/{domain}", Augmentation.NUMBERS))
+            changed = self.augmentation(half.real[domain], half.uniform(f"changed/{domain}", self.augmentation.numbers))
             features = half.tap({domain: changed}, self.classification.layer)[domain]
             each = F.cross_entropy(self.classification.logits(features), taught, reduction="none")
             terms[domain] = self.weight * (each * (sure >= self.threshold)).mean()

@@ -439,6 +439,23 @@ def test_augmentation_is_the_affine_map_that_it_says():
     assert not Augmentation(0, 0, 0)
 
 
+def test_slant_and_stretch_are_what_they_say():
+    still = torch.full((1, 6), 0.5)
+    random = torch.rand(1, 2, 8, 12)
+    torch.testing.assert_close(Augmentation(30, 0.2, 0.3, 0.5, 0.5)(random, still), random, rtol=1e-4, atol=1e-5)
+    y, x = (ramp.float()[None, None] for ramp in torch.meshgrid(torch.arange(9), torch.arange(21), indexing="ij"))
+    image = torch.cat([x, y], 1)  # each pixel says where it comes from
+    slanted = Augmentation(0, 0, 0, shear=0.5)(image, torch.tensor([[0.5, 0.5, 0.5, 0.5, 1.0, 0.5]]))
+    torch.testing.assert_close(slanted[:, :1], (x + 0.5 * (y - 4)).clamp(0, 20))
+    torch.testing.assert_close(slanted[:, 1:], y)
+    wide = Augmentation(0, 0, 0, stretch=1)(image, torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, 1.0]]))
+    torch.testing.assert_close(wide[:, :1], 10 + (x - 10) / 2)
+    torch.testing.assert_close(wide[:, 1:], (4 + (y - 4) * 2).clamp(0, 8))
+    narrow = Augmentation(0, 0, 0, stretch=1)(image, torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, 0.0]]))
+    torch.testing.assert_close(narrow[:, :1], (10 + (x - 10) * 2).clamp(0, 20))
+    torch.testing.assert_close(narrow[:, 1:], 4 + (y - 4) / 2)
+
+
 def test_a_long_image_is_turned_without_being_sheared():
     image = torch.zeros(1, 1, 9, 27)
     image[..., 4, 4:23] = 1.0  # a line of 19 pixels, turned upright: at most the nine rows are left of it

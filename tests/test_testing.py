@@ -16,7 +16,10 @@ CLASSIFICATION = {"name": "classification", "domains": ["one"]}
 ADAPTATION = {
     "classification": {"domains": ["one"], "classes": 3, "rotate": 10},
     "entropy": {"domains": ["two"]},
-    "consistency": [{"domains": ["two"], "shift": 0.1}, {"domains": ["two"], "teacher": "averaged"}],
+    "consistency": [
+        {"domains": ["two"], "shift": 0.1},
+        {"domains": ["two"], "teacher": "averaged", "shear": 0.2, "stretch": 0.1},
+    ],
     "accuracy": {"domain": "two"},
     "information": {"domain": "two"},
 }

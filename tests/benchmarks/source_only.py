@@ -16,7 +16,6 @@ import torch
 from torch.nn import functional as F
 
 from coupling.assembly import assemble, make_optimizer
-from coupling.augmentation import Augmentation
 from coupling.builtin.adaptation import Accuracy
 from coupling.classification import Classification
 from coupling.config import load_config
@@ -49,7 +48,7 @@ def main() -> None:
         real, labels = stream.batch(step), stream.labels(step)
         if head.augmentation:
             source = generator(config.seed, "source only augmented", step)
-            real = head.augmentation(real, torch.rand(len(real), Augmentation.NUMBERS, generator=source))
+            real = head.augmentation(real, torch.rand(len(real), head.augmentation.numbers, generator=source))
         tapped = networks.discriminator.run({given.label: real}, [(len(real), True)], [head.layer])[1]
         loss = F.cross_entropy(head.logits(tapped[given.label, head.layer]), labels)
         optimizer.zero_grad()
