@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from coupling.domain import Domain
 from coupling.ema import MovingAverage
+from coupling.errors import CouplingError, PluginError, cause
 from coupling.gradients import GradientBuffer
 from coupling.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
+from coupling.memory import is_shortage
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.precision import LossScale, in_full
-from coupling.sharing import TEAMS
+from coupling.sharing import TEAMS, TeamName
 
 Losses = dict[str, Tensor]
 """{"loss/<team>/<domain>": scalar}, and ".../<term>" where an objective has several terms."""
@@ -198,7 +200,7 @@ class Algorithm1:
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
             averaged=self.averaged,
         )
-        terms = {name: loss.discriminator(half) for name, loss in self.losses.items()}
+        terms = {name: term(name, loss, "discriminator", half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
         self.discriminators.backward(objective, self.accumulate)
         return record
@@ -228,12 +230,37 @@ class Algorithm1:
             with self.autocast():
                 _, fake_logits, features = self.f(None, fake, self.taps)
             half = GeneratorHalf(part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features))
-            terms = {name: loss.generator(half) for name, loss in self.losses.items()}
+            terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}
             objective, record = combine("generator", terms, named="generator" in self.several)
             self.generators.backward(objective, self.accumulate)
         finally:
             self.discriminators.freeze(False)
         return record
+
+
+def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | GeneratorHalf) -> PerDomain:
+    """What a loss adds to a team's objective: {domain: scalar}.
+
+    Raises :class:`PluginError` where it fails, or gives anything else.
+    """
+    try:
+        values: PerDomain = getattr(loss, team)(half)
+    except CouplingError:
+        raise
+    except Exception as error:  # a loss is a plugin's, and may fail in any way
+        if is_shortage(error):
+            raise
+        raise PluginError(f"loss '{name}' failed on the {team}s: {cause(error)}") from error
+    if not isinstance(values, Mapping):
+        raise PluginError(f"loss '{name}': {team}() gives a {type(values).__name__}; return {{domain: scalar}}")
+    for domain, value in values.items():
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise PluginError(
+                f"loss '{name}': {team}() gives, for domain '{domain}', something of {found}; return one scalar tensor "
+                "a domain, such as the mean over the batch"
+            )
+    return values
 
 
 def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[Tensor, Losses]:

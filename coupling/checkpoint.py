@@ -130,6 +130,12 @@ def _remove(path: Path) -> None:
     shutil.rmtree(going)
 
 
+def newest_step(folder: Path) -> int:
+    """Step of the newest checkpoint by its name, whole or not; 0 where there is none."""
+    found = _newest_first(folder) if folder.is_dir() else []
+    return _step(found[0]) if found else 0
+
+
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint in ``folder``, and what is wrong with the newer ones that are not.
 

@@ -354,11 +354,18 @@ def transform(
     from coupling.inversion import Search
     from coupling.model import load_model
     from coupling.run_directory import beside, run_of
-    from coupling.transformation import print_errors, transform_files, wanted_domains, write_transformed
+    from coupling.transformation import (
+        print_errors,
+        results_folder,
+        transform_files,
+        wanted_domains,
+        write_transformed,
+    )
 
     plugins = _load_plugins(modules)
     model = load_model(run, device=chosen_device(device), plugins=plugins)
     others = wanted_domains(model, from_, to)
+    folder = results_folder(run, output)
     given = read_images(images, model.domains[from_], fit)
     search = Search(
         restarts=restarts,
@@ -377,7 +384,6 @@ def transform(
             remark(str(coverage))
             threshold = coverage.threshold
     found = transform_files(model, given, from_, others, search, encoder)
-    folder = output or beside(run, "transformed")
     write_transformed(model, given, from_, found, threshold, folder)
     print_errors(given, found, threshold, _console())
     click.echo(str(folder))

@@ -95,7 +95,11 @@ class Dataset(ABC):
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``, stacked: (len(indices), *shape). Override where it can be faster."""
-        return torch.stack([self[index] for index in indices])
+        samples = [self[index] for index in indices]
+        for sample in samples:
+            if not isinstance(sample, Tensor):
+                raise TypeError(f"__getitem__ gives a {type(sample).__name__}; return a float32 torch tensor")
+        return torch.stack(samples)
 
     def augmented(self, indices: Sequence[int], keys: Sequence[int]) -> Tensor:
         """Samples ``indices`` as training reads them: cropped, mirrored ... at random, where the data set does that.

@@ -65,11 +65,15 @@ _LISTED = 20
 
 
 def cause(error: BaseException) -> str:
-    """One line on somebody else's exception: its kind, its message, and where it was raised."""
+    """One line on somebody else's exception: its kind, its message, and where it was raised outside of this package."""
     message = " ".join(str(error).split())
     if isinstance(error, CouplingError):
         return message
-    frames = traceback.extract_tb(error.__traceback__)
-    known = frames and not frames[-1].filename.startswith("<")  # <frozen importlib> tells nobody anything
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if known else ""
+    ours = Path(__file__).parent
+    raised = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and Path(frame.filename).parent != ours  # those tell nobody anything
+    ]
+    place = f" ({Path(raised[-1].filename).name}, line {raised[-1].lineno})" if raised else ""
     return type(error).__name__ + (f": {message}" if message else "") + place

@@ -82,7 +82,7 @@ class SweepConfig(Model):
         [0], min_length=1, description="every cell of the grid is run with each"
     )
     metric: str | None = Field(
-        None, description="of the table, by its name in metrics.jsonl; default: the first of the runs' metrics"
+        None, description="of the table, one of the runs' metrics by its flat name; default: their first"
     )
     baselines: list[str] = Field(
         ["unrelated", "constant"],
@@ -245,6 +245,10 @@ def _refuse_overridden(config: SweepConfig, of_runs: Mapping[str, str]) -> None:
                 raise ConfigError(
                     f"--set {assignment}: is what axis '{name}' varies ({place}: {other}); change the axis"
                 )
+    for path in config.set:
+        for place, name, other in varied:
+            if path not in of_runs.values() and _within(path, other):
+                raise ConfigError(f"set.{path}: is what axis '{name}' varies ({place}: {other}); leave it out of set")
     for number, (place, name, path) in enumerate(varied):
         for earlier, other_name, other in varied[:number]:
             if name != other_name and _within(other, path):

@@ -264,7 +264,13 @@ def real_path(path: str) -> Path:
         for entry in _entries(found.parent)
         if not _is_hidden(entry.name) and (entry.is_dir() or entry.name.lower().endswith(".zip"))
     ]
-    raise ConfigError(f"path '{path}': there is no '{found.name}' in {found.parent}; {nearest(found.name, siblings)}")
+    folder = f"{found.parent}, the current directory" if found.parent == Path.cwd() else str(found.parent)
+    hint = (
+        nearest(found.name, siblings)
+        if siblings
+        else "nor any folder or zip; give its path from here, or from the root"
+    )
+    raise ConfigError(f"path '{path}': there is no '{found.name}' in {folder}; {hint}")
 
 
 def classes_of(files: ImageFiles, classes: Sequence[str]) -> list[int]:

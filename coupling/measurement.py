@@ -116,6 +116,13 @@ def measured(
     finally:
         if discriminator is not None:
             discriminator.train(was_training)
+    if not isinstance(values, Mapping) or not all(isinstance(value, float | int) for value in values.values()):
+        raise RunError(
+            f"metric '{entry.name}': measure() gives {_shown(values)}; it returns {{flat name: number}}, its own value "
+            "first: mend it, then go on with --resume"
+        )
+    if not values:
+        raise RunError(f"metric '{entry.name}': measure() gives no value; mend it, then go on with --resume")
     name = next(iter(values))
     record = {
         "value": values[name] if math.isfinite(values[name]) else None,
@@ -131,3 +138,10 @@ def measured(
         "took": round(time.monotonic() - started, 1),
     }
     return Score(name, values, record)
+
+
+def _shown(values: object) -> str:
+    if not isinstance(values, Mapping):
+        return f"a {type(values).__name__}"
+    name, value = next((n, v) for n, v in values.items() if not isinstance(v, float | int))
+    return f"a {type(value).__name__} as '{name}'"

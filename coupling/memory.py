@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
-from coupling.assembly import Networks
 from coupling.config import Config
 from coupling.errors import RunError
+
+if TYPE_CHECKING:
+    from coupling.assembly import Networks
 
 _SIGNS = (
     "DefaultCPUAllocator: ",

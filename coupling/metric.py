@@ -39,6 +39,7 @@ class Metric(ABC):
     """A measure of a trained model."""
 
     better: Literal["higher", "lower"] = "higher"
+    """Which of two values is the better one."""
 
     def check(self, data: Mapping[str, DomainData]) -> None:  # noqa: B027  (optional by design)
         """Raise :class:`coupling.errors.ConfigError` where this metric does not suit the domains."""
@@ -96,6 +97,8 @@ def open_metric(
     metric: Metric = registry.build("metric", entry.name, entry.options, path)
     if not isinstance(metric, Metric):
         raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, no coupling.Metric")
+    if metric.better not in ("higher", "lower"):
+        raise PluginError(f"{path} {entry.name}: better is {metric.better!r}; say 'higher' or 'lower'")
     try:
         metric.check(data)
         metric.check_losses(losses)

@@ -143,8 +143,10 @@ class DomainData:
             raise DataError(f"{place}: samples are a {type(samples).__name__}; a data set gives torch tensors")
         if tuple(samples.shape[1:]) != self.domain.shape:
             raise DataError(f"{place}: samples have shape {tuple(samples.shape[1:])}, declared is {self.domain.shape}")
-        if not samples.is_floating_point():
-            raise DataError(f"{place}: samples are {samples.dtype}; a data set gives floats in its declared range")
+        if samples.dtype != torch.float32:
+            raise DataError(
+                f"{place}: samples are {samples.dtype}; a data set gives torch.float32 in its declared range"
+            )
         least, most = samples.min().item(), samples.max().item()
         slack = 1e-4 * (high - low)
         if not (low - slack <= least and most <= high + slack):  # also where there are NaNs

@@ -217,6 +217,11 @@ def _explain(
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if kind in ("model_type", "dict_type"):
         message = "should be a mapping of keys to values"
+    elif kind == "list_type":
+        message = f"should be a list, such as [{value}]" if isinstance(value, str | int | float) else "should be a list"
+    elif kind == "too_short":
+        least = problem["ctx"]["min_length"]
+        message = "is empty" if least == 1 else f"should have at least {least} items"
     if not location:
         return message  # of several keys together: it names them
     shown = repr(value)

@@ -318,9 +318,16 @@ class Sweep:
 
     def failed(self) -> RunError | None:
         """The error that names the runs that failed, if any did."""
-        for standing in self._finished(self.chosen):
-            if self._result(standing) is None:
-                self.failures.append(f"{standing.run.title}: no finite {self.metric} in {standing.path}/summary.json")
+        without = [s for s in self._finished(self.chosen) if self._result(s) is None]
+        measured = sorted({name for s in without for name in result_of(s).last})
+        if without and self.metric not in measured:  # of no run, whatever its values
+            return RunError(
+                f"metric: {len(without)} runs are finished, and none of them measured '{self.metric}', but "
+                f"{', '.join(measured) or 'nothing'}; mend `metric`, and the same command makes the tables without "
+                "training anew"
+            )
+        for standing in without:
+            self.failures.append(f"{standing.run.title}: no finite {self.metric} in {standing.path}/summary.json")
         if not self.failures:
             return None
         return RunError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from coupling.checkpoint import newest_step
 from coupling.config import load_config
 from coupling.errors import ConfigError, InputError, RunError
 from coupling.grid import Grid, GridRun
@@ -42,7 +43,7 @@ class Standing:
     path: Path
     state: State
     step: int
-    """Last step that was logged."""
+    """That it is finished at, or goes on after."""
     changes: tuple[str, ...] = ()
     """Of a new run: where its configuration differs from the one that the most similar earlier run of its place had."""
 
@@ -136,7 +137,7 @@ class SweepDirectory:
                 if not found:
                     summary = _mapping(path / "summary.json")
                     done = summary.get("status") == "finished" and summary.get("step") == run.config.training.steps
-                    return Standing(run, path, "finished" if done else "unfinished", last_step(path))
+                    return Standing(run, path, "finished" if done else "unfinished", newest_step(path / "checkpoints"))
             number += 1
 
 

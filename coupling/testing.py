@@ -235,7 +235,7 @@ def _samples(check: Check) -> None:
     require(isinstance(batch, Tensor), f"batch() gives a {type(batch).__name__}, not a tensor")
     require(batch.dtype == torch.float32, f"samples are {batch.dtype}, not float32")
     require(tuple(batch.shape) == (len(chosen), *shape), f"batch() gives {tuple(batch.shape)}, shape is {shape}")
-    require(bool(batch.isfinite().all()), "samples hold infinite values, or none")
+    require(bool(batch.isfinite().all()), "samples hold values that are not finite")
     least, most, slack = batch.min().item(), batch.max().item(), 1e-4 * (high - low)
     require(low - slack <= least and most <= high + slack, f"values lie in [{least}, {most}], range is [{low}, {high}]")
     for index, sample in zip(chosen, batch, strict=True):
@@ -374,12 +374,15 @@ def _networks(architecture: Any, domain: Domain, outputs: int = 1) -> tuple[nn.M
     return nn.Sequential(*lists[0]), nn.Sequential(*lists[1])
 
 
+_UNSUITED = "an architecture raises coupling.ConfigError for a domain that it cannot draw"
+
+
 def _carries(check: Check) -> None:
     for architecture, domain in _accepted(check):
         for outputs in (1, 3):
             g, f = _networks(architecture, domain, outputs)
             drawn = g(torch.randn(4, _LATENT))
-            require(tuple(drawn.shape) == (4, *domain.shape), f"draws {tuple(drawn.shape)} for {domain}")
+            require(tuple(drawn.shape) == (4, *domain.shape), f"draws {tuple(drawn.shape)} for {domain}; {_UNSUITED}")
             low, high = domain.range
             least, most = drawn.min().item(), drawn.max().item()
             require(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from coupling.inspection import table
 from coupling.inversion import Encoding, Search, Transformed
 from coupling.model import CoupledModel
 from coupling.pictures import drawable, grid, save_png, to_pixels
+from coupling.run_directory import beside
 from coupling.terminal import progress, remark
 from coupling.whole_file import write_bytes
 
 _GRID = 48
 """Images in the grid, at most."""
+_ERRORS = "errors.csv"
 
 
 def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[str]:
@@ -35,6 +38,20 @@ def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[s
     if len(drawn) < len(others):
         remark(f"left out, as they are not of images: {', '.join(name for name in others if name not in drawn)}")
     return drawn
+
+
+def results_folder(run: Path, output: Path | None) -> Path:
+    """Where to write: ``output``, or in the run ``transformed``, ``transformed-2``, ... where that is taken.
+
+    Raises :class:`InputError` where ``output`` holds what an earlier call has written, which would be mixed up.
+    """
+    if output is not None:
+        if (output / _ERRORS).exists():
+            raise InputError(f"{output}: holds what an earlier call has made ({_ERRORS}); give another --output")
+        return output
+    first = beside(run, "transformed")
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
 
 
 def transform_files(
@@ -72,7 +89,7 @@ def write_transformed(
         for row in zip(given.files, given.names, found.error.tolist(), given.changes, strict=True):
             file, name, error, changes = row
             writer.writerow([file, name, f"{error:.6g}", _covered(error, threshold), changes])
-        write_bytes(folder / "errors.csv", text.getvalue().encode())
+        write_bytes(folder / _ERRORS, text.getvalue().encode())
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
 

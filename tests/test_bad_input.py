@@ -150,9 +150,16 @@ def test_a_forgotten_plugin(command):
         (numbers(sample="torch.full((1, 4, 4), float('nan'))"), ["values lie in [nan, nan], declared is [0, 255]"]),
         (
             numbers(sample="torch.zeros(1, 4, 4, dtype=torch.uint8)"),
-            ["samples are torch.uint8; a data set gives floats"],
+            ["samples are torch.uint8; a data set gives torch.float32"],
         ),
-        (numbers(sample="[[0.0] * 4] * 4"), ["failed: TypeError: expected Tensor as element 0"]),
+        (
+            numbers(sample="torch.zeros(1, 4, 4).double()"),
+            ["samples are torch.float64; a data set gives torch.float32"],
+        ),
+        (
+            numbers(sample="[[0.0] * 4] * 4"),
+            ["failed: TypeError: __getitem__ gives a list; return a float32 torch tensor"],
+        ),
         (numbers(sample="torch.zeros(1, 4, 4 + index % 2)"), ["failed: RuntimeError: stack expects each tensor"]),
         (numbers(sample="1 / 0"), ["failed: ZeroDivisionError: division by zero (plugin_"]),
         ("def f(): ...\n@hookimpl\ndef register_datasets(register): register('numbers', f)", ["gives a NoneType"]),
@@ -195,6 +202,60 @@ def test_an_architecture_that_fails(train, plugin):
         "gives no list of nn.Module, one a layer, for domain",
     )
     assert told.startswith("error: discriminator.architecture: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            "half.real_logits['a'].flatten()",
+            "for domain 'a', something of shape (4,); return one scalar tensor",
+        ),
+        ("0.5", "for domain 'a', something of type float; return one scalar tensor a domain"),
+        ("1 / 0", "loss 'odd' failed on the discriminators: ZeroDivisionError: division by zero (plugin_"),
+    ],
+)
+def test_losses_that_fail(train, plugin, body, told):
+    path = plugin(f"""
+        from coupling import Loss
+        class Odd(Loss):
+            "Odd."
+            def discriminator(self, half): return {{"a": {body}}}
+        @hookimpl
+        def register_losses(register): register("odd", Odd)
+        """)
+    result = train("losses=[non-saturating, odd]", "--plugin", path, "--output", "out")
+    assert result.exit_code == 1, result.output
+    [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert message.startswith("error: step 1: loss 'odd'")
+    assert told in message
+    assert "go on with --resume" in message
+
+
+@pytest.mark.parametrize(
+    ("better", "body", "told"),
+    [
+        ("higher", "0.5", "error: metric 'odd': measure() gives a float; it returns {flat name: number}"),
+        ("higher", "{'odd': None}", "error: metric 'odd': measure() gives a NoneType as 'odd'; it returns"),
+        ("higher", "{}", "error: metric 'odd': measure() gives no value"),
+        ("higher", "1 / 0", "error: metric 'odd' failed at step 2: ZeroDivisionError"),
+        ("high", "{'odd': 1.0}", "metrics[0] odd: better is 'high'; say 'higher' or 'lower'"),
+    ],
+)
+def test_metrics_that_fail(train, plugin, better, body, told):
+    path = plugin(f"""
+        from coupling import Metric
+        class Odd(Metric):
+            "Odd."
+            better = "{better}"
+            def measure(self, evaluation): return {body}
+        @hookimpl
+        def register_metrics(register): register("odd", Odd)
+        """)
+    result = train("metrics=[odd]", "--plugin", path, "--output", "out")
+    assert result.exit_code == (1 if better == "higher" else 2), result.output
+    assert "Traceback" not in result.output
+    assert told in result.stderr
 
 
 def test_tied_layers_of_different_shape(train, plugin):

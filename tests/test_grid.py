@@ -174,6 +174,9 @@ def axis(**labels):
         (axis(a={"sharing.generator.7.first": 1}), ["axes.x.a.sharing.generator.7.first: 'sharing.generator' is a"]),
         (axis(a={"seed": 2}), ["axes.x.a: seed: the seeds of a sweep's runs are its key `seeds`"]),
         ({"set": {"seed": 3}}, ["set.seed: seed: the seeds of a sweep's runs are its key `seeds`"]),
+        ({"set": {"sharing.generator": []}}, ["set.sharing.generator: is what axis 'generator' varies"]),
+        ({"seeds": 2}, ["seeds: 2 is not valid: should be a list, such as [2]"]),
+        ({"seeds": []}, ["seeds: [] is not valid: is empty"]),
         ({"set": {"training.stps": 3}}, ["training.stps: unknown key 'stps'; did you mean 'steps'?"]),
         (axis(a={"optimizer.lr": 0.5}, b={"optimizer.lr": 0.5}), ["cells x=a, seed 0 and x=b, seed 0 are the same"]),
         (

@@ -319,6 +319,29 @@ def test_a_changed_cell_is_run_anew_beside_the_old_and_the_others_are_kept(sweep
     assert len(steps(kept)) == 9
 
 
+def test_a_metric_that_nothing_measured_costs_no_run(sweep):
+    result = sweep([], axes={}, seeds=[0], metric="brightness/b")  # nothing tells before it is measured
+    assert result.exit_code == 1
+    assert (
+        "error: metric: 1 runs are finished, and none of them measured 'brightness/b', but brightness/a; mend `metric`"
+    ) in result.stderr
+    mended = sweep([], axes={}, seeds=[0], metric="brightness/a")
+    assert mended.exit_code == 0, mended.output
+    assert "0 of 1 runs to do" in mended.stderr
+    assert "brightness/a" in mended.stdout
+
+
+def test_a_run_goes_on_after_its_newest_checkpoint_whatever_was_logged(sweep):
+    changes = ("training.log_every=5", "training.checkpoint_every=2", "training.keep_checkpoints=9")
+    assert sweep([], *changes, axes={}, seeds=[0]).exit_code == 0
+    run = Path("sweeps/s/runs/seed-0")
+    (run / "summary.json").unlink()
+    for step in (5, 6):  # 5: the metric's best
+        shutil.rmtree(run / f"checkpoints/step-{step:07d}", ignore_errors=True)
+    dry = sweep(["--dry-run"], *changes, axes={}, seeds=[0])
+    assert re.search(r"seed 0 +unfinished +4 of 6 ", dry.stdout), dry.stdout
+
+
 def test_other_data_make_another_run(sweep, plugin):
     assert sweep([], axes={}, seeds=[0]).exit_code == 0
     path = Path("sweeps/s/runs/seed-0/environment.json")
