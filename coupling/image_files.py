@@ -265,11 +265,7 @@ def real_path(path: str) -> Path:
         if not _is_hidden(entry.name) and (entry.is_dir() or entry.name.lower().endswith(".zip"))
     ]
     folder = f"{found.parent}, the current directory" if found.parent == Path.cwd() else str(found.parent)
-    hint = (
-        nearest(found.name, siblings)
-        if siblings
-        else "nor any folder or zip; give its path from here, or from the root"
-    )
+    hint = nearest(found.name, siblings) if siblings else "nor any folder or zip: give the path from the root"
     raise ConfigError(f"path '{path}': there is no '{found.name}' in {folder}; {hint}")
 
 
