@@ -185,7 +185,7 @@ def sweep(
 @cli.command()
 @run_argument
 @click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Samples a domain.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the latent codes.")
 @click.option(
     "--format", "kind", type=click.Choice(["folder", "zip", "webdataset"]), default="folder", show_default=True,
     help="PNGs in a folder a domain, in a zip a domain, or pairs in tar shards.",
@@ -229,7 +229,7 @@ def sample(
 @run_argument
 @click.option("--steps", type=click.IntRange(2, 256), help="Codes along a path (default: 12, of a GIF 32).")
 @click.option("--pairs", default=4, show_default=True, type=click.IntRange(1, 64), help="Paths.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the latent codes.")
 @click.option(
     "--interpolation",
     type=click.Choice(["straight", "spherical"]),
@@ -321,7 +321,7 @@ def evaluate(
     "--feature-weight", default=0.0, show_default=True, type=click.FloatRange(0), help="Of features beside pixels."
 )
 @click.option("--feature-layer", default=-2, show_default=True, help="Discriminator layer that gives the features.")
-@click.option("--seed", default=0, show_default=True, help="Of the codes to start from.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the codes to start from.")
 @click.option(
     "--threshold", type=click.FloatRange(0), help="Error above which an image is flagged (default: measured)."
 )

@@ -13,7 +13,9 @@ def usable(wanted: str | torch.device) -> torch.device:
         device = torch.device(wanted)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # no such kind, or none in this machine
-        raise InputError(str(error).partition("\n")[0]) from None
+        reason = str(error).partition("\n")[0]
+        unknown = reason.startswith("Expected one of")  # then it lists all that torch has ever known
+        raise InputError("no such kind of device (cpu, cuda, cuda:1, mps ...)" if unknown else reason) from None
     return device
 
 

@@ -308,7 +308,8 @@ def test_bad_arguments_leave_nothing(sample):
     refused(sample("--keep", 0), "0.0 is not in the range")
     refused(sample("--truncation", 1.5), "truncation is 1.5")
     refused(sample("--shard-size", 5), "--shard-size 5: a folder has no shards")
-    refused(sample("--device", "abacus"), "--device abacus")
+    refused(sample("--device", "abacus"), "--device abacus: no such kind of device (cpu, cuda, ")
+    refused(sample("--seed", -1), "-1 is not in the range x>=0")
     assert not Path("set").exists()
 
 

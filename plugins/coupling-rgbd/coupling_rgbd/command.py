@@ -44,7 +44,7 @@ _SIDE = 256
 @click.option("--color", "color", help="The domain of the colours (default: the only one of 3 channels).")
 @click.option("--depth", "depth", help="The domain of the depths (default: the only one of 1 channel).")
 @click.option("--count", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Pairs.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the latent codes.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the latent codes.")
 @click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, point-clouds).")
 @click.option("--near", type=click.FloatRange(0, min_open=True), help="Metres that the lowest depth stands for.")
 @click.option("--far", type=click.FloatRange(0, min_open=True), help="Metres that the highest depth stands for.")
