@@ -4,7 +4,8 @@
     python tests/benchmarks/source_only.py examples/adaptation.yaml --label usps     # ceiling of USPS
 
 The discriminators' layers and the head of its classification loss see the real samples of the labelled domain alone:
-the same networks, data, batches, augmentation and optimizer. Prints the accuracy in every domain.
+the same networks, data, batches, augmentation and optimizer, and averaged where the configuration averages the
+discriminators. Prints the accuracy in every domain.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import dataclasses
 import torch
 from torch.nn import functional as F
 
-from coupling.assembly import assemble, make_optimizer
+from coupling.assembly import assemble, make_optimizer, moving_average
 from coupling.builtin.adaptation import Accuracy
 from coupling.classification import Classification
 from coupling.config import load_config
@@ -42,6 +43,7 @@ def main() -> None:
     stream = Stream(data[given.label], config.seed, config.training.batch_size)
     place(networks.discriminator, torch.device("cpu"))
     trained = [*networks.discriminator.parameters(), *head.parameters()]
+    average = moving_average(config, networks)
     optimizer = make_optimizer(config.team_optimizer("discriminator"), trained)
     for step in range(given.steps):
         seed_all(derive(config.seed, "source only", step))
@@ -54,6 +56,11 @@ def main() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if average is not None:
+            average.update(step)
+    if average is not None and config.training.ema_discriminators:
+        networks.discriminator = average.networks["discriminator"]
+        networks.losses = {name: average.networks[f"loss.{name}"] for name in networks.losses}
     model = CoupledModel(
         config, networks.domains, networks.generator, networks.discriminator, given.steps, networks.losses
     )
