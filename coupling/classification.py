@@ -265,11 +265,10 @@ class Consistency(Classified):
             terms[domain] = self.weight * (each * (sure >= self.threshold)).mean()
         return terms
 
-    @torch.no_grad()
     def _unchanged(self, half: DiscriminatorHalf, domain: str) -> Tensor:
-        """The teacher's (B, classes) for the real samples, before the softmax."""
+        """The teacher's (B, classes) for the real samples, before the softmax; without a gradient."""
         if not self.needs_average:
-            return self.real_logits(half, domain)
+            return self.real_logits(half, domain).detach()
         averaged = half.averaged
         assert averaged is not None  # else the configuration had been refused
         [classifier] = [loss for loss in averaged.losses.values() if isinstance(loss, Classification)]

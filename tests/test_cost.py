@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from coupling.assembly import assemble
 from coupling.cost import separate, step_cost
 from coupling.domain import Domain
@@ -40,3 +42,16 @@ def test_a_loss_that_reads_labels_has_a_cost():
     more = step_cost(labelled, domains, registry) - step_cost(plain, domains, registry)
     hidden = assemble(labelled, domains, registry).losses["classification"].head[-1].in_features
     assert more == 2 * 3 * hidden * 3  # forward, gradient of the weights, gradient of the features
+
+
+def test_an_averaged_teacher_looks_at_the_real_samples_anew():
+    """Two more layers of one domain, forward."""
+    domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}
+
+    def cost(teacher):
+        classes = "{name: classification, domains: [a], classes: 3}"
+        losses = f"losses=[non-saturating, {classes}, {{name: consistency, teacher: {teacher}}}]"
+        return step_cost(tiny.config(losses, "training.ema_discriminators=true"), domains, tiny.plugins().registry)
+
+    pixels, width = math.prod(tiny.SHAPE), 6
+    assert cost("averaged") - cost("live") == 2 * (pixels * width + width * width)
