@@ -45,7 +45,7 @@ def test_a_loss_that_reads_labels_has_a_cost():
 
 
 def test_an_averaged_teacher_looks_at_the_real_samples_anew():
-    """Two more layers of one domain, forward."""
+    """Three more layers of one domain, forward: the logits come along."""
     domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}
 
     def cost(teacher):
@@ -54,4 +54,4 @@ def test_an_averaged_teacher_looks_at_the_real_samples_anew():
         return step_cost(tiny.config(losses, "training.ema_discriminators=true"), domains, tiny.plugins().registry)
 
     pixels, width = math.prod(tiny.SHAPE), 6
-    assert cost("averaged") - cost("live") == 2 * (pixels * width + width * width)
+    assert cost("averaged") - cost("live") == 2 * (pixels * width + width * width + width)
