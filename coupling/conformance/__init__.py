@@ -1,0 +1,1 @@
+"""What the framework relies on in a component, a module a kind; :mod:`coupling.testing` is the door."""
