@@ -29,7 +29,8 @@ TORCHRUN = ("torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 CONFIG = (
     # SGD: Adam would hide a gradient that is a constant times too large.
     "optimizer={name: sgd, lr: 0.02, momentum: 0.5}",
-    "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}, head]",
+    "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}, head, "
+    "{name: classification, domains: [a], classes: 2}, {name: consistency, threshold: 0, teacher: averaged}]",
     "domains.c.dataset={name: tiny, count: 13, pool: other, roll: true}",
     "sharing.generator=[{first: 1}, {layers: [2], domains: [a, b]}]",
     "sharing.discriminator=[{last: 1}, {layers: [2], domains: [b, c]}]",
