@@ -173,7 +173,7 @@ WRONG = {
     ),
     "double": (FINE_DATASET, [batch("torch.zeros(4, 1, 4, 4).double()")], "declared", r"samples are torch\.float64"),
     "range": (FINE_DATASET, [batch("torch.full((4, 1, 4, 4), 2.0)")], "declared", r"values lie in \[2\.0, 2\.0\]"),
-    "nan": (FINE_DATASET, [batch("torch.full((4, 1, 4, 4), float('nan'))")], "declared", "hold values that are not finite"),
+    "nan": (FINE_DATASET, [batch("torch.full((4, 1, 4, 4), float('nan'))")], "declared", "hold values that are not"),
     "key": (
         FINE_DATASET, ["def augmented(self, indices, keys): return torch.rand(len(indices), 1, 4, 4)"], "declared",
         "another sample for the same key",
