@@ -25,6 +25,7 @@ from coupling.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerD
 from coupling.memory import is_shortage
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.precision import LossScale, in_full
+from coupling.processes import is_lost
 from coupling.sharing import TEAMS, TeamName
 
 Losses = dict[str, Tensor]
@@ -248,7 +249,7 @@ def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | Genera
     except CouplingError:
         raise
     except Exception as error:  # a loss is a plugin's, and may fail in any way
-        if is_shortage(error):
+        if is_shortage(error) or is_lost(error):  # told by others
             raise
         raise PluginError(f"loss '{name}' failed on the {team}s: {cause(error)}") from error
     if not isinstance(values, Mapping):

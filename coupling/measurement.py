@@ -13,6 +13,7 @@ from typing import Any
 from coupling import __version__
 from coupling.config import Config, MetricConfig
 from coupling.errors import ConfigError, CouplingError, RunError
+from coupling.memory import is_shortage
 from coupling.metric import Evaluation, Metric, open_metrics
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
@@ -109,6 +110,8 @@ def measured(
     except CouplingError:
         raise
     except Exception as error:  # a plugin's metric may fail in any way
+        if is_shortage(error):  # told by others
+            raise
         raise RunError(
             f"metric '{entry.name}' failed at step {model.step:,}: {type(error).__name__}: {error}; leave it out "
             "of metrics or mend it, then go on with --resume"

@@ -62,17 +62,21 @@ def connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        message = str(error)
-        lost = isinstance(error, dist.DistError) or any(sign in message for sign in _LOST)
-        if not (lost and dist.is_initialized()):
+        if not is_lost(error):
             raise
         with contextlib.suppress(ValueError):  # not the main thread: no signal comes here
             # The launcher now ends every process; this one is ending, and has something to say first.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise RunError(
             f"process {dist.get_rank()} of {dist.get_world_size()} lost the others: one has died, or has not answered "
-            f"for {PATIENCE}; look above, or in its own log, for what it said; then go on with --resume ({message})"
+            f"for {PATIENCE}; look above, or in its own log, for what it said; then go on with --resume ({error})"
         ) from None
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether ``error`` means that another process is gone."""
+    lost = isinstance(error, dist.DistError) or any(sign in str(error) for sign in _LOST)
+    return isinstance(error, RuntimeError) and lost and dist.is_initialized()
 
 
 _LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")

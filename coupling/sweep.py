@@ -24,6 +24,7 @@ from coupling.errors import ConfigError, CouplingError, InputError, RunError, ne
 from coupling.grid import Grid, GridRun
 from coupling.interruption import Order, caught_signals
 from coupling.lock import refuse_in_use
+from coupling.log import read_log
 from coupling.metric import open_metrics
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins
@@ -320,10 +321,11 @@ class Sweep:
         """The error that names the runs that failed, if any did."""
         without = [s for s in self._finished(self.chosen) if self._result(s) is None]
         measured = sorted({name for s in without for name in result_of(s).last})
-        if without and self.metric not in measured:  # of no run, whatever its values
+        unmeasured = measured and not any(self.metric in values for s in without for values in read_log(s.path))
+        if unmeasured and len(without) == len(self._finished(self.grid.runs)) and not self.failures:
             return RunError(
                 f"metric: {len(without)} runs are finished, and none of them measured '{self.metric}', but "
-                f"{', '.join(measured) or 'nothing'}; mend `metric`, and the same command makes the tables without "
+                f"{', '.join(measured)}; mend `metric`, and the same command makes the tables without "
                 "training anew"
             )
         for standing in without:

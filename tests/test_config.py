@@ -327,7 +327,7 @@ def test_a_teams_optimizer_changes_what_it_names():
         ("generator.architecture.width=wide", "generator.architecture.width: 'wide' is not valid"),
         ("losses=[{name: r1, gama: 1}]", "losses[0].gama: unknown option 'gama' of loss 'r1'; did you mean 'gamma'?"),
         ("losses=[r1, hing]", "losses[1]: no loss is called 'hing'; did you mean 'hinge'?"),
-        ("losses=hinge", "losses: 'hinge' is not valid: should be a valid list"),
+        ("losses=hinge", "losses: 'hinge' is not valid: should be a list, such as [hinge]"),
         ("losses=[]", "losses: [] is not valid"),
         (
             "metrics=[{name: brightness, domian: a}]",

@@ -197,7 +197,7 @@ def adaptation_task(labelled: str) -> Task:
         samples={"mnist": 2_000, "usps": 1_800},
         losses=[
             *Task.losses,
-            {**classification, "rotate": 0.0, "shift": 0.0, "scale": 0.0},
+            {**classification, "rotate": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0, "stretch": 0.0},
             {"name": "feature-matching", "layer": -2, "weight": 0.01},
         ],
         metrics=[{"name": "information", "domain": None}, {"name": "accuracy", "domain": None}],
