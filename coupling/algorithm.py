@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from coupling.domain import Domain
-from coupling.ema import MovingAverage
 from coupling.errors import CouplingError, PluginError, cause
 from coupling.gradients import GradientBuffer
 from coupling.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
@@ -102,12 +101,12 @@ class Algorithm1:
         autocast: Callable[[], AbstractContextManager[object]],
         uniform: Callable[[int, str, int], Tensor],
         accumulate: int = 1,
-        average: MovingAverage | None = None,
+        averaged: tuple[CoupledDiscriminator, Mapping[str, Loss]] | None = None,
     ) -> None:
         """``autocast()``: one region a forward. ``uniform(step, purpose, numbers)``: noise for losses.
 
         ``accumulate``: micro-batches that a batch is cut into, so that the memory for one of them is enough.
-        ``average``: of the networks, which the caller updates after each step; losses read the discriminators'.
+        ``averaged``: discriminators and losses as moving averages, which the caller updates after each step.
         """
         self.domains = tuple(domains)
         self.generators = generators
@@ -127,7 +126,7 @@ class Algorithm1:
         """The term of a team that has but one."""
         self.g = generators.network
         self.f = discriminators.network
-        self.averaged = None if average is None else self._averaged(average)
+        self.averaged = None if averaged is None else self._averaged(*averaged)
 
     def step(
         self,
@@ -206,16 +205,12 @@ class Algorithm1:
         self.discriminators.backward(objective, self.accumulate)
         return record
 
-    def _averaged(self, average: MovingAverage) -> Averaged | None:
-        f: CoupledDiscriminator | None = average.networks.get("discriminator")
-        if f is None:
-            return None
-
+    def _averaged(self, f: CoupledDiscriminator, losses: Mapping[str, Loss]) -> Averaged:
         def tap(samples: Mapping[str, Tensor], layer: int) -> PerDomain:
             with torch.no_grad():
                 return self._tap(f, samples, layer)
 
-        return Averaged({name: average.networks[f"loss.{name}"] for name in self.losses}, tap)
+        return Averaged(losses, tap)
 
     def _tap(self, f: CoupledGenerator | CoupledDiscriminator, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
         """A layer's outputs for other samples than the step's; the running statistics stay."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -263,6 +263,17 @@ def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
     return MovingAverage(averaged, settings.ema)
 
 
+def with_averages(networks: Networks, average: MovingAverage | None) -> Networks:
+    """The networks, with the average in place of each that one is kept of."""
+    kept = {} if average is None else average.networks
+    return replace(
+        networks,
+        generator=kept.get("generator", networks.generator),
+        discriminator=kept.get("discriminator", networks.discriminator),
+        losses={name: kept.get(f"loss.{name}", loss) for name, loss in networks.losses.items()},
+    )
+
+
 def make_algorithm(
     config: Config,
     networks: Networks,
@@ -287,6 +298,10 @@ def make_algorithm(
         )
         for network in (networks.generator, networks.discriminator)
     )
+    averaged = None
+    if average is not None and settings.ema_discriminators:
+        kept = with_averages(networks, average)
+        averaged = kept.discriminator, kept.losses
     algorithm = Algorithm1(
         list(networks.domains.values()),
         generators,
@@ -295,7 +310,7 @@ def make_algorithm(
         autocast=partial(autocast, settings.precision, device),
         uniform=uniform,
         accumulate=settings.accumulate,
-        average=average,
+        averaged=averaged,
     )
     if settings.compile:
         algorithm.g = torch.compile(algorithm.g)  # type: ignore[assignment]

@@ -201,6 +201,7 @@ class ZipFiles(ImageFiles):
             raise Unreadable(f"{name}: unpacks to {member.file_size:,} bytes, more than any image here ({_LARGEST:,})")
         try:
             content = self._opened().read(member)
+        # All that zipfile raises for bytes that are damaged or packed in a way it does not know.
         except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, OSError, RuntimeError) as error:
             raise Unreadable(f"{name}: {error}") from error
         with BytesIO(content) as file:
@@ -222,6 +223,7 @@ class ZipFiles(ImageFiles):
         if self._archive is None:
             try:
                 self._archive = zipfile.ZipFile(self.root)
+            # A directory of the archive that is none, of an unknown kind, or with numbers that cannot be.
             except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
                 raise DataError(f"{self.root}: {_damage(self.root)} ({error}); download or pack it again") from None
             except OSError as error:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from coupling.assembly import assemble
 from coupling.config import Config
@@ -32,6 +29,7 @@ from coupling.room import places
 from coupling.streams import Stream
 from coupling.sweep_directory import FIGURE, Standing, SweepDirectory, clear_bare, result_of
 from coupling.sweep_figure import figure
+from coupling.sweep_process import Child, close, ending, reason_of, start_process
 from coupling.sweep_progress import SweepProgress
 from coupling.sweep_table import Result, Table
 from coupling.terminal import progress, remark
@@ -41,8 +39,6 @@ _POLL = 0.2
 """Seconds between looks at the runs."""
 _PATIENCE = 1.0
 """Seconds between looks at a run's directory that another process holds."""
-_REASON = 300
-"""Characters of a run's own message that are repeated, at most."""
 
 
 class SweepInterrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
@@ -54,19 +50,6 @@ class SweepInterrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
             "the same command goes on"
         )
         self.exit_code = 128 + number
-
-
-@dataclass
-class Child:
-    """A run in its process."""
-
-    standing: Standing
-    process: subprocess.Popen[bytes]
-    place: Mapping[str, str]
-    log: Path
-    written: int
-    """Length of the log before this process wrote into it: what earlier ones said is not its own."""
-    started: float
 
 
 class Sweep:
@@ -200,7 +183,7 @@ class Sweep:
     def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], order: Order) -> None:
         active: list[Child] = []
         ended = waited = False
-        with _ending(active), SweepProgress(self.grid.config.name, self.standings()) as shown:
+        with ending(active), SweepProgress(self.grid.config.name, self.standings()) as shown:
             while active or (waiting and not order):
                 while waiting and free and not order:
                     child = self._next(waiting, free[-1])
@@ -253,18 +236,18 @@ class Sweep:
             file.write(f"$ coupling {' '.join(command)}\n".encode())
             file.flush()
             written = file.tell()
-            process = _start_process([sys.executable, "-m", "coupling.leash", *command], file, place)
+            process = start_process([sys.executable, "-m", "coupling.leash", *command], file, place)
         return Child(standing, process, place, log, written, time.monotonic())
 
     def _ended(self, child: Child, shown: SweepProgress, *, stopped: bool) -> None:
         """A run's process has ended: well, or to be named at the end."""
         run, code = child.standing.run, child.process.returncode
-        _close(child.process)
+        close(child.process)
         seconds = time.monotonic() - child.started
         standing = self.standing(run)
         reason = ""
         if standing.state != "finished" and not (stopped and code in (-signal.SIGTERM, 128 + signal.SIGTERM)):
-            reason = f"{_reason(child, code)} ({child.log})"
+            reason = f"{reason_of(child, code)} ({child.log})"
         if reason:
             self.failures.append(f"{run.title}: {reason}")
         result = None
@@ -317,16 +300,20 @@ class Sweep:
     def _finished(self, runs: Iterable[GridRun]) -> list[Standing]:
         return [standing for standing in map(self.standing, runs) if standing.state == "finished"]
 
+    def _measured_instead(self, finished: Sequence[Standing]) -> list[str]:
+        """What finished runs measured; nothing where the table's metric is among it, with no finite value."""
+        if any(self.metric in line for standing in finished for line in read_log(standing.path)):
+            return []
+        return sorted({name for standing in finished for name in self._results[standing.path].last})
+
     def failed(self) -> RunError | None:
         """The error that names the runs that failed, if any did."""
         without = [s for s in self._finished(self.chosen) if self._result(s) is None]
-        measured = sorted({name for s in without for name in result_of(s).last})
-        unmeasured = measured and not any(self.metric in values for s in without for values in read_log(s.path))
-        if unmeasured and len(without) == len(self._finished(self.grid.runs)) and not self.failures:
+        of_all = len(without) == len(self._finished(self.grid.runs))
+        if of_all and not self.failures and (instead := self._measured_instead(without)):
             return RunError(
                 f"metric: {len(without)} runs are finished, and none of them measured '{self.metric}', but "
-                f"{', '.join(measured)}; mend `metric`, and the same command makes the tables without "
-                "training anew"
+                f"{', '.join(instead)}; mend `metric`, and the same command makes the tables without training anew"
             )
         for standing in without:
             self.failures.append(f"{standing.run.title}: no finite {self.metric} in {standing.path}/summary.json")
@@ -383,49 +370,3 @@ def _refuse_launcher() -> None:
             "coupling sweep starts processes of its own; start it without accelerate launch or torchrun, "
             "and say with --jobs how many runs go on at once"
         )
-
-
-def _start_process(command: list[str], log: IO[bytes], place: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A process that ends when this one does, and that a terminal's Ctrl-C does not reach: we end it, once."""
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **place},
-        start_new_session=True,
-    )
-
-
-@contextmanager
-def _ending(children: Sequence[Child]) -> Iterator[None]:
-    """Whatever ends the block, the runs that still go on are told to save, and waited for."""
-    try:
-        yield
-    finally:
-        for child in children:
-            child.process.terminate()
-        for child in children:
-            child.process.wait()
-            _close(child.process)
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-
-
-def _reason(child: Child, code: int) -> str:
-    """Why a run failed, as its output says."""
-    text = child.log.read_bytes()[child.written :].decode("utf-8", errors="replace").strip()
-    _, found, message = f"\n{text}".rpartition("\nerror: ")
-    if found:
-        return " ".join(message.split())[:_REASON]
-    last = text.splitlines()[-1] if text else ""
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"ended by {name}" + ("; memory may have run out" if code == -signal.SIGKILL else "")
-    return f"exit code {code}: {last[:_REASON]}"

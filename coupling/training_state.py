@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coupling import checkpoint
 from coupling.algorithm import Team
-from coupling.assembly import Networks, rooms
+from coupling.assembly import Networks, rooms, with_averages
 from coupling.checkpoint import Checkpoint
 from coupling.config import Config
 from coupling.ema import MovingAverage
@@ -44,13 +44,7 @@ class TrainingState:
     @property
     def shown(self) -> Networks:
         """The networks as users will load them: averages where they are kept."""
-        live, kept = self.networks, self._averages
-        return replace(
-            live,
-            generator=kept.get("generator", live.generator),
-            discriminator=kept.get("discriminator", live.discriminator),
-            losses={name: kept.get(f"loss.{name}", loss) for name, loss in live.losses.items()},
-        )
+        return with_averages(self.networks, self.average)
 
     @property
     def _rooms(self) -> dict[str, torch.nn.Module]:

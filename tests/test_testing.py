@@ -226,12 +226,14 @@ WRONG = {
     "names": (FINE_METRIC, ["return {'a': 1.0, 'b': 1.0}"], "measures", "'b' does not extend the first name, 'a'"),
     "measures nan": (FINE_METRIC, ["return {'a': float('nan')}"], "measures", "'a' is nan"),
     "tensor": (FINE_METRIC, ["return {'a': torch.ones(1)}"], "measures", "'a' is a Tensor, not a number"),
+    "better": (FINE_METRIC, ["return {'a': 1.0}"], "measures", "better is 'high'; say 'higher' or 'lower'"),
     "draws numbers": (FINE_METRIC, ["return {'a': torch.rand(()).item()}"], "measures", "other values of the same"),
 }  # fmt: skip
 CHANGED = {
     "no docstring": ("'''Numbers.'''", "pass"),
     "no description": ('Annotated[int, Field(description="samples")]', "int"),
     "required": (" = 12):", "):"),
+    "better": ("def measure", "better = 'high'\n    def measure"),
 }
 
 

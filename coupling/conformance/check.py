@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coupling.errors import ConfigError
+from coupling.errors import ConfigError, PluginError
 from coupling.plugins import Plugins
 from coupling.registry import Component
 from coupling.yaml_text import dump_yaml, parse_yaml
@@ -47,7 +47,7 @@ class Check:
         """Check it."""
         try:
             self.test(self)
-        except AssertionError as error:
+        except (AssertionError, PluginError) as error:
             raise AssertionError(f"{self}: {error}") from error
 
     def make(self) -> Any:

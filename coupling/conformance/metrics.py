@@ -36,7 +36,6 @@ def _measures(check: Check) -> None:
                 name == first or name.startswith(f"{first}/"), f"'{name}' does not extend the first name, '{first}'"
             )
         require(metric.flat_name() in (None, first), f"flat_name() is '{metric.flat_name()}', the first name '{first}'")
-        require(metric.better in ("higher", "lower"), f"better is '{metric.better}'")
         found.append({name: float(value) for name, value in values.items()})
     require(found[0] == found[1], f"measures other values of the same model: {found[0]}, {found[1]}")
 

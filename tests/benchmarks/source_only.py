@@ -16,7 +16,7 @@ import dataclasses
 import torch
 from torch.nn import functional as F
 
-from coupling.assembly import assemble, make_optimizer, moving_average
+from coupling.assembly import assemble, make_optimizer, moving_average, with_averages
 from coupling.builtin.adaptation import Accuracy
 from coupling.classification import Classification
 from coupling.config import load_config
@@ -58,9 +58,7 @@ def main() -> None:
         optimizer.step()
         if average is not None:
             average.update(step)
-    if average is not None and config.training.ema_discriminators:
-        networks.discriminator = average.networks["discriminator"]
-        networks.losses = {name: average.networks[f"loss.{name}"] for name in networks.losses}
+    networks = with_averages(networks, average)
     model = CoupledModel(
         config, networks.domains, networks.generator, networks.discriminator, given.steps, networks.losses
     )
