@@ -33,6 +33,19 @@ def test_sharing_saves_the_common_layers():
     assert step_cost(separate(config), domains, registry) == 2 * alone
 
 
+def test_a_gradient_penalty_at_every_step_is_counted():
+    """R1 in linear layers: real samples forward, their gradient, and that gradient's own to the weights."""
+    config = tiny.config("domains={a: {dataset: tiny}}", "sharing={}")
+    penalised = tiny.config("domains={a: {dataset: tiny}}", "sharing={}", "losses=[non-saturating, r1]")
+    domain = {"a": Domain("a", tiny.SHAPE, (-1.0, 1.0))}
+    registry = tiny.plugins().registry
+    more = step_cost(penalised, domain, registry) - step_cost(config, domain, registry)
+    weights = sum(p.numel() for p in assemble(config, domain, registry).discriminator.parameters() if p.dim() == 2)
+    assert more >= 2 * 3 * weights
+    rare = tiny.config("domains={a: {dataset: tiny}}", "sharing={}", "losses=[non-saturating, {name: r1, every: 2}]")
+    assert step_cost(rare, domain, registry) == step_cost(config, domain, registry)
+
+
 def test_a_loss_that_reads_labels_has_a_cost():
     """The head of a classifier of three classes, and nothing else: on hidden features, real samples of one domain."""
     domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}
