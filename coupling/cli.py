@@ -355,6 +355,7 @@ def transform(
     from coupling.model import load_model
     from coupling.run_directory import beside, run_of
     from coupling.transformation import (
+        check_output,
         print_errors,
         results_folder,
         transform_files,
@@ -365,7 +366,7 @@ def transform(
     plugins = _load_plugins(modules)
     model = load_model(run, device=chosen_device(device), plugins=plugins)
     others = wanted_domains(model, from_, to)
-    folder = results_folder(run, output)
+    check_output(output)
     given = read_images(images, model.domains[from_], fit)
     search = Search(
         restarts=restarts,
@@ -384,6 +385,7 @@ def transform(
             remark(str(coverage))
             threshold = coverage.threshold
     found = transform_files(model, given, from_, others, search, encoder)
+    folder = results_folder(run, output)
     write_transformed(model, given, from_, found, threshold, folder)
     print_errors(given, found, threshold, _console())
     click.echo(str(folder))

@@ -40,18 +40,28 @@ def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[s
     return drawn
 
 
+def check_output(output: Path | None) -> None:
+    """Raise :class:`InputError` where ``output`` holds what an earlier call has written, which would be mixed up."""
+    if output is not None and (output / _ERRORS).exists():
+        raise InputError(f"{output}: holds what an earlier call has made ({_ERRORS}); give another --output")
+
+
 def results_folder(run: Path, output: Path | None) -> Path:
     """Where to write: ``output``, or in the run ``transformed``, ``transformed-2``, ... where that is taken.
 
-    Raises :class:`InputError` where ``output`` holds what an earlier call has written, which would be mixed up.
+    Made at once, so that two calls at a time have one each. Raises :class:`InputError` where that is not possible.
     """
-    if output is not None:
-        if (output / _ERRORS).exists():
-            raise InputError(f"{output}: holds what an earlier call has made ({_ERRORS}); give another --output")
-        return output
-    first = beside(run, "transformed")
-    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
+    first = output or beside(run, "transformed")
+    folder = first
+    for number in itertools.count(2):
+        try:
+            folder.mkdir(parents=True, exist_ok=output is not None)
+            break
+        except OSError as error:
+            if output is not None or not isinstance(error, FileExistsError):
+                raise _unwritable(folder, error) from None
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
 
 
 def transform_files(
@@ -79,7 +89,7 @@ def write_transformed(
     domains = {f"{from_}, {what}": model.domains[from_] for what in ("given", "drawn")} | model.domains
     try:
         for domain, drawn in samples.items():
-            (folder / domain).mkdir(parents=True, exist_ok=True)
+            (folder / domain).mkdir(exist_ok=True)
             for name, pixels in zip(given.names, to_pixels(drawn, model.domains[domain]), strict=True):
                 Image.fromarray(pixels).save(folder / domain / f"{name}.png")
         save_png(grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
@@ -91,7 +101,11 @@ def write_transformed(
             writer.writerow([file, name, f"{error:.6g}", _covered(error, threshold), changes])
         write_bytes(folder / _ERRORS, text.getvalue().encode())
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output")
 
 
 def print_errors(given: GivenImages, found: Transformed, threshold: float | None, console: Console) -> None:

@@ -24,6 +24,7 @@ from coupling.model import CoupledModel, load_model
 from coupling.pictures import to_pixels
 from coupling.support import Shell, support_of
 from coupling.trainer import train
+from coupling.transformation import results_folder
 from tests import tiny
 from tests.conftest import TINY, refused
 
@@ -380,6 +381,10 @@ def test_results_of_several_calls_are_not_mixed_up(command, copied, pictures):
     assert names(pictures / "drawn1.png") == ("transformed-3", ["drawn1"])
     again = transform(command, copied, pictures / "drawn0.png", "--from", "a", "--output", "mine")
     refused(again, "mine: holds what an earlier call has made (errors.csv); give another --output")
+
+
+def test_two_calls_at_a_time_have_a_folder_each(copied):
+    assert [results_folder(copied, None).name for _ in range(3)] == ["transformed", "transformed-2", "transformed-3"]
 
 
 def test_bad_input(command, copied, pictures):
