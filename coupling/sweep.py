@@ -163,6 +163,7 @@ class Sweep:
                 runs = sorted((s.run for s in left), key=lambda run: self.grid.config.seeds.index(run.seed))
                 self._work_off(deque(runs), places(jobs, len(left)), order)
             table = self._write_tables()
+            self._tell_unmeasured(table)
             self._draw(table)
             if order:
                 done = len(self._finished(self.chosen))
@@ -179,6 +180,14 @@ class Sweep:
                 f"{len(changed)} of them were run before with another configuration; those runs stay as they are, and "
                 f"new ones are made beside them. {changed[0].run.title}: " + "; ".join(changed[0].changes)
             )
+
+    def _tell_unmeasured(self, table: Table) -> None:
+        """Baselines that were asked for and that no run has; the default ones are not every metric's."""
+        asked = self.grid.config.baselines if "baselines" in self.grid.config.model_fields_set else []
+        if table.results and (unknown := [name for name in asked if name not in table.baselines]):
+            known = ", ".join(sorted(table.results[-1].beside)) or "nothing"
+            names = ", ".join(f"{self.metric}/{name}" for name in unknown)
+            remark(f"baselines: no run measured {names}; what they measured beside their metrics: {known}")
 
     def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], order: Order) -> None:
         active: list[Child] = []

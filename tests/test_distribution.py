@@ -158,6 +158,14 @@ def test_the_joint_distribution_sees_wrong_pairs_that_no_domain_alone_does(kind)
     assert abs(wrong[name] - right[name]) > 3 * abs(right[name] - right[f"{name}/real"])
 
 
+def test_more_samples_than_there_are_is_told(capsys):
+    measure(SlicedWasserstein, Noisy(PLAIN), count=100)
+    assert "count" not in capsys.readouterr().err
+    _, evaluation = measure(SlicedWasserstein, Noisy(PLAIN), count=5000)
+    assert "count is 5,000, and 'a' has 200 samples" in capsys.readouterr().err
+    assert evaluation.notes["samples"] == 100
+
+
 def test_pairs_that_nobody_knows_are_refused():
     data = opened(SAMPLES, {**SAMPLES, "pool": "else"})
     with pytest.raises(ConfigError, match="domain: nobody knows true pairs of a, b"):

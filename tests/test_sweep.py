@@ -325,7 +325,8 @@ def test_a_metric_that_nothing_measured_costs_no_run(sweep):
     assert (
         "error: metric: 1 runs are finished, and none of them measured 'brightness/b', but brightness/a; mend `metric`"
     ) in result.stderr
-    mended = sweep([], axes={}, seeds=[0], metric="brightness/a")
+    mended = sweep([], axes={}, seeds=[0], metric="brightness/a", baselines=["nope"])
+    assert "baselines: no run measured brightness/a/nope; what they measured beside their metrics: " in mended.stderr
     assert mended.exit_code == 0, mended.output
     assert "0 of 1 runs to do" in mended.stderr
     assert "brightness/a" in mended.stdout

@@ -19,6 +19,7 @@ from coupling.hookspecs import Register, hookimpl
 from coupling.metric import Evaluation, Metric
 from coupling.parts import DomainData
 from coupling.randomness import derive, generator
+from coupling.terminal import remark
 
 Domains = Annotated[
     list[str],
@@ -92,6 +93,11 @@ class OfDistribution(Metric):
         """Open the feature network, which may have to be trained, and take the features of real samples."""
         first = data[self.domains[0]]
         count = self._samples(data)
+        if count < self.count:
+            remark(
+                f"{self.name}: count is {self.count:,}, and '{self.domains[0]}' has {len(first):,} samples, of which "
+                f"half are for real ones to be compared with: {count:,} are taken"
+            )
         if len(self.domains) > 1 and self._pairs(data, np.arange(1)) is None:
             raise ConfigError(
                 f"domain: nobody knows true pairs of {', '.join(self.domains)}, which the joint distribution is "
