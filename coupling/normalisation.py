@@ -153,13 +153,17 @@ def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
     return made.get(layer, layer)
 
 
-def set_statistics(networks: Sequence[nn.Module], settings: TrainingConfig, processes: int) -> str | None:
+def set_statistics(
+    networks: Sequence[nn.Module], settings: TrainingConfig, processes: int, *, averaged: nn.Module | None = None
+) -> str | None:
     """Take batch statistics over all processes, or over each one's own samples; returns a warning, if there is one.
 
+    ``averaged``: the network whose moving average the training itself reads.
+
     Raises:
-        ConfigError: statistics would be of a single sample.
+        ConfigError: statistics would be of a single sample, or the average another in each process.
     """
-    found = [module for network in networks for module in network.modules() if isinstance(module, DomainBatchNorm)]
+    found = [norm for network in networks for norm in _normalised(network)]
     synchronised = settings.sync_batch_norm and processes > 1
     parts = settings.accumulate * (1 if synchronised else processes)
     samples = settings.batch_size // parts
@@ -171,6 +175,11 @@ def set_statistics(networks: Sequence[nn.Module], settings: TrainingConfig, proc
             f"training.batch_size: {settings.batch_size} leaves one sample a {owner}, and batch normalisation "
             f"needs more; choose {2 * parts} or more" + (", or sync_batch_norm: true" if owner == "process" else "")
         )
+    if averaged is not None and processes > 1 and not synchronised and _normalised(averaged):
+        raise ConfigError(
+            "training.sync_batch_norm: false leaves every process its own running statistics, so the averaged "
+            "discriminators, which a loss reads, would differ from process to process and change on resuming; set true"
+        )
     if not found or parts == 1 or samples >= _FEW:
         return None
     return (
@@ -181,6 +190,10 @@ def set_statistics(networks: Sequence[nn.Module], settings: TrainingConfig, proc
             else f"raise training.batch_size, or lower training.accumulate ({settings.accumulate})"
         )
     )
+
+
+def _normalised(network: nn.Module) -> list[DomainBatchNorm]:
+    return [module for module in network.modules() if isinstance(module, DomainBatchNorm)]
 
 
 def total(x: Tensor) -> Tensor:

@@ -89,7 +89,9 @@ class Trainer:
         domains = {name: data.domain for name, data in self.data.items()}
         self.networks = assemble(config, domains, plugins.registry)
         teams = self.networks.generator, self.networks.discriminator
-        warning = set_statistics(teams, settings, processes)
+        teacher = any(loss.needs_average for loss in self.networks.losses.values())
+        averaged = self.networks.discriminator if teacher else None
+        warning = set_statistics(teams, settings, processes, averaged=averaged)
         if warning and self.accelerator.is_main_process:
             remark(warning)
         with self.accelerator.main_process_first():

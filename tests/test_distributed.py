@@ -401,6 +401,21 @@ def test_statistics_of_one_sample_are_refused(count, accumulate, synchronised):
         set_statistics(processes.networks(True), settings, count)
 
 
+def test_an_average_that_would_differ_between_processes_is_refused():
+    from coupling.normalisation import set_statistics
+
+    def given(count, synchronised, batch_norm=True):
+        settings = tiny.config(f"training.sync_batch_norm={synchronised}").training
+        teams = processes.networks(batch_norm)
+        return set_statistics(teams, settings, count, averaged=teams[1])
+
+    with pytest.raises(ConfigError, match=r"training\.sync_batch_norm: false .* the averaged discriminators"):
+        given(2, "false")
+    given(2, "true")
+    given(1, "false")
+    given(2, "false", batch_norm=False)
+
+
 def coupling_run(config, output):
     return ["-m", "coupling", "run", str(config), "--plugin", tiny.__file__, "--output", str(output)]
 
