@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from coupling.errors import ConfigError, DataError
-from coupling_digits import mnist_m, photographs
-from coupling_digits.mnist_m import SIZES, MnistM
+from coupling_digits import mnist_m_made, mnist_m_official, photographs
+from coupling_digits.mnist_m import MnistM
+from coupling_digits.mnist_m_official import ARCHIVE_MD5, SIZES
 
 DIGITS = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
@@ -115,7 +116,7 @@ def test_made_images_are_kept_and_follow_all_they_depend_on(data, backgrounds, m
     kept = sorted(path.name for path in (data / "mnist_m").iterdir())
     assert len(kept) == 2
     with monkeypatch.context() as patched:
-        patched.setattr(mnist_m, "pixels", lambda *_: pytest.fail("made again"))
+        patched.setattr(mnist_m_made, "pixels", lambda *_: pytest.fail("made again"))
         assert made().fingerprint() == first
     others = {made(seed=1).fingerprint(), made(scale="unit").fingerprint(), made(count=3).fingerprint()}
     Image.fromarray(PHOTOGRAPHS[0]).save(Path(backgrounds) / "more/c.png")
@@ -224,9 +225,9 @@ def test_archive_is_checked_before_it_is_read(data, monkeypatch):
     with pytest.raises(DataError) as caught:
         MnistM().prepare()
     found = hashlib.md5(path.read_bytes()).hexdigest()
-    for part in (str(path), found, mnist_m.ARCHIVE_MD5, f"{path.stat().st_size} bytes", "verify: false"):
+    for part in (str(path), found, ARCHIVE_MD5, f"{path.stat().st_size} bytes", "verify: false"):
         assert part in str(caught.value)
-    monkeypatch.setattr(mnist_m, "ARCHIVE_MD5", found)
+    monkeypatch.setattr(mnist_m_official, "ARCHIVE_MD5", found)
     assert (bytes_of(MnistM().batch([1])) == PICTURES[[1]]).all()
 
 

@@ -1,0 +1,66 @@
+"""The images of MNIST-M, decoded or made once and kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupling.data_directory import data_directory
+from coupling.prepared import Images, Make, prepared_images, prepared_record
+
+SIDE = 32
+"""Height and width of the images, in pixels."""
+
+SplitName = Literal["train", "test"]
+
+
+class Pool(ABC):
+    """All images of a split, with their labels."""
+
+    name: str
+    """The pool's, as a data set's source."""
+
+    verb: str
+    """What is done to have the images."""
+
+    @property
+    @abstractmethod
+    def available(self) -> int:
+        """How many there are."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> NDArray[np.int64] | None:
+        """Classes, (available,)."""
+
+    @abstractmethod
+    def key(self) -> dict[str, object]:
+        """All that the images depend on."""
+
+    @abstractmethod
+    def make(self) -> Make:
+        """What decodes or makes them."""
+
+    @property
+    @abstractmethod
+    def has_test(self) -> bool:
+        """Whether there is a test split."""
+
+    @cached_property
+    def images(self) -> Images:
+        """All images, (available, 32, 32, 3)."""
+        shape, title = (SIDE, SIDE, 3), f"{self.verb} MNIST-M"
+        directory = data_directory("mnist_m")
+        return prepared_images(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)
+
+    @property
+    def sha256(self) -> str:
+        """Of the images."""
+        _ = self.images
+        record = prepared_record(data_directory("mnist_m"), self.key(), self.available, (SIDE, SIDE, 3))
+        assert record is not None
+        return record.sha256
