@@ -2,7 +2,7 @@
 
 An :class:`InputError` is the user's to mend (exit code 2); a :class:`RunError` happened to a
 run that was rightly asked for (exit code 1). Both carry one message that names the place, the
-value and the mend. ``cli.py`` alone turns them into exit codes.
+value and the mend. ``cli/group.py`` alone turns them into exit codes.
 """
 
 from __future__ import annotations

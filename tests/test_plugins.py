@@ -261,7 +261,7 @@ def test_the_author_of_a_plugin_gets_every_frame_on_request(plugin, train, monke
     assert said[""] == said["0"] == "error: domains.a.dataset: nothing there\n"
     assert said["1"].endswith("\n" + said[""])
     assert said["1"].count("Traceback (most recent call last)") > 1
-    for fragment in ("in deep", "KeyError: 'b'", "coupling.errors.DataError: nothing there", 'cli.py", line'):
+    for fragment in ("in deep", "KeyError: 'b'", "coupling.errors.DataError: nothing there", 'cli/group.py", line'):
         assert fragment in said["1"]
 
 
