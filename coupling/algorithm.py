@@ -260,7 +260,10 @@ def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | Genera
 
 
 def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[Tensor, Losses]:
-    """The objective (the sum over domains and terms) and its parts, detached; ``named``: each term's too."""
+    """The objective (the sum over domains and terms) and its parts, detached; ``named``: each term's too.
+
+    Raises :class:`PluginError` where there is no term at all: nothing says what to do in this step.
+    """
     totals: Losses = {}
     parts: Losses = {}
     for name, per_domain in terms.items():
@@ -268,11 +271,16 @@ def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[
             key = f"loss/{team}/{domain}"
             totals[key] = totals[key] + value if key in totals else value
             parts[f"{key}/{name}"] = value.detach()
+    if not totals:
+        raise PluginError(f"losses: none of {', '.join(terms)} gives the {team}s a term in this step; one of them must")
     objective = torch.stack(list(totals.values())).sum()
     record = {key: value.detach() for key, value in totals.items()}
     return objective, record | parts if named else record
 
 
 def _mean(records: Sequence[Losses]) -> Losses:
-    """Each loss's mean over micro-batches, which are of one size."""
-    return {name: torch.stack([record[name] for record in records]).mean() for name in records[0]}
+    """Each loss's mean over micro-batches, which are of one size; a term that one of them lacks is 0 there."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {
+        name: torch.stack([record[name] for record in records if name in record]).sum() / len(records) for name in names
+    }

@@ -477,3 +477,20 @@ def test_sampling_from_a_damaged_run(command, train):
     refused(
         command("sample", "other.safetensors", "--plugin", TINY), "other.safetensors: cannot be read as safetensors"
     )
+
+
+def test_losses_that_give_nothing_in_a_step(train, plugin):
+    path = plugin("""
+        from coupling import Loss
+        class Rare(Loss):
+            "Gives a term every second step."
+            def discriminator(self, half):
+                return {"a": half.real_logits["a"].mean()} if half.step % 2 == 0 else {}
+            def generator(self, half): return {"a": half.fake_logits["a"].mean()}
+        @hookimpl
+        def register_losses(register): register("rare", Rare)
+        """)
+    result = train("losses=[rare]", "--plugin", path, "--output", "out")
+    assert result.exit_code == 1, result.output
+    assert "step 2: losses: none of rare gives the discriminators a term in this step" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from coupling.algorithm import Algorithm1, MicroBatch, Team
+from coupling.algorithm import Algorithm1, MicroBatch, Team, _mean
 from coupling.builtin.losses import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError
@@ -321,3 +321,8 @@ def test_what_an_architecture_froze_stays_as_it_was():
         algorithm.step(step, torch.randn(BATCH, WIDTH), {"a": torch.randn(BATCH, WIDTH)})
     assert torch.equal(frozen, before)
     assert not frozen.requires_grad
+
+
+def test_a_term_that_a_micro_batch_lacks_counts_as_0():
+    one, half, other = (torch.tensor(value) for value in (1.0, 0.5, 3.0))
+    assert _mean([{"a": one, "b": half}, {"a": other}]) == {"a": 2.0, "b": 0.25}
