@@ -49,11 +49,14 @@ def refuse_unknown_domain(key: str, name: str, known: Iterable[str]) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that follows an unknown name: the nearest known one, else the list of them."""
+    """A hint that follows an unknown name: the nearest known one, else those that hold it, else the list of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    folded = {known_name.casefold(): known_name for known_name in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{folded[close[0]]}'?"
+    if len(name) > 2 and (holding := [whole for short, whole in folded.items() if name.casefold() in short]):
+        return "did you mean " + " or ".join(f"'{whole}'" for whole in holding[:_LISTED]) + "?"
     if not names:
         return "there are none"
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

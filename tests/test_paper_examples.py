@@ -266,7 +266,7 @@ TASKS = {
         shape=(3, 32, 32),
         samples={"digits": 60_000, "photographs": 59_001},
         losses=[{"name": "least-squares", "weight": 1.0}],
-        training={"batch_size": 64, "ema": 0.999},
+        training={"batch_size": 64},
     ),
 }
 

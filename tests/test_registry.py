@@ -10,7 +10,7 @@ import pydantic
 import pytest
 from pydantic import Field
 
-from coupling.errors import ConfigError, PluginError
+from coupling.errors import ConfigError, PluginError, nearest
 from coupling.registry import Registry, options_model
 
 
@@ -196,6 +196,20 @@ def test_the_nearest_name_and_what_was_left_out():
         made.get("loss", "hing", "losses[0]")
     assert "losses[0]: no loss is called 'hing'; did you mean 'hinge'?" in str(caught.value)
     assert "plugin 'coupling-faces', which was left out, may have it: ImportError: no resvg" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("smilng", "did you mean 'Smiling'?"),
+        ("SMILING", "did you mean 'Smiling'?"),
+        ("blond", "did you mean 'Blond_Hair'?"),
+        ("eye", "did you mean 'Bags_Under_Eyes' or 'Eyeglasses'?"),
+        ("ha", "known: Bags_Under_Eyes, Blond_Hair, Eyeglasses, Smiling"),
+    ],
+)
+def test_what_is_near_a_name(name, hint):
+    assert nearest(name, ["Smiling", "Blond_Hair", "Eyeglasses", "Bags_Under_Eyes"]) == hint
 
 
 def test_an_exception_of_the_plugin_is_named():

@@ -9,6 +9,12 @@ import pooch  # type: ignore[import-untyped]
 
 from coupling.errors import DataError
 
+PAGE = "an HTML page, saved in place of the data (an error page of the server?)"
+"""What a file is that some server had something else to say than it was asked for."""
+
+AGAIN = "delete it to have the official file downloaded, or put it there whole"
+"""The end of messages about a file that is not what it should be."""
+
 
 def downloaded(directory: Path, name: str, md5: str, mirrors: Sequence[str], advice: str) -> Path:
     """File ``name`` from the first of ``mirrors`` that has it; it lies in ``directory`` once it is whole.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.errors import DataError
+from coupling_digits.download import AGAIN, PAGE
 
 
 def unpacked(path: Path) -> bytes:
@@ -27,7 +28,7 @@ def unpacked(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged gzip file, {len(content)} bytes ({error})") from error
+        raise DataError(f"{path}: truncated or damaged gzip file, {len(content)} bytes ({error}); {AGAIN}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -38,7 +39,7 @@ def elements(content: bytes, dimensions: int, path: Path) -> NDArray[np.uint8]:
     ``path`` is for the messages. Raises DataError where the content is not such a file, whole.
     """
     if content.lstrip()[:1] == b"<":
-        raise DataError(f"{path}: an HTML page, saved in place of the data (an error page of the server?)")
+        raise DataError(f"{path}: {PAGE}; {AGAIN}")
     magic, expected = content[:4], bytes([0, 0, 8, dimensions])
     if magic != expected:
         raise DataError(
@@ -47,7 +48,7 @@ def elements(content: bytes, dimensions: int, path: Path) -> NDArray[np.uint8]:
         )
     start = 4 + 4 * dimensions
     if len(content) < start:
-        raise DataError(f"{path}: its header ends after {len(content)} of {start} bytes")
+        raise DataError(f"{path}: its header ends after {len(content)} of {start} bytes; {AGAIN}")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if len(content) - start != math.prod(shape):
         raise DataError(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.errors import DataError
+from coupling_digits.download import AGAIN, PAGE
 
 
 def unpacked(content: bytes, path: Path) -> bytes:
@@ -22,7 +23,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
     try:
         return bz2.decompress(content) if content.startswith(b"BZh") else content
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: truncated or damaged bzip2 file, {len(content)} bytes ({error})") from error
+        raise DataError(f"{path}: truncated or damaged bzip2 file, {len(content)} bytes ({error}); {AGAIN}") from error
 
 
 def samples(content: bytes, size: int, path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -31,7 +32,7 @@ def samples(content: bytes, size: int, path: Path) -> tuple[NDArray[np.float32],
     ``path`` is for the messages. Raises DataError where the content is not such a file, whole.
     """
     if content.lstrip()[:1] == b"<":
-        raise DataError(f"{path}: an HTML page, saved in place of the data (an error page of the server?)")
+        raise DataError(f"{path}: {PAGE}; {AGAIN}")
     lines = content.splitlines()
     if not lines:
         raise DataError(f"{path}: is empty")

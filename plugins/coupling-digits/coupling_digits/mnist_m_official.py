@@ -18,8 +18,10 @@ from PIL import Image, UnidentifiedImageError
 
 from coupling.data_directory import data_directory
 from coupling.errors import DataError
+from coupling.official_file import perhaps
 from coupling.prepared import Images, Make
 from coupling.terminal import remark
+from coupling_digits.download import PAGE
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 
 ARCHIVE = "mnist_m.tar.gz"
@@ -83,10 +85,11 @@ class Official(Pool):
     def _archive(self) -> Path:
         path = self._directory / ARCHIVE
         if not path.is_file():
+            hint = perhaps(self._directory, ARCHIVE, -1)
             raise DataError(
-                f"{self._directory}: neither {ARCHIVE} nor {self._folder}/ with {self._list} is there; put one of them "
-                "there (MNIST-M is published by the authors of domain-adversarial training), or set 'origin: made' to "
-                "make it from MNIST and photographs"
+                f"{self._directory}: neither {ARCHIVE} nor {self._folder}/ with {self._list} is there{hint}; put one "
+                "of them there (MNIST-M is published by the authors of domain-adversarial training), or set "
+                "'origin: made' to make it from MNIST and photographs"
             )
         return path
 
@@ -114,7 +117,7 @@ def _listed(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if text.lstrip().startswith("<"):
-        raise DataError(f"{path}: an HTML page, saved in place of the data (an error page of the server?)")
+        raise DataError(f"{path}: {PAGE}; get it again")
     names, labels = [], []
     for number, line in enumerate(text.splitlines(), 1):
         parts = line.split()
@@ -194,7 +197,7 @@ def _unpacked(archive: Path, place: str, verify: bool, *names: str) -> dict[str,
                     found[path.name] = file.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         size = archive.stat().st_size
-        raise DataError(f"{archive}: truncated or damaged archive, {size} bytes ({error})") from error
+        raise DataError(f"{archive}: truncated or damaged archive, {size} bytes ({error}); get it again") from error
     missing = sorted(wanted - set(found))
     if missing:
         raise DataError(f"{archive}: holds no {place if place != missing[0] else ''}{missing[0]}")
@@ -207,7 +210,7 @@ def _check_archive(archive: Path) -> None:
     with archive.open("rb") as file:
         start = file.read(2**20)
         if start.lstrip()[:1] == b"<":
-            raise DataError(f"{archive}: an HTML page, saved in place of the data (an error page of the server?)")
+            raise DataError(f"{archive}: {PAGE}; get it again")
         while start:
             total.update(start)
             start = file.read(2**20)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from coupling.data_directory import data_directory
 from coupling.errors import DataError, nearest
 from coupling_digits.appearance import Appearance, Mode, Scale
-from coupling_digits.download import downloaded
+from coupling_digits.download import AGAIN, PAGE, downloaded
 from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber, ProtocolName, protocol_count
 from coupling_digits.libsvm import samples, unpacked
 
@@ -187,7 +187,7 @@ class Usps(DrawnDataset):
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         if content.lstrip()[:1] == b"<":
-            raise DataError(f"{path}: an HTML page, saved in place of the data (an error page of the server?)")
+            raise DataError(f"{path}: {PAGE}; {AGAIN}")
         hdf5 = path.name in HDF5 or content.startswith(b"\x89HDF")
         values, labels = _from_hdf5(path, self._name) if hdf5 else _from_libsvm(content, path)
         levels = np.rint(values * STEPS).astype(np.int16).reshape(-1, SIDE, SIDE)
@@ -229,7 +229,7 @@ def _from_hdf5(path: Path, split: str) -> Read:
             if f"{split}/target" in file:
                 labels = _array(file, f"{split}/target", path)
     except OSError as error:
-        raise DataError(f"{path}: truncated or damaged HDF5 file, or none ({error})") from error
+        raise DataError(f"{path}: truncated or damaged HDF5 file, or none ({error}); {AGAIN}") from error
     if not data.size or data[0].size != SIDE * SIDE:
         raise DataError(f"{path}: {split}/data is {' x '.join(map(str, data.shape))}, expected images of 16 x 16")
     values = data.reshape(len(data), -1).astype(np.float64)

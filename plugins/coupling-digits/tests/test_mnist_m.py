@@ -242,6 +242,10 @@ def test_missing_files_say_what_to_put_where(data):
         MnistM().prepare()
     for part in (str(data / "mnist_m"), "mnist_m.tar.gz", "mnist_m_train/", "mnist_m_train_labels.txt", "origin: made"):
         assert part in str(caught.value)
+    (data / "mnist_m").mkdir(exist_ok=True)
+    (data / "mnist_m" / "mnist_m (1).tar.gz").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"is there; did you mean 'mnist_m \(1\)\.tar\.gz'\? Rename it"):
+        MnistM().prepare()
 
 
 CUT = object()

@@ -24,6 +24,7 @@ from coupling_faces.archive import Images, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown
 from coupling_faces.live import LiveImages, usual_workers
+from coupling_faces.official_files import look_at_images
 
 
 def _known(name: str) -> str:
@@ -128,6 +129,7 @@ class CelebA(Dataset):
         self._workers = usual_workers() if workers is None else workers
         self._folder = data_directory("celeba") if path is None else Path(path).expanduser().resolve()
         self._faces = face_list(self._folder, verify)
+        look_at_images(self._folder)
         self._numbers = self._selected()
         """Of the samples, in the list."""
 

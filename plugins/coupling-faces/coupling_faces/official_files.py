@@ -56,6 +56,18 @@ def find(folder: Path, file: OfficialFile) -> Path:
     raise DataError(f"{folder}: {file.name} is not there{hint}. {wanted(folder)}")
 
 
+def look_at_images(folder: Path) -> None:
+    """Raise :class:`DataError` where there are no images, or a web page in their place: what a glance can tell."""
+    path = find(folder, IMAGES)
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                beginning = file.read(1024)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        refuse_page(path, beginning, folder)
+
+
 def read_list(path: Path, folder: Path) -> bytes:
     """The content of a list. Raises :class:`DataError` where it cannot be read or is no list at all."""
     try:

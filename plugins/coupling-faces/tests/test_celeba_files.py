@@ -135,8 +135,9 @@ def test_a_page_was_saved_in_the_file_s_place(
     content: bytes, file: OfficialFile, verify: tuple[str, ...], coupling: Coupling, official: Path
 ) -> None:
     (official / file.name).write_bytes(content)
-    result = coupling("run", "domains.smiling.dataset.partition=train", *verify)
-    refused(result, str(official / file.name), "is a web page" if content else "is empty", *wanted(official)[4:])
+    for verb in ("check", "run"):
+        result = coupling(verb, "domains.smiling.dataset.partition=train", *verify)
+        refused(result, str(official / file.name), "is a web page" if content else "is empty", *wanted(official)[4:])
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.97], ids=str)

@@ -279,6 +279,10 @@ class Frames(Dataset):
         everything = np.concatenate(readings)
         seen = everything[np.isfinite(everything) & (everything > 0)]
         planes = self.depth.planes
+        if not len(seen):
+            raise DataError(
+                f"{self.title}: {len(readings)} frames looked at, and none has a depth reading: all are missing"
+            )
         held = float(planes.hold(seen).mean())
         if held < 0.1:
             raise DataError(f"{self.title}: {implausible(seen, planes, self.advice)}")

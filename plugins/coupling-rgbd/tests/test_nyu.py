@@ -95,6 +95,13 @@ def test_raw_depth_is_swapped_and_in_metres(root: Path) -> None:
     np.testing.assert_array_equal(RawFrames(path.parent, (swapped.name,)).metres(0), metres)
 
 
+def test_raw_frames_without_a_reading_are_refused(root: Path) -> None:
+    for path in (root / "raw").rglob("d-*.pgm"):
+        size = 2 * SIZE[0] * SIZE[1]
+        path.write_bytes(path.read_bytes()[:-size] + np.full(SIZE, 2047, "<u2").tobytes())
+    assert "none has a depth reading" in refused(frames="raw")
+
+
 def test_numbers_of_the_sensor() -> None:
     assert raw_metres(np.array([2047, 1092, 1093, 1000, 0], np.uint16)).tolist() == pytest.approx(
         [0, 0, 0, 351.3 / 92.5, 351.3 / 1092.5]
