@@ -297,7 +297,7 @@ def test_a_teams_optimizer_changes_what_it_names():
         ("latent.sise=1", "latent.sise: unknown key 'sise'; did you mean 'size'?"),
         ("optimizer.beta=1", "optimizer.beta: unknown key 'beta'; did you mean 'betas'?"),
         ("domains.a.datset=x", "domains.a.datset: unknown key 'datset'; did you mean 'dataset'?"),
-        ("generator.arch=x", "generator.arch: unknown key 'arch'; known: architecture, optimizer"),
+        ("generator.arch=x", "generator.arch: unknown key 'arch'; did you mean 'architecture'?"),
         ("generator.optimizer.lrr=1", "generator.optimizer.lrr: unknown key 'lrr'; did you mean 'lr'?"),
         ("sharing.generators=[]", "sharing.generators: unknown key 'generators'; did you mean 'generator'?"),
         ("sharing.generator.0.frist=1", "sharing.generator[0].frist: unknown key 'frist'; did you mean 'first'?"),
