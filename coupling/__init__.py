@@ -19,7 +19,7 @@ _HOME = {
     "Config": "coupling.config",
     "load_config": "coupling.config",
     "train": "coupling.trainer",
-    "load_model": "coupling.model",
+    "load_model": "coupling.loading",
     "CoupledModel": "coupling.model",
     "evaluate": "coupling.evaluation",
     "learned_encoder": "coupling.encoder",
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from coupling.hookspecs import hookimpl as hookimpl
     from coupling.inversion import Search as Search
     from coupling.inversion import Transformed as Transformed
+    from coupling.loading import load_model as load_model
     from coupling.loss import AdversarialLoss as AdversarialLoss
     from coupling.loss import Loss as Loss
     from coupling.metric import Metric as Metric
     from coupling.model import CoupledModel as CoupledModel
-    from coupling.model import load_model as load_model
     from coupling.sharing import SharingGraph as SharingGraph
     from coupling.trainer import train as train
 

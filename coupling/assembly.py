@@ -27,6 +27,7 @@ from coupling.networks import (
 from coupling.precision import LossScale, autocast
 from coupling.randomness import derive
 from coupling.registry import Registry
+from coupling.rooms import rooms
 from coupling.sharing import TEAMS, Rule, SharingGraph, TeamName
 
 
@@ -248,18 +249,13 @@ def try_out(networks: Networks, *, latent: int, outputs: int) -> dict[tuple[str,
     return {place: tuple(output.shape[1:]) for place, output in tapped.items()}
 
 
-def rooms(networks: Networks) -> dict[str, nn.Module]:
-    """What of the networks a model file holds, by what its tensors' names begin with."""
-    losses = {f"loss.{name}": loss for name, loss in networks.losses.items()}
-    return {"generator": networks.generator, "discriminator": networks.discriminator, **losses}
-
-
 def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
-    """The average that the configuration asks for, by the names of :func:`rooms`: of the generators, or of all."""
+    """The average that the configuration asks for, by room: of the generators, or of all."""
     settings = config.training
     if settings.ema is None:
         return None
-    averaged = rooms(networks) if settings.ema_discriminators else {"generator": networks.generator}
+    every = rooms(networks.generator, networks.discriminator, networks.losses)
+    averaged = every if settings.ema_discriminators else {"generator": networks.generator}
     return MovingAverage(averaged, settings.ema)
 
 

@@ -18,9 +18,10 @@ from coupling.config import Config, MetricConfig, load_config, metric_entry, par
 from coupling.device import chosen_device
 from coupling.errors import ConfigError, InputError
 from coupling.inspection import table
+from coupling.loading import load_model
 from coupling.measurement import Score, measured, prepare
 from coupling.metric import open_metric
-from coupling.model import CoupledModel, load_model
+from coupling.model import CoupledModel
 from coupling.overrides import override
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins, installed

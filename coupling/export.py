@@ -21,6 +21,7 @@ from coupling import __version__
 from coupling.checkpoint import METADATA, plain_tensors
 from coupling.errors import InputError, RunError, cause
 from coupling.model import CoupledModel
+from coupling.rooms import room_tensors, rooms
 from coupling.terminal import remark
 from coupling.whole_file import write_bytes
 
@@ -53,9 +54,7 @@ def export_safetensors(model: CoupledModel, path: Path) -> None:
     """
     if model.discriminator is None:
         raise InputError("the model has no discriminators, which its file must hold; load it from its run")
-    rooms: dict[str, nn.Module] = {"generator": model.generator, "discriminator": model.discriminator}
-    rooms |= {f"loss.{name}": loss for name, loss in model.losses.items()}
-    tensors = {f"{room}.{name}": t for room, module in rooms.items() for name, t in module.state_dict().items()}
+    tensors = room_tensors(rooms(model.generator, model.discriminator, model.losses))
     content = safetensors.torch.save(plain_tensors(tensors), {METADATA: json.dumps(model.description())})
     _write(content, path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,30 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coupling import checkpoint
-from coupling.assembly import Networks, assemble, rooms
 from coupling.classification import Classification
-from coupling.config import Config, parse_config
+from coupling.config import Config
 from coupling.device import usable
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.hub_address import HubAddress, hub_address
+from coupling.hub_address import HubAddress
 from coupling.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
 from coupling.inversion import Encoding, Search, Transformed, invert
 from coupling.loss import Loss
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.networks import place as place_network
-from coupling.plugins import Plugins, installed
+from coupling.plugins import Plugins
 from coupling.processes import fingerprint
 from coupling.randomness import generator as random_source
-from coupling.record import training_record
-from coupling.sharing import SharingGraph, TeamName
+from coupling.rooms import description
 from coupling.streams import draw
 from coupling.support import support_of
-from coupling.terminal import remark
 
-_LISTED = 8
-"""Tensors in a message, at most."""
 _BLOCK = 1024
 """Codes drawn in one call; a multiple of 16, in which torch draws normal numbers."""
 
@@ -91,7 +84,7 @@ class CoupledModel:
         networks = [network for network in (self.generator, self.discriminator) if network is not None]
         graphs = {network.graph.team: network.graph for network in networks}
         known = {"record": self.record} if self.record else {}
-        return _described_by(self.config, self.domains, graphs, self.step) | known
+        return description(self.config, self.domains, graphs, self.step) | known
 
     @classmethod
     def from_pretrained(
@@ -104,6 +97,8 @@ class CoupledModel:
         plugins: Plugins | None = None,
     ) -> CoupledModel:
         """The model of a repository on the hub, "USER/MODEL", or of a folder that :meth:`save_pretrained` wrote."""
+        from coupling.loading import load_model
+
         if Path(source).is_dir():
             return load_model(source, device=device, plugins=plugins)
         from coupling.model_hub import download
@@ -136,9 +131,9 @@ class CoupledModel:
         return push_to_hub(self, repository, private=private, token=token, revision=revision, message=message)
 
     def save(self, path: str | Path) -> None:
-        """Write this model, its weights and what rebuilds it, as one safetensors file that :func:`load_model` takes.
+        """Write this model, its weights and what rebuilds it, as one safetensors file.
 
-        Raises :class:`InputError` where it cannot be written.
+        :func:`coupling.load_model` takes it. Raises :class:`InputError` where it cannot be written.
         """
         from coupling.export import export_safetensors
 
@@ -329,149 +324,3 @@ class CoupledModel:
         ]
         self.discriminator.train(was_training)
         return torch.cat(parts).float().cpu()
-
-
-def averaged_room(room: str) -> str:
-    """What the names of a room's averages begin with: ema, ema_discriminator, ema_loss.<name>."""
-    return "ema" if room == "generator" else f"ema_{room}"
-
-
-def room_tensors(modules: Mapping[str, torch.nn.Module]) -> dict[str, Tensor]:
-    """The tensors of several rooms, by name."""
-    return {f"{room}.{name}": t for room, module in modules.items() for name, t in module.state_dict().items()}
-
-
-def metadata(config: Config, networks: Networks, step: int) -> dict[str, Any]:
-    """What rebuilds the networks without the data: configuration, domains, sharing graphs, step."""
-    return _described_by(config, networks.domains, networks.graphs, step)
-
-
-def _described_by(
-    config: Config, domains: Mapping[str, Domain], graphs: Mapping[TeamName, SharingGraph], step: int
-) -> dict[str, Any]:
-    return {
-        "config": config.plain(),
-        "domains": {
-            name: {"shape": d.shape, "range": d.range} | ({"drawn_by": d.drawn_by} if d.drawn_by else {})
-            for name, d in domains.items()
-        },
-        "sharing": {team: graph.plain() for team, graph in graphs.items()},
-        "step": step,
-    }
-
-
-def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], room: str, path: Path) -> None:
-    """Put a room's tensors into ``module``; raises :class:`InputError` naming what differs."""
-    own = {k.removeprefix(f"{room}."): v for k, v in tensors.items() if k.startswith(f"{room}.")}
-    expected = module.state_dict()
-    misfits = []
-    for name in dict.fromkeys([*expected, *own]):
-        here, there = expected.get(name), own.get(name)
-        if here is None or there is None:
-            misfits.append(f"'{room}.{name}' is in the {'file' if here is None else 'network'} alone")
-        elif here.shape != there.shape:
-            misfits.append(
-                f"'{room}.{name}' has shape {tuple(there.shape)} in the file, {tuple(here.shape)} in the network"
-            )
-    if misfits:
-        more = [f"and {len(misfits) - _LISTED} more"] if len(misfits) > _LISTED else []
-        raise InputError("\n  ".join([f"{path}: does not fit its configuration:", *misfits[:_LISTED], *more]))
-    module.load_state_dict(own)
-
-
-def locate(path: str | Path) -> Path:
-    """The model file that RUN means: of a run's newest whole checkpoint, of a checkpoint, a folder, or on the hub.
-
-    Raises :class:`InputError` where it is none of them, or cannot be read.
-    """
-    address = hub_address(path)
-    if address is not None:
-        from coupling.model_hub import download
-
-        return download(address)
-    path = Path(path)
-    try:
-        return _located(path)
-    except OSError as error:  # a folder that may not be entered
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
-
-
-def _located(path: Path) -> Path:
-    if (path / "manifest.json").is_file():
-        return checkpoint.verified(path).path / "model.safetensors"
-    if path.is_file() and path.suffix == ".safetensors":
-        return path
-    if path.is_file() and path.suffix == ".onnx":
-        raise InputError(
-            f"{path}: an ONNX graph, which onnxruntime loads; coupling takes the run, or coupling export --format "
-            "safetensors"
-        )
-    if (path / "model.safetensors").is_file():  # a copy of a repository on the hub
-        return path / "model.safetensors"
-    if (path / "checkpoints").is_dir():
-        found, complaints = checkpoint.newest(path / "checkpoints")
-        if found is not None:
-            for complaint in complaints:
-                remark(f"skipped: {complaint}")
-            return found.path / "model.safetensors"
-        detail = "; ".join(complaints) or "train it longer, or wait for the first"
-        raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
-    if not path.exists():
-        beside = path.parent.iterdir() if path.parent.is_dir() else []
-        loadable = [str(p) for p in beside if (p / "checkpoints").is_dir() or p.suffix == ".safetensors"]
-        raise InputError(f"{path}: no such run; {nearest(str(path), loadable)}")
-    raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model")
-
-
-def load_model(
-    path: str | Path, *, device: str | torch.device = "cpu", plugins: Plugins | None = None, live: bool = False
-) -> CoupledModel:
-    """The model of a run directory, a checkpoint in it, a model file, or a model on the hub, ``hf://USER/MODEL``.
-
-    Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugin of the
-    architecture, not that of the data. Raises :class:`InputError` saying what is wrong.
-    """
-    file = locate(path)
-    plugins = plugins or installed()
-    values, domains, step, record = _described(file)
-    domains = {name: _with_drawing(domain, plugins) for name, domain in domains.items()}
-    try:
-        config = parse_config(values, plugins, data=False)
-        networks = assemble(config, domains, plugins.registry)
-    except InputError as error:
-        raise type(error)(f"{file}: {error}") from None
-    tensors = checkpoint.read_tensors(file)
-    for room, module in rooms(networks).items():
-        averaged = not live and any(name.startswith(f"{averaged_room(room)}.") for name in tensors)
-        load_tensors(module, tensors, averaged_room(room) if averaged else room, file)
-        module.eval().requires_grad_(False)
-    record = record or training_record(file, step)
-    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses, record)
-    return model.to(device)
-
-
-def _with_drawing(domain: Domain, plugins: Plugins) -> Domain:
-    """The domain with what draws it; the model is as good where a plugin that only draws is not installed."""
-    if not domain.drawn_by:
-        return domain
-    try:
-        drawing = plugins.registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
-    except InputError as error:
-        remark(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
-        return domain
-    return replace(domain, drawing=drawing)
-
-
-def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int, dict[str, Any]]:
-    """Configuration, domains, step and record of a model file, from its metadata."""
-    described = checkpoint.read_metadata(file)
-    try:
-        domains = {
-            name: Domain(
-                name, tuple(d["shape"]), (float(d["range"][0]), float(d["range"][1])), str(d.get("drawn_by", ""))
-            )
-            for name, d in described["domains"].items()
-        }
-        return described["config"], domains, int(described["step"]), dict(described.get("record", {}))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise InputError(f"{file}: a safetensors file, but not a model that coupling wrote") from None

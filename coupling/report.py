@@ -15,8 +15,9 @@ from coupling import __version__
 from coupling.config import load_config
 from coupling.curves import panels, plot
 from coupling.errors import InputError
+from coupling.loading import load_model
 from coupling.log import measured, read_log
-from coupling.model import CoupledModel, load_model
+from coupling.model import CoupledModel
 from coupling.pictures import drawable, png
 from coupling.plugins import Plugins
 from coupling.run_directory import MARKER, RunDirectory, run_of

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from coupling import checkpoint
 from coupling.algorithm import Team
-from coupling.assembly import Networks, rooms, with_averages
+from coupling.assembly import Networks, with_averages
 from coupling.checkpoint import Checkpoint
 from coupling.config import Config
 from coupling.ema import MovingAverage
 from coupling.errors import InputError, RunError
 from coupling.finiteness import not_finite
 from coupling.loss_means import LossMeans
-from coupling.model import averaged_room, load_tensors, metadata, room_tensors
+from coupling.rooms import averaged_room, description, load_tensors, room_tensors, rooms
 from coupling.standings import Standings
 
 
@@ -49,7 +49,8 @@ class TrainingState:
     @property
     def _rooms(self) -> dict[str, torch.nn.Module]:
         """All networks that a checkpoint holds, by what their tensors' names begin with."""
-        return rooms(self.networks) | {averaged_room(room): network for room, network in self._averages.items()}
+        live = rooms(self.networks.generator, self.networks.discriminator, self.networks.losses)
+        return live | {averaged_room(room): network for room, network in self._averages.items()}
 
     @property
     def _averages(self) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class TrainingState:
             for name, tensor in team.scale.tensors().items()
         }
         progress = {"losses": self.means.plain(), "metrics": self.standings.plain()}
-        described = metadata(config, self.networks, step)
+        described = description(config, self.networks.domains, self.networks.graphs, step)
         checkpoint.save(folder, step, room_tensors(self._rooms), optimizers, described, progress)
 
     def restore(self, found: Checkpoint) -> None:

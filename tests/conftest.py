@@ -22,7 +22,8 @@ from click.testing import CliRunner, Result
 import coupling.trainer
 from coupling import plugins
 from coupling.cli import cli
-from coupling.model import CoupledModel, load_model
+from coupling.loading import load_model
+from coupling.model import CoupledModel
 from tests import tiny
 
 TINY = str(Path(tiny.__file__).resolve())

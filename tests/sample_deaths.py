@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from coupling import sampling
-from coupling.model import load_model
+from coupling.loading import load_model
 from coupling.sample_files import FORMATS
 from coupling.selection import Selection
 from tests import tiny

@@ -16,8 +16,8 @@ from coupling.builtin.adaptation import Accuracy
 from coupling.errors import ConfigError, DataError, InputError
 from coupling.export import export_safetensors
 from coupling.held_out import set_apart
+from coupling.loading import load_model
 from coupling.metric import Evaluation
-from coupling.model import load_model
 from coupling.trainer import Trainer, train
 from tests import tiny
 from tests.conftest import refused

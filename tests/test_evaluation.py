@@ -15,7 +15,7 @@ from coupling import probe
 from coupling.config import MetricConfig
 from coupling.errors import ConfigError, InputError
 from coupling.evaluation import chosen_metrics, evaluate
-from coupling.model import load_model
+from coupling.loading import load_model
 from coupling.run_directory import RunDirectory
 from coupling.trainer import train
 from tests import squares, tiny

@@ -19,7 +19,8 @@ from coupling.domain import Domain
 from coupling.errors import InputError, RunError
 from coupling.export import export_onnx, export_safetensors
 from coupling.layers import Deconvolution
-from coupling.model import CoupledModel, load_model
+from coupling.loading import load_model
+from coupling.model import CoupledModel
 from coupling.networks import CoupledGenerator, layer_lists, team_graph
 from coupling.sharing import Rule
 from coupling.trainer import train

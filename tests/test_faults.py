@@ -20,8 +20,8 @@ from PIL import Image
 from coupling import checkpoint
 from coupling.config import parse_config
 from coupling.errors import InputError, RunError
+from coupling.loading import load_model
 from coupling.memory import is_shortage
-from coupling.model import load_model
 from coupling.trainer import Trainer, train
 from tests import deaths, tiny
 from tests.test_checkpoint import FILES, flip

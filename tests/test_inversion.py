@@ -20,7 +20,8 @@ from coupling.coverage import known_coverage, measure_coverage
 from coupling.encoder import Encoder, known_encoder, learned_encoder
 from coupling.errors import InputError
 from coupling.inversion import Search, invert
-from coupling.model import CoupledModel, load_model
+from coupling.loading import load_model
+from coupling.model import CoupledModel
 from coupling.pictures import to_pixels
 from coupling.support import Shell, support_of
 from coupling.trainer import train

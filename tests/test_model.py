@@ -14,7 +14,7 @@ import coupling
 from coupling import checkpoint
 from coupling.config import parse_config
 from coupling.errors import CouplingError, InputError
-from coupling.model import load_model
+from coupling.loading import load_model
 from coupling.sampling import write_samples
 from coupling.selection import Selection
 from coupling.trainer import Trainer, train

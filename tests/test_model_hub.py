@@ -22,7 +22,8 @@ from PIL import Image
 
 from coupling.errors import InputError
 from coupling.hub_address import HubAddress, hub_address
-from coupling.model import CoupledModel, load_model
+from coupling.loading import load_model
+from coupling.model import CoupledModel
 from coupling.run_directory import beside
 from coupling.trainer import train
 from tests import tiny

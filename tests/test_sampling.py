@@ -23,8 +23,8 @@ from coupling import sampling
 from coupling.builtin.datasets import ImageFolder
 from coupling.config import LatentConfig
 from coupling.errors import InputError
+from coupling.loading import load_model
 from coupling.lock import RunLock
-from coupling.model import load_model
 from coupling.sample_files import FORMATS
 from coupling.sampling import write_samples
 from coupling.selection import BLOCK, Selection

@@ -15,7 +15,7 @@ from PIL import Image
 
 from coupling.errors import InputError
 from coupling.interpolation import path, suited_to
-from coupling.model import load_model
+from coupling.loading import load_model
 from coupling.pictures import grid
 from coupling.trainer import train
 from coupling.traversal import moving

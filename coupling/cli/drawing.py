@@ -49,7 +49,7 @@ def sample(
 ) -> None:
     """Draw corresponding images of RUN, or go on with it: OUTPUT/<domain>/000000.png, a grid, a manifest."""
     from coupling.device import chosen_device
-    from coupling.model import load_model
+    from coupling.loading import load_model
     from coupling.run_directory import beside
     from coupling.sampling import write_samples
     from coupling.selection import Selection
@@ -88,7 +88,7 @@ def traverse(
 ) -> None:
     """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
     from coupling.device import chosen_device
-    from coupling.model import load_model
+    from coupling.loading import load_model
     from coupling.run_directory import beside
     from coupling.traversal import check_file, write_traversal
 
@@ -147,7 +147,7 @@ def transform(
     from coupling.encoder import known_encoder
     from coupling.given_images import read_images
     from coupling.inversion import Search
-    from coupling.model import load_model
+    from coupling.loading import load_model
     from coupling.run_directory import beside, run_of
     from coupling.transformation import (
         check_output,

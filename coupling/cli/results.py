@@ -75,7 +75,7 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 def export(run: Path, kind: Format | None, output: Path | None, opset: int, modules: tuple[str, ...]) -> None:
     """Write the model of RUN for others: safetensors for coupling, or its generators as one ONNX graph."""
     from coupling.export import export_onnx, export_safetensors, format_of
-    from coupling.model import load_model
+    from coupling.loading import load_model
     from coupling.run_directory import beside
 
     kind = format_of(output, kind)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from coupling.builtin.datasets import ImageFolder
 from coupling.domain import Domain
 from coupling.held_out import held_out, split, true_pairs
-from coupling.model import load_model
+from coupling.loading import load_model
 from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling.probe import BATCH, RATE, STEPS, Centred, Hourglass, in_portions, unit

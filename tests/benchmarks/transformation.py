@@ -23,7 +23,7 @@ from torch import Tensor
 from coupling.coverage import COUNT, QUANTILE
 from coupling.encoder import Encoder, known_encoder
 from coupling.inversion import Search, invert
-from coupling.model import load_model
+from coupling.loading import load_model
 from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling.terminal import progress

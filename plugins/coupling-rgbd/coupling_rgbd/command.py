@@ -13,7 +13,8 @@ import torch
 from coupling.cli import plugin_option, run_argument
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.model import CoupledModel, load_model
+from coupling.loading import load_model
+from coupling.model import CoupledModel
 from coupling.pictures import grid, save_png, to_pixels
 from coupling.plugins import installed
 from coupling.run_directory import beside
