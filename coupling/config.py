@@ -6,7 +6,6 @@ options against what the plugins registered. Both happen before anything is buil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from coupling import names
 from coupling.errors import ConfigError, nearest
 from coupling.overrides import override
 from coupling.plugins import Plugins, installed
@@ -21,17 +21,7 @@ from coupling.registry import describe
 from coupling.strict import Model
 from coupling.yaml_text import dump_yaml, parse_yaml, read_text
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-
-
-def _name(value: str) -> str:
-    """A name that can be part of a path, a key and a command."""
-    if not re.fullmatch(_NAME, value):
-        raise ValueError("a name consists of letters (a to z), digits, - and _, and begins with a letter or digit")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
+Name = Annotated[str, AfterValidator(names.checked), Field(json_schema_extra={"pattern": f"^{names.PATTERN}$"})]
 
 
 def _component(value: Any) -> Any:

@@ -13,6 +13,7 @@ import pydantic
 from pydantic.fields import FieldInfo
 
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
+from coupling.names import checked
 from coupling.strict import Model
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ class Registry:
         """Register a component; a name that is taken is an error naming both owners."""
         if not callable(make):
             raise PluginError(f"plugin '{owner}' registers {kind} '{name}', which is not a class or function")
+        try:
+            checked(name)
+        except ValueError as error:
+            raise PluginError(f"plugin '{owner}' registers {kind} {name!r}: {error}") from None
         taken = self.components.get((kind, name))
         if taken is not None:
             raise PluginError(

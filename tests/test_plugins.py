@@ -74,6 +74,11 @@ def test_a_plugin_by_file_and_by_module(plugin, monkeypatch):
         ("@hookimpl\ndef register_datasets(): ...", "cannot be used: TypeError"),
         ("@hookimpl\ndef register_datasets(register): register('x', 1)", "registers dataset 'x', which is not a class"),
         (
+            "def f(): ...\n@hookimpl\ndef register_losses(register): register('two words', f)",
+            "registers loss 'two words': a name consists of letters (a to z), digits, - and _, and begins with",
+        ),
+        ("def f(): ...\n@hookimpl\ndef register_losses(register): register(f, f)", "registers loss <function f at"),
+        (
             "def f(a): ...\n@hookimpl\ndef register_losses(register): register('x', f)",
             "component 'x': option 'a' has no type annotation",
         ),
