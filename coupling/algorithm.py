@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from coupling.domain import Domain
-from coupling.errors import CouplingError, PluginError, cause
+from coupling.errors import PluginError
 from coupling.gradients import GradientBuffer
+from coupling.guest import guarded
 from coupling.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
-from coupling.memory import is_shortage
 from coupling.networks import CoupledDiscriminator, CoupledGenerator
 from coupling.precision import LossScale, in_full
-from coupling.processes import is_lost
+from coupling.processes import total
 from coupling.sharing import TEAMS, TeamName
 
 Losses = dict[str, Tensor]
@@ -66,7 +66,8 @@ class Team:
         It is divided before it is back-propagated: a sample's gradient in half precision is then that of one process.
         """
         part = objective / (micro_batches * self.gradients.processes)
-        (part if self.scale is None else self.scale.scaled(part)).backward()
+        with guarded(f"the {self.name}s' backward pass"):
+            (part if self.scale is None else self.scale.scaled(part)).backward()
 
     def step(self) -> None:
         """Average what is shared, and step. What overflowed half precision is no step."""
@@ -177,14 +178,14 @@ class Algorithm1:
 
     def generate(self, z: Tensor) -> PerDomain:
         """x~_i = g_i(z) of every domain; the shared prefix once."""
-        with self.autocast():
+        with guarded("the generators' forward pass"), self.autocast():
             fake: PerDomain = self.g(z)
         return in_full(fake)
 
     def discriminator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all discriminators, on real and generated samples together."""
         fake = {domain: x.detach() for domain, x in fake.items()}
-        with self.autocast():
+        with guarded("the discriminators' forward pass"), self.autocast():
             real_logits, fake_logits, features = self.f(part.real, fake, self.taps)
         half = DiscriminatorHalf(
             step=part.step,
@@ -199,6 +200,7 @@ class Algorithm1:
             labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
             averaged=self.averaged,
+            mean=self._mean,
         )
         terms = {name: term(name, loss, "discriminator", half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
@@ -219,13 +221,20 @@ class Algorithm1:
             tapped = f.run(samples, [(size, False)], [layer])[1]
         return {domain: x for (domain, _), x in in_full(tapped).items()}
 
+    def _mean(self, x: Tensor) -> Tensor:
+        """Over the first axis and all processes, which have equally many samples."""
+        count = self.discriminators.gradients.processes
+        return x.mean(0) if count == 1 else total(x.mean(0)) / count
+
     def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all generators, through the updated discriminators, which are frozen."""
         self.discriminators.freeze(True)
         try:
-            with self.autocast():
+            with guarded("the discriminators' forward pass"), self.autocast():
                 _, fake_logits, features = self.f(None, fake, self.taps)
-            half = GeneratorHalf(part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features))
+            half = GeneratorHalf(
+                part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features), self._mean
+            )
             terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}
             objective, record = combine("generator", terms, named="generator" in self.several)
             self.generators.backward(objective, self.accumulate)
@@ -239,14 +248,8 @@ def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | Genera
 
     Raises :class:`PluginError` where it fails, or gives anything else.
     """
-    try:
+    with guarded(f"loss '{name}' on the {team}s"):
         values: PerDomain = getattr(loss, team)(half)
-    except CouplingError:
-        raise
-    except Exception as error:  # a loss is a plugin's, and may fail in any way
-        if is_shortage(error) or is_lost(error):  # told by others
-            raise
-        raise PluginError(f"loss '{name}' failed on the {team}s: {cause(error)}") from error
     if not isinstance(values, Mapping):
         raise PluginError(f"loss '{name}': {team}() gives a {type(values).__name__}; return {{domain: scalar}}")
     for domain, value in values.items():

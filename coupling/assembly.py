@@ -16,6 +16,7 @@ from coupling.config import Config, OptimizerConfig
 from coupling.domain import Domain
 from coupling.ema import MovingAverage
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
+from coupling.guest import guarded
 from coupling.loss import Loss
 from coupling.networks import (
     Architecture,
@@ -65,13 +66,9 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
     for team, size in sizes:
         chosen = getattr(config, team).architecture
         architecture: Architecture = registry.build("architecture", chosen.name, chosen.options, f"{team}.architecture")
-        try:
+        component = registry.get("architecture", chosen.name, f"{team}.architecture")
+        with guarded(f"{team}.architecture: {component}", f"{team}.architecture: "):
             lists = layer_lists(team, architecture, order, size, config.seed)
-        except CouplingError as error:
-            raise type(error)(f"{team}.architecture: {error}") from None
-        except Exception as error:
-            component = registry.get("architecture", chosen.name, f"{team}.architecture")
-            raise PluginError(f"{team}.architecture: {component} failed: {cause(error)}") from error
         unshared[team] = sum(p.numel() for layers in lists.values() for m in layers for p in m.parameters())
         rules = [_rule(rule) for rule in getattr(config.sharing, team)]
         if team == "generator":
@@ -91,7 +88,12 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) 
 
 def _outputs(losses: Mapping[str, Loss], domains: int) -> int:
     """Logits a sample, on which all losses that read any must agree."""
-    read = {name: number for name, loss in losses.items() if (number := loss.outputs(domains)) is not None}
+    read: dict[str, int] = {}
+    for name, loss in losses.items():
+        with guarded(f"losses: outputs() of {name}", f"losses: {name}: "):
+            number = loss.outputs(domains)
+        if number is not None:
+            read[name] = number
     if len(set(read.values())) > 1:
         raise ConfigError(
             f"losses: {', '.join(f'{name} reads {number} logits a sample' for name, number in read.items())}; "
@@ -143,7 +145,9 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
 def _check_taps(networks: Networks) -> None:
     """Raise :class:`ConfigError` where a loss reads the output of a layer that a discriminator lacks."""
     for name, loss in networks.losses.items():
-        for layer in loss.taps():
+        with guarded(f"losses: taps() of {name}", f"losses: {name}: "):
+            taps = list(loss.taps())
+        for layer in taps:
             for domain, depth in networks.discriminator.graph.depths.items():
                 if not 1 <= networks.discriminator.graph.numbered(domain, layer) <= depth:
                     raise ConfigError(
@@ -160,19 +164,16 @@ def _open_losses(
     for number, (entry, loss) in enumerate(zip(config.losses, networks.losses.values(), strict=True)):
         path, taps = f"losses[{number}] {entry.name}", set(loss.taps())
         shapes = {(domain, layer): shape for (domain, layer), shape in features.items() if layer in taps}
-        try:
+        domains = list(networks.domains)
+        with guarded(f"{path}: {registry.get('loss', entry.name, path)}", f"{path}: "):
             with torch.random.fork_rng(devices=[]):  # its weights: the same in every run and process
                 torch.manual_seed(derive(config.seed, "weights", "loss", number))
                 loss.open(order, shapes, networks.losses)
-        except CouplingError as error:
-            raise type(error)(f"{path}: {error}") from None
-        except Exception as error:
-            raise PluginError(f"{path}: {registry.get('loss', entry.name, path)} failed: {cause(error)}") from error
-        domains = list(networks.domains)
-        for what, names in (
-            ("its parameters are used by", loss.users(domains)),
-            ("it reads the labels of", loss.labels(domains)),
-        ):
+            named = (
+                ("its parameters are used by", list(loss.users(domains))),
+                ("it reads the labels of", list(loss.labels(domains))),
+            )
+        for what, names in named:
             for name in names:
                 if name not in networks.domains:
                     raise PluginError(f"{path}: {what} domain '{name}'; {nearest(name, domains)}")

@@ -204,7 +204,7 @@ class Entropy(Classified):
         terms = {}
         for domain in self.domains:
             log_p = self.real_logits(half, domain).log_softmax(1)
-            mean = log_p.exp().mean(0)
+            mean = half.mean(log_p.exp())
             sure = -(log_p.exp() * log_p).sum(1).mean()
             varied = -(mean * mean.clamp_min(1e-12).log()).sum()
             terms[domain] = self.weight * (sure - self.variety * varied)

@@ -15,8 +15,10 @@ from coupling.assembly import Networks, assemble
 from coupling.config import Config, MetricConfig, PartOptions
 from coupling.cost import separate, step_cost
 from coupling.errors import InputError, nearest
+from coupling.launch import refuse_unfit
 from coupling.metric import open_metrics
 from coupling.networks import CoupledNetwork
+from coupling.normalisation import JOINT, set_statistics
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins
 from coupling.registry import KINDS, Component
@@ -34,10 +36,12 @@ def table(*columns: str) -> Table:
 
 def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
     """Build a configuration, and print its domains, sharing tables, parameters and cost; returns what was built."""
+    refuse_unfit(config, 1)
     data = open_domains(config, plugins)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
     for domain in data.values():  # refuses a batch that is larger than the data set
         Stream(domain, config.seed, config.training.batch_size)
+    set_statistics((networks.generator, networks.discriminator), config.training, 1)
     open_metrics(config, data, plugins.registry)
     console.print("domains", style="bold")
     console.print(_domains_table(config, data))
@@ -53,10 +57,7 @@ def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
         f"{alone / 1e6:,.1f} million ({alone / shared:.2f} times as many)"
     )
     if config.batch_statistics == "joint":
-        console.print(
-            "\nbatch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on "
-            "the other domains' samples too"
-        )
+        console.print(f"\n{JOINT}")
     drawn_alike = all(len(g.members) == len(networks.domains) for g in networks.generator.graph.groups)
     if len(networks.domains) > 1 and drawn_alike and config.latent.condition is None:
         console.print(

@@ -54,6 +54,14 @@ def launched(config: Config) -> Accelerator:
     )
     processes = accelerator.num_processes
     _refuse_unconnected(processes)
+    refuse_unfit(config, processes)
+    return accelerator
+
+
+def refuse_unfit(config: Config, processes: int) -> None:
+    """Raise :class:`ConfigError` for trackers that are not there, or a batch that cannot be cut for the processes."""
+    _trackers(config.trackers)
+    settings = config.training
     if settings.batch_size % (processes * settings.accumulate):
         cut = f"{processes} processes" if processes > 1 else ""
         if settings.accumulate > 1:
@@ -62,7 +70,6 @@ def launched(config: Config) -> Accelerator:
             f"training.batch_size: {settings.batch_size} cannot be divided among {cut}; "
             f"choose a multiple of {processes * settings.accumulate}"
         )
-    return accelerator
 
 
 def _trackers(names: Sequence[str]) -> list[str] | None:

@@ -23,6 +23,10 @@ PerDomain = dict[str, Tensor]
 Weight = Annotated[float, Field(ge=0, description="of this term")]
 
 
+def _mean(x: Tensor) -> Tensor:
+    return x.mean(0)
+
+
 @dataclass(frozen=True)
 class Averaged:
     """The moving averages of the discriminators and of the losses' parameters (``training.ema_discriminators``)."""
@@ -56,6 +60,9 @@ class DiscriminatorHalf:
     """Classes of the real samples, {domain: (B,) int64}, of the domains that some loss names (:meth:`Loss.labels`)."""
     averaged: Averaged | None = None
     """For losses that need it (:attr:`Loss.needs_average`); None where no average is kept."""
+    mean: Callable[[Tensor], Tensor] = _mean
+    """(B, ...) to (...): the mean over the samples of all processes, of one micro-batch. For what is no mean of
+    samples' own terms, such as the entropy of a mean; every process must ask for it equally often."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class GeneratorHalf:
     fake: Mapping[str, Tensor]
     fake_logits: Mapping[str, Tensor]
     features: Mapping[tuple[str, int], Tensor]
+    mean: Callable[[Tensor], Tensor] = _mean
+    """As in the other half."""
 
 
 class Loss(nn.Module):

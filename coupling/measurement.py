@@ -12,7 +12,8 @@ from typing import Any
 
 from coupling import __version__
 from coupling.config import Config, MetricConfig
-from coupling.errors import ConfigError, CouplingError, RunError
+from coupling.errors import CouplingError, RunError
+from coupling.guest import guarded
 from coupling.memory import is_shortage
 from coupling.metric import Evaluation, Metric, open_metrics
 from coupling.model import CoupledModel
@@ -85,10 +86,8 @@ def _due(every: int | None, step: int, last: bool) -> bool:
 
 def prepare(metric: Metric, data: Mapping[str, DomainData], seed: int, path: str) -> None:
     """Let a metric get ready; errors name ``path``."""
-    try:
+    with guarded(f"{path}: prepare()", f"{path}."):
         metric.prepare(data, seed)
-    except ConfigError as error:
-        raise ConfigError(f"{path}.{error}") from None
 
 
 def measured(

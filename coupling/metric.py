@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from coupling.assembly import build_losses
 from coupling.config import Config, MetricConfig
-from coupling.errors import ConfigError, PluginError
+from coupling.errors import PluginError
+from coupling.guest import guarded
 from coupling.loss import Loss
 from coupling.model import CoupledModel
 from coupling.parts import DomainData
@@ -99,9 +100,7 @@ def open_metric(
         raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, no coupling.Metric")
     if metric.better not in ("higher", "lower"):
         raise PluginError(f"{path} {entry.name}: better is {metric.better!r}; say 'higher' or 'lower'")
-    try:
+    with guarded(f"{path}: the check of {registry.get('metric', entry.name, path)}", f"{path}."):
         metric.check(data)
         metric.check_losses(losses)
-    except ConfigError as error:
-        raise ConfigError(f"{path}.{error}") from None
     return metric

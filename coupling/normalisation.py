@@ -12,17 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from coupling.config import TrainingConfig
 from coupling.errors import ConfigError
+from coupling.processes import total
 
+JOINT = (
+    "batch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on the other "
+    "domains' samples too"
+)
+"""What users are told who choose it."""
 _FEW = 16
 """Samples of which statistics are noisy."""
 
@@ -76,7 +82,7 @@ class DomainBatchNorm(nn.Module):
         parts = list(x.split([section.size for section in sections]))
         inputs = [parts[pool[0]] if len(pool) == 1 else torch.cat([parts[i] for i in pool]) for pool in pools]
         firsts = [sections[pool[0]] for pool in pools]
-        if batch and self.synchronised:
+        if self.training and self.synchronised:
             outputs = self._over_processes(inputs, firsts)
         else:
             outputs = [self._alone(*pair, batch=batch) for pair in zip(inputs, firsts, strict=True)]
@@ -141,8 +147,15 @@ class DomainBatchNorm(nn.Module):
 def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
     """``layer`` with every batch normalisation in it replaced by a :class:`DomainBatchNorm`.
 
-    One that is used in several places stays one.
+    One that is used in several places stays one. Raises :class:`ConfigError` for a normalisation whose statistics
+    cannot be kept apart.
     """
+    for module in layer.modules():
+        if isinstance(module, _InstanceNorm) and module.track_running_stats:
+            raise ConfigError(
+                "instance normalisation with track_running_stats=True keeps one mean for the samples of all domains, "
+                "real and generated; leave it at False"
+            )
     made: dict[nn.Module, nn.Module] = {
         norm: DomainBatchNorm(norm, slots, joint=joint) for norm in layer.modules() if isinstance(norm, _BatchNorm)
     }
@@ -194,26 +207,3 @@ def set_statistics(
 
 def _normalised(network: nn.Module) -> list[DomainBatchNorm]:
     return [module for module in network.modules() if isinstance(module, DomainBatchNorm)]
-
-
-def total(x: Tensor) -> Tensor:
-    """The sum of all processes' tensors. As often differentiable as a sum: gradient penalties need it twice.
-
-    Every process must call it, and go back through it, equally often and in the same order.
-    """
-    summed: Tensor = _Total.apply(x)  # type: ignore[no-untyped-call]
-    return summed
-
-
-class _Total(torch.autograd.Function):
-    """The objective is all processes' together, so a tensor's gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        summed = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return total(gradients[0])

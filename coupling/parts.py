@@ -21,6 +21,7 @@ from coupling.config import ComponentConfig, Config, PartOptions, parse_componen
 from coupling.dataset import Dataset
 from coupling.domain import Domain, Drawing
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
+from coupling.guest import guarded
 from coupling.plugins import Plugins
 from coupling.randomness import derive
 from coupling.registry import Registry
@@ -156,7 +157,8 @@ class DomainData:
     @property
     def fingerprint(self) -> str:
         """Identifies data and part for the run's record."""
-        return f"{self.dataset.fingerprint()}:part{self.part[0]}of{self.part[1]}"
+        with guarded(f"{self.origin}: fingerprint()"):
+            return f"{self.dataset.fingerprint()}:part{self.part[0]}of{self.part[1]}"
 
 
 def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
@@ -201,10 +203,8 @@ def _opened(
     dataset: Dataset = registry.build("dataset", component.name, own, path)
     origin = _origin(component, path, registry)
     _check_dataset(dataset, origin)
-    try:
+    with guarded(f"{origin}: seeded()"):
         dataset.seeded(seed)
-    except Exception as error:
-        raise PluginError(f"{origin}: seeded() failed: {cause(error)}") from error
     return dataset, common, [registry.build("transform", t.name, t.options, at) for at, t in common.transforms(path)]
 
 
@@ -325,12 +325,8 @@ def _see_overlaps(made: Mapping[str, tuple[Dataset, PartOptions, object]], origi
         first, second = made[one][0], made[other][0]
         if first.source == second.source:
             continue
-        try:
+        with guarded(f"{origins[one]}: overlap()", f"domains.{other}.dataset: "):
             common = first.overlap(second) or second.overlap(first)
-        except CouplingError as error:
-            raise type(error)(f"domains.{other}.dataset: {error}") from None
-        except Exception as error:
-            raise PluginError(f"{origins[one]}: its overlap failed: {cause(error)}") from error
         if common is None:
             continue
         told = f"domains '{one}' and '{other}' have samples in common: {common}"

@@ -128,10 +128,13 @@ class Plugins:
                 "register_datasets(register) for example, and mark it with @coupling.hookimpl"
             )
 
-    def commands(self) -> dict[str, click.Command]:
-        """The plugins' own commands, by name; a plugin that fails to make its own is left out and noted."""
+    def commands(self, taken: Iterable[str] = ()) -> dict[str, click.Command]:
+        """The plugins' own commands, by name; a plugin that fails to make its own is left out and noted.
+
+        ``taken``: names of coupling's own commands.
+        """
         commands: dict[str, click.Command] = {}
-        owners: dict[str, str] = {}
+        owners = dict.fromkeys(taken, "coupling")
         for implementation in self.manager.hook.register_commands.get_hookimpls():
             owner = self._owners[implementation.plugin_name]
             group = click.Group()
@@ -151,12 +154,16 @@ class Plugins:
             owners |= dict.fromkeys(group.commands, owner)
         return commands
 
-    def notify(self, hook: str, **values: Any) -> list[Any]:
-        """Call a hook of all plugins; what they answer. One that fails is told, and costs nobody a long run."""
+    def notify(self, hook: str, read: Callable[[Any], Any] | None = None, /, **values: Any) -> list[Any]:
+        """Call a hook of all plugins; what they answer. One that fails is told, and costs nobody a long run.
+
+        ``read`` takes an answer apart, and raises where it cannot: that is the plugin's failure too.
+        """
         answers = []
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             try:
-                answers.append(implementation.function(*[values[name] for name in implementation.argnames]))
+                answer = implementation.function(*[values[name] for name in implementation.argnames])
+                answers.append(answer if read is None else read(answer))
             except Exception as error:
                 show_origin(error)
                 remark(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from coupling.errors import RunError
 
@@ -90,3 +90,26 @@ def fingerprint(*networks: nn.Module) -> str:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum of all processes' tensors. As often differentiable as a sum: gradient penalties need it twice.
+
+    Every process must call it, and go back through it, equally often and in the same order.
+    """
+    summed: Tensor = _Total.apply(x)  # type: ignore[no-untyped-call]
+    return summed
+
+
+class _Total(torch.autograd.Function):
+    """The objective is all processes' together, so a tensor's gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        summed = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return total(gradients[0])

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from coupling import __version__
 from coupling.config import load_config
 from coupling.curves import panels, plot
-from coupling.errors import InputError
+from coupling.errors import InputError, PluginError
 from coupling.loading import load_model
 from coupling.log import measured, read_log
 from coupling.model import CoupledModel
@@ -31,12 +31,18 @@ _EARLIER = 5
 _PATHS, _CODES = 3, 12
 
 
-def write_report(run: RunDirectory, model: CoupledModel | None, file: Path, plugins: Plugins) -> Path:
+def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Path, plugins: Plugins) -> Path:
     """Write the page of ``run`` into ``file``; ``model`` draws its traversal, None where there is no checkpoint yet.
 
-    Plugins add sections by the hook ``report_sections``. Raises :class:`InputError` where it cannot be written.
+    ``run`` is None for a model that lies in no run: the page then tells what its file knows. Plugins add sections on a
+    run by the hook ``report_sections``. Raises :class:`InputError` where the page cannot be written.
     """
-    text = _template().render(_content(run, model, plugins))
+    if run is not None:
+        content = _content(run, model, plugins)
+    else:
+        assert model is not None
+        content = _content_of_model(model)
+    text = _template().render(content)
     try:
         write_text(file, text)
     except OSError as error:
@@ -44,13 +50,10 @@ def write_report(run: RunDirectory, model: CoupledModel | None, file: Path, plug
     return file
 
 
-def reported_run(run: Path, plugins: Plugins) -> RunDirectory:
-    """The run that RUN is, or lies in; raises :class:`InputError` where it is none."""
+def reported_run(run: Path, plugins: Plugins) -> RunDirectory | None:
+    """The run that RUN is, or lies in; None for a model that lies in none."""
     root = run_of(run) if run.exists() else None
-    if root is None:
-        reason = "no such run" if not run.exists() else "in no run's directory, which has what a report tells"
-        raise InputError(f"{run}: {reason}; give the directory of a run, or a checkpoint in it")
-    return RunDirectory(root, load_config(root / MARKER, plugins=plugins))
+    return None if root is None else RunDirectory(root, load_config(root / MARKER, plugins=plugins))
 
 
 def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
@@ -58,7 +61,7 @@ def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
     try:
         return load_model(run, plugins=plugins)
     except InputError as error:
-        if run_of(run) != run:  # one checkpoint was asked for
+        if run_of(run) != run:  # one checkpoint, or a model's file, was asked for
             raise
         remark(f"{error}; the report has no traversal and no sharing graph")
         return None
@@ -77,26 +80,65 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
     log = read_log(run.path)
     best = str(summary.get("best_checkpoint") or "").rpartition("-")[2]
     chosen = int(best) if best.isdecimal() else None
-    answers = plugins.notify("report_sections", run=run)
-    return {
-        "version": __version__,
+    answers = plugins.notify("report_sections", _titled, run=run)
+    return _model_content(model) | {
         "name": run.config.name,
         "facts": _facts(run, summary, environment),
+        "missing": None,
         "pictures": _pictures(run),
-        "traversal": None if model is None else _traversal(model),
-        "untraversed": "There is no checkpoint yet." if model is None else "No domain can be drawn.",
-        "step": None if model is None else f"{model.step:,}",
         "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (ours)
         "scores": _scores(log, summary, chosen),
         "chosen": None if chosen is None else f"{chosen:,}",
         "leading": run.config.metrics[0].name if run.config.metrics else "",
         "measured": _yaml(evaluation) if evaluation else "",
-        "sharing": None if model is None else _sharing(model),
-        "parameters": [] if model is None else _parameters(model),
-        "sections": [(title, Markup(html)) for answer in answers for title, html in answer or []],  # noqa: S704
+        "sections": [section for answer in answers for section in answer],
         "settings": run.config.yaml(),
         "environment": _yaml(environment),
     }
+
+
+def _content_of_model(model: CoupledModel) -> dict[str, Any]:
+    """What a model's file knows of its training; the curves and pictures have stayed in its run."""
+    record = dict(model.record)
+    metrics: Mapping[str, float] = record.pop("metrics", {})
+    facts = {"step": f"{model.step:,}", "domains": ", ".join(model.domains), "seed": str(model.config.seed)}
+    return _model_content(model) | {
+        "name": model.config.name,
+        "facts": facts | ({"device": str(record["device"])} if "device" in record else {}),
+        "missing": "Not in the model's file; its run has it.",
+        "pictures": [],
+        "plots": [],
+        "scores": [[name, f"{value:.4g}", f"{model.step:,}", "", "", ""] for name, value in metrics.items()],
+        "chosen": None,
+        "leading": "",
+        "measured": "",
+        "sections": [],
+        "settings": model.config.yaml(),
+        "environment": _yaml(record) if record else "not known",
+    }
+
+
+def _model_content(model: CoupledModel | None) -> dict[str, Any]:
+    """What the model itself shows."""
+    return {
+        "version": __version__,
+        "traversal": None if model is None else _traversal(model),
+        "untraversed": "There is no checkpoint yet." if model is None else "No domain can be drawn.",
+        "step": None if model is None else f"{model.step:,}",
+        "sharing": None if model is None else _sharing(model),
+        "parameters": [] if model is None else _parameters(model),
+    }
+
+
+def _titled(answer: object) -> list[tuple[str, Markup]]:
+    """The sections that a plugin answers, none where it answers None."""
+    sections = [] if answer is None else answer
+    if not isinstance(sections, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+        for pair in sections
+    ):
+        raise PluginError(f"it gives {answer!r:.80}; give a list of pairs (title, html)")
+    return [(title, Markup(html)) for title, html in sections]  # noqa: S704  (a plugin's, which users install)
 
 
 def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:

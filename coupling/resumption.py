@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from coupling import checkpoint
 from coupling.config import Config, load_config
 from coupling.errors import InputError
 from coupling.plugins import Plugins
@@ -46,6 +47,16 @@ def resumable(config: Config, output: Path | None, plugins: Plugins) -> RunDirec
             + "\nundo the changes, name another run with --output, or start a new one without --resume"
         )
     return RunDirectory(output, config)
+
+
+def is_finished(run: RunDirectory) -> bool:
+    """Whether a run has ended in order at its last step, whose checkpoint is whole: there is nothing left to do."""
+    summary = run.read_json("summary.json")
+    steps = run.config.training.steps
+    if summary.get("status") != "finished" or summary.get("step") != steps:
+        return False
+    found, _ = checkpoint.newest(run.checkpoints)
+    return found is not None and found.step == steps
 
 
 def _is_run(path: Path) -> bool:

@@ -16,7 +16,8 @@ from coupling.algorithm import Losses
 from coupling.assembly import assemble, make_algorithm, moving_average
 from coupling.config import Config
 from coupling.environment import continued, describe_environment, environment_changes
-from coupling.errors import ConfigError, InputError, RunError
+from coupling.errors import InputError, RunError
+from coupling.guest import guarded
 from coupling.interruption import Interrupted, caught_signals
 from coupling.launch import launched
 from coupling.lock import refuse_in_use
@@ -26,13 +27,13 @@ from coupling.measurement import Measurement, Score
 from coupling.memory import shortage_explained
 from coupling.model import CoupledModel
 from coupling.networks import place
-from coupling.normalisation import set_statistics
+from coupling.normalisation import JOINT, set_statistics
 from coupling.parts import open_domains
 from coupling.pictures import grid, save_png
 from coupling.plugins import Plugins, installed
 from coupling.processes import Processes, connected, fingerprint
 from coupling.randomness import derive, generator, seed_all
-from coupling.resumption import refuse_other_data, resumable
+from coupling.resumption import is_finished, refuse_other_data, resumable
 from coupling.run_directory import RunDirectory
 from coupling.streams import LatentStream, Stream
 from coupling.terminal import remark
@@ -64,6 +65,10 @@ def train(
         before = resumable(config, path, plugins)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # of several, one may already hold it for all
             refuse_in_use(before.path)
+        if is_finished(before):
+            if os.environ.get("RANK", "0") == "0":
+                remark(f"{before.path}: finished at step {config.training.steps:,}; give more training.steps to go on")
+            return before
     else:
         RunDirectory.refuse_taken(path)
     with connected():
@@ -92,8 +97,9 @@ class Trainer:
         teacher = any(loss.needs_average for loss in self.networks.losses.values())
         averaged = self.networks.discriminator if teacher else None
         warning = set_statistics(teams, settings, processes, averaged=averaged)
-        if warning and self.accelerator.is_main_process:
-            remark(warning)
+        for told in (JOINT if config.batch_statistics == "joint" else None, warning):
+            if told and self.accelerator.is_main_process:
+                remark(told)
         with self.accelerator.main_process_first():
             for data in self.data.values():
                 data.prepare()
@@ -142,10 +148,11 @@ class Trainer:
         """Show each loss the labels that it reads; returns the domains that they are of."""
         for number, loss in enumerate(self.networks.losses.values()):
             names = loss.labels(list(self.data))
-            try:
-                loss.check_labels({name: self.data[name].labels(range(len(self.data[name]))) for name in names})
-            except ConfigError as error:
-                raise ConfigError(f"losses[{number}].{error}") from None
+            labels = {name: self.data[name].labels(range(len(self.data[name]))) for name in names}
+            with guarded(
+                f"losses[{number}]: check_labels() of {self.config.losses[number].name}", f"losses[{number}]."
+            ):
+                loss.check_labels(labels)
         return labelled_domains(self.networks.losses.values(), list(self.data))
 
     # -- the run's directory ---------------------------------------------------------------

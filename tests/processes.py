@@ -294,9 +294,10 @@ def disagree_on_resume(job):
         next(self.networks.generator.parameters()).data.view(-1)[0] += 1e-3 * rank()
 
     with pytest.MonkeyPatch.context() as patch:
+        longer = tiny.config(*job["overrides"], "training.steps=6")
         patch.setattr(TrainingState, "restore", restored)
         with pytest.raises(RunError) as raised:
-            train(tiny.config(*job["overrides"]), Path(job["path"]), resume=True, plugins=tiny.plugins())
+            train(longer, Path(job["path"]), resume=True, plugins=tiny.plugins())
     Path(f"{job['path']}-message-{rank()}").write_text(str(raised.value))
 
 

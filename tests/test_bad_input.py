@@ -102,6 +102,20 @@ def test_configurations(train, changes, fragments):
 
 
 @pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        ("training.accumulate=3", "training.batch_size: 4 cannot be divided among 3 micro-batches"),
+        ("trackers=[tensorbord]", "trackers: no tracker is called 'tensorbord'"),
+        ("training={batch_size: 4, accumulate: 4, steps: 2}", "training.batch_size: 4 leaves one sample a micro-batch"),
+    ],
+)
+def test_what_no_run_would_begin_with_fails_the_check_too(train, change, fragment):
+    normal = "generator.architecture={name: linear, batch_norm: true}"
+    assert fragment in refused(train(change, normal), fragment)
+    assert fragment in refused(train(change, normal, verb="check"), fragment)
+
+
+@pytest.mark.parametrize(
     ("text", "fragment"),
     [
         ("name: [x", "c.yaml: line 1, column 9: not valid YAML"),
@@ -212,7 +226,7 @@ def test_an_architecture_that_fails(train, plugin):
             "for domain 'a', something of shape (4,); return one scalar tensor",
         ),
         ("0.5", "for domain 'a', something of type float; return one scalar tensor a domain"),
-        ("1 / 0", "loss 'odd' failed on the discriminators: ZeroDivisionError: division by zero (plugin_"),
+        ("1 / 0", "loss 'odd' on the discriminators failed: ZeroDivisionError: division by zero (plugin_"),
     ],
 )
 def test_losses_that_fail(train, plugin, body, told):
@@ -230,6 +244,96 @@ def test_losses_that_fail(train, plugin, body, told):
     assert message.startswith("error: step 1: loss 'odd'")
     assert told in message
     assert "go on with --resume" in message
+
+
+GUESTS = """
+from torch import nn
+from coupling import Dataset, Loss, Metric
+class Odd:
+    def check(self, data): 1 / 0
+    def check_losses(self, losses): 1 / 0
+    def prepare(self, data, seed): 1 / 0
+    def outputs(self, domains): 1 / 0
+    def taps(self): 1 / 0
+    def labels(self, domains): 1 / 0
+    def users(self, domains): 1 / 0
+    def check_labels(self, labels): 1 / 0
+    def fingerprint(self): 1 / 0
+class OddMetric(Metric):
+    METHOD = Odd.METHOD
+    def measure(self, evaluation): return {"odd": 1.0}
+class OddLoss(Loss):
+    METHOD = Odd.METHOD
+    def discriminator(self, half): return {}
+class OddData(Dataset):
+    METHOD = Odd.METHOD
+    shape, range, source = (1, 4, 4), (-1.0, 1.0), "odd"
+    def __len__(self): return 40
+    def __getitem__(self, index):
+        import torch
+        return torch.zeros(1, 4, 4)
+@hookimpl
+def register_losses(register): register("odd", OddLoss)
+@hookimpl
+def register_metrics(register): register("odd", OddMetric)
+@hookimpl
+def register_datasets(register): register("odd", OddData)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "told"),
+    [
+        ("metrics=[odd]", "check", "metrics[0]: the check of metric 'odd' of plugin '"),
+        ("metrics=[odd]", "check_losses", "metrics[0]: the check of metric 'odd' of plugin '"),
+        ("metrics=[odd]", "prepare", "metrics[0]: prepare() failed: "),
+        ("losses=[non-saturating, odd]", "outputs", "losses: outputs() of odd failed: "),
+        ("losses=[non-saturating, odd]", "taps", "losses: taps() of odd failed: "),
+        ("losses=[non-saturating, odd]", "labels", "losses[1] odd: loss 'odd' of plugin '"),
+        ("losses=[non-saturating, odd]", "users", "losses[1] odd: loss 'odd' of plugin '"),
+        ("losses=[non-saturating, odd]", "check_labels", "losses[1]: check_labels() of odd failed: "),
+        ("domains.a.dataset=odd", "fingerprint", "domains.a.dataset: "),
+    ],
+)
+def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plugin, change, method, told):
+    path = plugin(GUESTS.replace("METHOD", method))
+    message = refused(train(change, "--plugin", path, "--output", "out"), told, "ZeroDivisionError: division by zero")
+    assert message.startswith("error: ")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("team", ["generator", "discriminator"])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("1 / 0 if self.training else x", "s' forward pass failed: ZeroDivisionError: division by zero (plugin_"),
+        ("Broken.apply(x) if self.training else x", "s' backward pass failed: ZeroDivisionError"),
+    ],
+)
+def test_layers_that_fail_in_training_alone(train, plugin, team, body, told):
+    path = plugin(f"""
+        import torch
+        from torch import nn
+        from tests.tiny import Linear
+        class Broken(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x): return x.clone()
+            @staticmethod
+            def backward(ctx, *gradients): 1 / 0
+        class Layer(nn.Module):
+            def forward(self, x): return {body}
+        class Odd(Linear):
+            "Odd."
+            def __init__(self) -> None: super().__init__()
+            def _layers(self, *layers): return [nn.Sequential(*parts, Layer()) for parts in layers]
+        @hookimpl
+        def register_architectures(register): register("odd", Odd)
+        """)
+    result = train(f"{team}.architecture=odd", "--plugin", path, "--output", "out")
+    assert result.exit_code == 1, result.output
+    [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert message.startswith("error: step 1: the ")
+    assert told in message
 
 
 @pytest.mark.parametrize(

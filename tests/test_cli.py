@@ -71,6 +71,12 @@ def test_check_says_what_joint_statistics_mean(train):
     )
 
 
+def test_a_run_says_what_joint_statistics_mean(train):
+    assert "depends on" not in train("--output", "alone").stderr
+    told = train("batch_statistics=joint", "--output", "joint").stderr
+    assert "a domain's gradient depends on the other domains' samples too" in told
+
+
 def test_sample(trained, command):
     result = command("sample", trained, "--count", 3, "--seed", 1, "--plugin", TINY)
     assert result.exit_code == 0, result.output

@@ -30,7 +30,8 @@ CONFIG = (
     # SGD: Adam would hide a gradient that is a constant times too large.
     "optimizer={name: sgd, lr: 0.02, momentum: 0.5}",
     "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}, head, "
-    "{name: classification, domains: [a], classes: 2}, {name: consistency, threshold: 0, teacher: averaged}]",
+    "{name: classification, domains: [a], classes: 2}, {name: consistency, threshold: 0, teacher: averaged}, "
+    "{name: entropy, weight: 1}]",
     "domains.c.dataset={name: tiny, count: 13, pool: other, roll: true}",
     "sharing.generator=[{first: 1}, {layers: [2], domains: [a, b]}]",
     "sharing.discriminator=[{last: 1}, {layers: [2], domains: [b, c]}]",
@@ -45,6 +46,7 @@ NORMALISED = (
     "generator.architecture={name: linear, batch_norm: true}",
     "discriminator.architecture={name: linear, batch_norm: true}",
 )
+STATELESS = (*NORMALISED, "generator.architecture={name: linear, batch_norm: true, running: false}")
 
 # Gradients so small that nothing overflows: one process has sums over twice as many samples, which may overflow first.
 HALF = (*NORMALISED, "losses=[non-saturating]", "training.precision=fp16", "training.checkpoint_every=4")
@@ -104,6 +106,7 @@ def done(tmp_path_factory):
         (processes.run, {"path": folder / "parts", "overrides": CONFIG, "interrupt": [1, 1]}),
         (processes.run, {"path": folder / "parts", "overrides": CONFIG, "resume": True}),
         (processes.run, {"path": folder / "normal-two", "overrides": NORMALISED, "writes": folder / "writes"}),
+        (processes.run, {"path": folder / "stateless-two", "overrides": STATELESS}),
         (processes.run, {"path": folder / "half-two", "overrides": HALF}),
         (processes.disagree_on_resume, {"path": folder / "half-two", "overrides": HALF}),
         (processes.run, {"path": folder / "overflow", "overrides": HALF, "overflow": [1, 4]}),
@@ -174,13 +177,14 @@ def test_a_step_sends_each_teams_unique_parameters_once(done):
 
 def test_two_processes_equal_one_and_going_on_equals_one_go(done, tmp_path):
     """Whole runs: penalties, plain SGD, batch normalisation; a signal to one process; what is written."""
-    one, normal = tmp_path / "one", tmp_path / "normal"
+    one, normal, stateless = tmp_path / "one", tmp_path / "normal", tmp_path / "stateless"
     two, parts, normal_two = done / "two", done / "parts", done / "normal-two"
     train(tiny.config(*CONFIG), one, plugins=tiny.plugins())
     train(tiny.config(*NORMALISED), normal, plugins=tiny.plugins())
+    train(tiny.config(*STATELESS), stateless, plugins=tiny.plugins())
     for path, count in ((one, 1), (two, 2), (parts, 2), (normal_two, 2)):
         assert json.loads((path / "environment.json").read_text())["num_processes"] == count
-    for alone, together in ((one, two), (normal, normal_two)):
+    for alone, together in ((one, two), (normal, normal_two), (stateless, done / "stateless-two")):
         for ours, theirs in zip(rows(together), rows(alone), strict=True):
             assert ours == pytest.approx(theirs | {"seconds": ours["seconds"]}, rel=1e-4, abs=1e-5)
         assert np.abs(picture(together) - picture(alone)).max() <= 1

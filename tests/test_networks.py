@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -126,6 +127,14 @@ def test_a_normalisation_used_twice_in_a_layer_stays_one_and_is_per_domain_in_bo
     ours = network(real, real)[0]
     for domain in "ab":
         torch.testing.assert_close(ours[domain], nets[domain](real[domain]))
+
+
+def test_instance_normalisation_that_keeps_one_mean_for_all_is_refused():
+    graph = SharingGraph("discriminator", {"a": 1, "b": 1}, [Rule(first=1)])
+    for keeps in (False, True):
+        lists = {d: [nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=keeps))] for d in "ab"}
+        with pytest.raises(ConfigError, match="track_running_stats=True keeps one mean") if keeps else nullcontext():
+            CoupledDiscriminator(graph, lists)
 
 
 class Contrast(nn.Module):

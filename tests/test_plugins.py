@@ -185,6 +185,12 @@ def test_a_plugin_adds_a_command(plugin, installing, command):
     refused(command("gret"), "no command 'gret'; did you mean 'greet'?")
 
 
+def test_a_command_of_ours_is_taken(plugin, installing, command):
+    installing(rude=plugin(COMMAND.replace("greet", "check")))
+    assert "is registered twice: by 'coupling' and by 'rude'" in command("greet").stderr
+    assert "Say hello." not in command("--help").stdout
+
+
 def test_a_command_of_two_plugins_names_both(plugin, installing, command):
     installing(polite=plugin(COMMAND), rude=plugin(COMMAND))
     assert command("greet").stdout == "hello\n"

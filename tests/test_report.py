@@ -127,14 +127,39 @@ def test_the_command(command, plugin, run, tmp_path):
     assert "averaged weights of step 3" in (run / "report-step-0000003.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "answer", ["('title', '<p>html</p>')", "'text'", "[('title', 3)]", "[('a', 'b', 'c')]", "7", "[None]"]
+)
+def test_sections_of_another_form_are_told_and_left_out(command, plugin, run, tmp_path, answer):
+    strange = plugin(f"@hookimpl\ndef report_sections(run): return {answer}")
+    sound = plugin("@hookimpl\ndef report_sections(run): return [('Sound', '<p>words</p>')]")
+    file = tmp_path / "report.html"
+    result = command("report", run, "--output", file, "--plugin", TINY, "--plugin", strange, "--plugin", sound)
+    assert result.exit_code == 0, result.output
+    assert f"plugin '{strange}': report_sections failed: it gives {answer}; give a list of pairs" in result.stderr
+    assert "Sound" in Page(file.read_text()).titles
+
+
+def test_a_model_that_lies_in_no_run(command, run, tmp_path):
+    """What its file knows: samples, sharing, scores, settings, versions."""
+    exported = tmp_path / "model.safetensors"
+    assert command("export", run, "--output", exported, "--plugin", TINY).exit_code == 0
+    result = command("report", exported, "--plugin", TINY)
+    assert result.stdout.strip() == str(tmp_path / "report.html")
+    found = Page((tmp_path / "report.html").read_text())
+    assert found.fetched == []
+    assert len(found.pictures) == 1
+    scored = json.loads((run / "summary.json").read_text())["last"]["brightness/a"]
+    assert ["brightness/a", f"{scored:.4g}", "6", "", "", ""] in found.rows
+    for text in ("Not in the model's file; its run has it.", "averaged weights of step 6", "batch_size: 4", "torch:"):
+        assert text in found.text, text
+
+
 def test_bad_input(command, run, tmp_path):
     for wrong in ("model.safetensors", "checkpoints/step-0000099"):  # in the run, and not there
         refused(command("report", run / wrong, "--plugin", TINY), f"{wrong}: no such run")
     assert not (run / "checkpoints/report.html").exists()
     refused(command("report", tmp_path / "none", "--plugin", TINY), "none: no such run")
-    exported = tmp_path / "model.safetensors"
-    assert command("export", run, "--output", exported, "--plugin", TINY).exit_code == 0
-    refused(command("report", exported, "--plugin", TINY), "in no run's directory")
     refused(command("report", run, "--output", tmp_path / "no/such/folder.html", "--plugin", TINY), "cannot be written")
 
 

@@ -23,6 +23,7 @@ from coupling.config import parse_config
 from coupling.errors import InputError
 from coupling.interruption import Interrupted
 from coupling.measurement import Measurement
+from coupling.plugins import Plugins
 from coupling.trainer import Trainer, train
 from tests import deaths, processes, tiny
 
@@ -451,11 +452,25 @@ def test_without_a_checkpoint_it_starts_again(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_going_on_with_a_finished_run_changes_nothing(tmp_path):
-    run(tmp_path / "whole", "training.steps=4")
-    shutil.copytree(tmp_path / "whole", tmp_path / "again")
-    run(tmp_path / "again", "training.steps=4", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "again")
+def contents(folder):
+    return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_going_on_with_a_finished_run_touches_nothing(tmp_path, capsys, monkeypatch):
+    """Not a file, not a hook; with its last checkpoint gone, it is done again."""
+    run(tmp_path / "run", "training.steps=4", "training.checkpoint_every=2")
+    before = contents(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Plugins, "notify", lambda *a, **k: pytest.fail("a hook was called"))
+        run(tmp_path / "run", "training.steps=4", "training.checkpoint_every=2", resume=True)
+    assert "finished at step 4; give more training.steps to go on" in capsys.readouterr().err
+    assert contents(tmp_path / "run") == before
+
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again/checkpoints/step-0000004")
+    run(tmp_path / "again", "training.steps=4", "training.checkpoint_every=2", resume=True)
+    assert "going on from step 2 of 4" in capsys.readouterr().err
+    assert_same(tmp_path / "run", tmp_path / "again")
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path):

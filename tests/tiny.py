@@ -78,16 +78,18 @@ class Linear:
         *,
         width: Annotated[int, Field(ge=1, description="units of the hidden layers")] = 6,
         batch_norm: Annotated[bool, Field(description="normalise the hidden layers")] = False,
+        running: Annotated[bool, Field(description="with running statistics")] = True,
         dropout: Annotated[float, Field(ge=0, lt=1, description="of the hidden layers")] = 0.0,
     ) -> None:
         self.width = width
         self.batch_norm = batch_norm
+        self.running = running
         self.dropout = dropout
 
     def _hidden(self, inputs: int) -> list[nn.Module]:
         parts: list[nn.Module] = [nn.Linear(inputs, self.width)]
         if self.batch_norm:
-            parts.append(nn.BatchNorm1d(self.width))
+            parts.append(nn.BatchNorm1d(self.width, track_running_stats=self.running))
         parts.append(nn.PReLU())
         if self.dropout:
             parts.append(nn.Dropout(self.dropout))

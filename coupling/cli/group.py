@@ -46,11 +46,14 @@ class CouplingGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Own commands first; plugins are asked only for a name that is none of ours."""
-        return super().get_command(ctx, cmd_name) or _plugin_commands().get(cmd_name)
+        return super().get_command(ctx, cmd_name) or self._plugin_commands().get(cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Own commands and the plugins'."""
-        return [*super().list_commands(ctx), *_plugin_commands()]
+        return [*super().list_commands(ctx), *self._plugin_commands()]
+
+    def _plugin_commands(self) -> Mapping[str, click.Command]:
+        return installed().commands(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -60,10 +63,6 @@ class CouplingGroup(click.Group):
             _remark_broken(installed())
             ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
-
-
-def _plugin_commands() -> Mapping[str, click.Command]:
-    return installed().commands()
 
 
 plugin_option = click.option(
