@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from coupling.domain import Domain
-from coupling.errors import PluginError
+from coupling.errors import PluginError, nearest
 from coupling.gradients import GradientBuffer
 from coupling.guest import guarded
 from coupling.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
@@ -253,6 +253,10 @@ def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | Genera
     if not isinstance(values, Mapping):
         raise PluginError(f"loss '{name}': {team}() gives a {type(values).__name__}; return {{domain: scalar}}")
     for domain, value in values.items():
+        if domain not in (known := [d.name for d in half.domains]):
+            raise PluginError(
+                f"loss '{name}': {team}() gives a term for domain '{domain}'; {nearest(str(domain), known)}"
+            )
         if not isinstance(value, Tensor) or value.dim() != 0:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
             raise PluginError(

@@ -68,7 +68,7 @@ class LatentConfig(Model):
     """The latent code z."""
 
     prior: Literal["uniform", "normal"] = Field("uniform", description="uniform: U[-1, 1]; normal: N(0, 1)")
-    size: int = Field(100, ge=1, description="numbers in z")
+    size: int = Field(100, ge=1, le=1_000_000, description="numbers in z")
     condition: Literal["domain"] | None = Field(
         None, description="domain: the domain, one-hot, is appended to z (conditional GAN)"
     )

@@ -16,7 +16,7 @@ from rich.console import Console
 from coupling import checkpoint
 from coupling.config import Config, MetricConfig, load_config, metric_entry, parse_config
 from coupling.device import chosen_device
-from coupling.errors import ConfigError, InputError
+from coupling.errors import ConfigError, InputError, refuse_unknown_domain
 from coupling.inspection import table
 from coupling.loading import load_model
 from coupling.measurement import Score, measured, prepare
@@ -26,6 +26,7 @@ from coupling.overrides import override
 from coupling.parts import DomainData, open_domains
 from coupling.plugins import Plugins, installed
 from coupling.registry import describe
+from coupling.resumption import differences
 from coupling.run_directory import MARKER, RunDirectory, run_of
 from coupling.terminal import remark
 from coupling.yaml_text import parse_yaml
@@ -94,11 +95,14 @@ def evaluate(
             run = None
             if root is not None:
                 run = RunDirectory(root, load_config(root / MARKER, overrides, plugins=plugins))
+                _refuse_without_effect(load_config(root / MARKER, plugins=plugins), run.config)
             if run is not None and output is None:
                 run.lock()
                 stack.callback(run.release)
             loaded = load_model(_chosen(path, which), device=chosen_device(device), plugins=plugins)
             config = run.config if run is not None else _changed(loaded.config, overrides, plugins)
+        for name in config.domains:
+            refuse_unknown_domain("domains", name, loaded.domains)
         wanted = chosen_metrics(config, metrics, plugins)
         data = _data(config, run, plugins)
         opened = [
@@ -209,7 +213,22 @@ def _changed(config: Config, overrides: Sequence[str], plugins: Plugins) -> Conf
     values = config.plain()
     for assignment in overrides:
         override(values, assignment)
-    return parse_config(values, plugins)
+    changed = parse_config(values, plugins)
+    _refuse_without_effect(config, changed)
+    return changed
+
+
+def _refuse_without_effect(trained: Config, changed: Config) -> None:
+    """Raise :class:`InputError` where more was changed than the places of the data and the metrics.
+
+    The networks are trained; and by the seed the data were cut, so that another one would measure on samples that the
+    training has seen.
+    """
+    for line in differences(trained, changed):
+        if not line.startswith(("domains", "metrics")):
+            raise InputError(
+                f"--set {line}: the model was trained with the former; only domains and metrics can differ"
+            )
 
 
 def _data(config: Config, run: RunDirectory | None, plugins: Plugins) -> dict[str, DomainData]:

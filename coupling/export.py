@@ -52,6 +52,8 @@ def export_safetensors(model: CoupledModel, path: Path) -> None:
     It holds no optimizer and no second copy of the generators; :func:`coupling.load_model` takes it. Raises
     :class:`InputError` where it cannot be written, or the model has no discriminators.
     """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: a model's file is called .safetensors, by which load_model knows it")
     if model.discriminator is None:
         raise InputError("the model has no discriminators, which its file must hold; load it from its run")
     tensors = room_tensors(rooms(model.generator, model.discriminator, model.losses))

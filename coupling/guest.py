@@ -23,7 +23,7 @@ def guarded(what: str, prefix: str = "") -> Iterator[None]:
         if not prefix:
             raise
         raise type(error)(f"{prefix}{error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the latter would end a run as if all were well
         if is_shortage(error) or is_lost(error):
             raise
         raise PluginError(f"{what} failed: {cause(error)}") from error

@@ -70,8 +70,8 @@ def load_model(
 ) -> CoupledModel:
     """The model of a run directory, a checkpoint in it, a model file, or a model on the hub, ``hf://USER/MODEL``.
 
-    Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugin of the
-    architecture, not that of the data. Raises :class:`InputError` saying what is wrong.
+    Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugins of the
+    architectures and losses, not those of the data. Raises :class:`InputError` saying what is wrong.
     """
     file = locate(path)
     plugins = plugins or installed()

@@ -108,7 +108,7 @@ def measured(
         values = metric.measure(evaluation)
     except CouplingError:
         raise
-    except Exception as error:  # a plugin's metric may fail in any way
+    except (Exception, SystemExit) as error:  # a plugin's metric may fail in any way
         if is_shortage(error):  # told by others
             raise
         raise RunError(

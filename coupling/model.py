@@ -210,6 +210,8 @@ class CoupledModel:
         """
         if self.discriminator is None:
             raise InputError("this model has no discriminators, which score samples; load it from its run")
+        if not samples:
+            raise InputError("samples: there are none to score; give {domain: samples}")
         for name, x in samples.items():
             self._check_samples(x, name)
         was_training = self.discriminator.training

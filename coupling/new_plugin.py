@@ -16,6 +16,7 @@ from coupling.errors import InputError
 from coupling.registry import Registry
 
 _NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
+_LONGEST = 64
 _SUFFIX = ".template"
 
 
@@ -47,11 +48,11 @@ def write_plugin(name: str, parent: Path, registry: Registry) -> Path:
 
 
 def _check_name(name: str, registry: Registry) -> None:
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(_NAME, name) or len(name) > _LONGEST:
         near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
         raise InputError(
-            f"NAME '{name}': a plugin's name consists of lower-case letters, digits and single -, and begins with a "
-            f"letter: '{near or 'sea-birds'}', for example"
+            f"NAME '{name:.80}': a plugin's name consists of lower-case letters, digits and single -, and begins with "
+            f"a letter; it has at most {_LONGEST}: '{near[:_LONGEST] or 'sea-birds'}', for example"
         )
     for component in registry.components.values():
         if component.name == name or component.name.startswith(f"{name}-"):

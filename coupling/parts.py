@@ -133,7 +133,7 @@ class DomainData:
             yield
         except CouplingError as error:
             raise type(error)(f"domains.{self.domain.name}.dataset: {error}") from None
-        except Exception as error:  # whatever a data set or transform raises is told as theirs
+        except (Exception, SystemExit) as error:  # whatever a data set or transform raises is told as theirs
             raise DataError(f"{self.origin} failed: {cause(error)}") from error
 
     def check(self, samples: Tensor) -> None:
@@ -266,18 +266,28 @@ def _drawing(dataset: Dataset, registry: Registry, origin: str) -> Drawing:
     return drawing
 
 
+_TRIED = 2
+"""Samples on which a transform is tried."""
+
+
 def _transformed_shape(path: str, dataset: Dataset, transforms: Sequence[Transform]) -> tuple[int, ...]:
     if not transforms:
         return tuple(dataset.shape)
-    samples = torch.full((1, *dataset.shape), float(dataset.range[0]))
+    samples = torch.full((_TRIED, *dataset.shape), float(dataset.range[0]))
     for transform in transforms:
+        name = type(transform).__name__
         try:
             samples = transform(samples, dataset.range)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"{path}.transform: {type(transform).__name__} does not take samples of shape "
-                f"{dataset.shape}: {cause(error)}"
+                f"{path}.transform: {name} does not take samples of shape {dataset.shape}: {cause(error)}"
             ) from error
+        if not isinstance(samples, Tensor) or samples.dim() < 2 or len(samples) != _TRIED:
+            given = f"{tuple(samples.shape)}" if isinstance(samples, Tensor) else f"a {type(samples).__name__}"
+            raise ConfigError(
+                f"{path}.transform: {name} gives {given} for {_TRIED} samples of shape {dataset.shape}; it must give "
+                "as many samples as it gets, (B, ...)"
+            )
     return tuple(samples.shape[1:])
 
 

@@ -177,7 +177,7 @@ class Registry:
             raise type(error)(f"{path}: {error}") from None
         except pydantic.ValidationError as error:  # the component is a pydantic model, with checks of its own
             raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'")) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{path}: {component} failed: {cause(error)}") from error
 
 

@@ -237,8 +237,8 @@ def run_of(run: Path) -> Path | None:
 def beside(run: Path, name: str) -> Path:
     """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
 
-    ``name`` is a file's or a folder's; what is made of a checkpoint has the checkpoint's name too. What is made of a
-    model on the hub goes into a folder of the model's name, here.
+    ``name`` is a file's or a folder's; what is made of a checkpoint, or of a model's file, has its name too. What is
+    made of a model on the hub goes into a folder of the model's name, here.
     """
     address = hub_address(run)
     if address is not None:
@@ -247,6 +247,8 @@ def beside(run: Path, name: str) -> Path:
     if place.parent.name == "checkpoints":
         stem, dot, suffix = name.partition(".")
         return place.parent.parent / f"{stem}-{place.name}{dot}{suffix}"
+    if run.is_file() and run.stem != "model":  # there may be several models in a folder
+        name = f"{run.stem}-{name}"
     return place / name
 
 

@@ -34,6 +34,10 @@ class SampleFiles(ABC):
     def part(self, number: int) -> AbstractContextManager[Add]:
         """Part ``number``, from 0: it takes samples, and is done when the block ends well."""
 
+    @abstractmethod
+    def names(self, count: int, parts: int) -> Iterator[str]:
+        """The files of a whole set of ``count`` samples in ``parts`` parts, from the root."""
+
     def finish(self, parts: int) -> None:  # noqa: B027  (parts are what most formats consist of)
         """Make of all parts what readers open. Can be repeated."""
 
@@ -55,6 +59,10 @@ class Folders(SampleFiles):
 
         yield add
         os.sync()  # one for thousands of files: to wait for each by itself would take longer than drawing it
+
+    def names(self, count: int, parts: int) -> Iterator[str]:
+        """A file a sample."""
+        return (f"{name}/{sample:06d}.png" for name in self.domains for sample in range(count))
 
 
 class Shards(SampleFiles):
@@ -86,6 +94,10 @@ class Shards(SampleFiles):
 
             yield add
 
+    def names(self, count: int, parts: int) -> Iterator[str]:
+        """The tars."""
+        return (self._path(number).name for number in range(parts))
+
     def _path(self, number: int) -> Path:
         return self.root / f"{self.stem}{number:06d}.tar"
 
@@ -97,6 +109,10 @@ class Zips(Shards):
     """
 
     stem = ".part-"
+
+    def names(self, count: int, parts: int) -> Iterator[str]:
+        """The zips."""
+        return (f"{name}.zip" for name in self.domains)
 
     def finish(self, parts: int) -> None:
         """Pack the zips."""

@@ -165,6 +165,13 @@ def _go_on(selection: Selection, files: SampleFiles, manifest: dict[str, Any]) -
         write_text(files.root / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
     if manifest["complete"]:
+        gone = [name for name in files.names(count, -(-count // part)) if not (files.root / name).exists()]
+        if gone:
+            listed = ", ".join(gone[:3]) + (" ..." if len(gone) > 3 else "")
+            raise InputError(
+                f"{files.root}: it was complete, but {len(gone):,} of its files are gone ({listed}); delete it to draw "
+                "them again"
+            )
         remark(f"{files.root}: all {count:,} samples are there; delete it to draw them again")
         files.sweep()
         return

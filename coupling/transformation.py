@@ -19,7 +19,7 @@ from coupling.model import CoupledModel
 from coupling.pictures import drawable, grid, save_png, to_pixels
 from coupling.run_directory import beside
 from coupling.terminal import progress, remark
-from coupling.whole_file import write_bytes
+from coupling.whole_file import printable, write_text
 
 _GRID = 48
 """Images in the grid, at most."""
@@ -29,7 +29,7 @@ _ERRORS = "errors.csv"
 def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[str]:
     """The domains of images to carry into: ``to``, or all others; raises :class:`InputError` where there is none."""
     model.chosen([from_])
-    others = model.chosen(list(to)) if to else [name for name in model.domains if name != from_]
+    others = model.chosen(list(dict.fromkeys(to))) if to else [name for name in model.domains if name != from_]
     if from_ in others:
         raise InputError(f"--to {from_}: is the domain that the images come from; name another one")
     if not others:
@@ -99,7 +99,7 @@ def write_transformed(
         for row in zip(given.files, given.names, found.error.tolist(), given.changes, strict=True):
             file, name, error, changes = row
             writer.writerow([file, name, f"{error:.6g}", _covered(error, threshold), changes])
-        write_bytes(folder / _ERRORS, text.getvalue().encode())
+        write_text(folder / _ERRORS, text.getvalue())
     except OSError as error:
         raise _unwritable(folder, error) from None
 
@@ -112,7 +112,7 @@ def print_errors(given: GivenImages, found: Transformed, threshold: float | None
     """A row an image: how far the reconstruction is from it, and whether the model covers it."""
     made = table("image", "error", "covered", "changes")
     for file, error, changes in zip(given.files, found.error.tolist(), given.changes, strict=True):
-        made.add_row(str(file), f"{error:.4f}", _covered(error, threshold) or "unknown", changes)
+        made.add_row(printable(str(file)), f"{error:.4f}", _covered(error, threshold) or "unknown", changes)
     console.print(made)
     if threshold is not None and (missed := int((found.error > threshold).sum())):
         remark(

@@ -43,7 +43,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file by UTF-8 text as a whole; raises OSError where it cannot be written."""
-    write_bytes(path, text.encode())
+    write_bytes(path, printable(text).encode())
+
+
+def printable(text: str) -> str:
+    """Text of which all can be written: what of a file's name is none is escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def remove_torn(folder: Path, name: str = "*", older_than: float = 0.0) -> None:

@@ -94,6 +94,7 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
         (["trackers=[aim]"], ["trackers: 'aim' is not installed; pip install aim, or leave it out"]),
         (["generator.optimizer.betas=[0.5, 1]"], ["generator.optimizer.betas[1]: 1 is not valid"]),
         (["latent.size=0"], ["latent.size: 0 is not valid"]),
+        (["latent.size=100000000000"], ["latent.size: 100000000000 is not valid", "1000000"]),
         (["name=my run"], ["name: 'my run' is not valid: a name consists of letters (a to z), digits, - and _"]),
     ],
 )
@@ -225,6 +226,8 @@ def test_an_architecture_that_fails(train, plugin):
             "half.real_logits['a'].flatten()",
             "for domain 'a', something of shape (4,); return one scalar tensor",
         ),
+        ("0.0 * half.real['a'].sum(), 'bb': half.real['b'].sum()", "gives a term for domain 'bb'; "),
+        ("__import__('sys').exit(0)", "loss 'odd' on the discriminators failed: SystemExit: 0"),
         ("0.5", "for domain 'a', something of type float; return one scalar tensor a domain"),
         ("1 / 0", "loss 'odd' on the discriminators failed: ZeroDivisionError: division by zero (plugin_"),
     ],
@@ -300,6 +303,31 @@ def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plug
     message = refused(train(change, "--plugin", path, "--output", "out"), told, "ZeroDivisionError: division by zero")
     assert message.startswith("error: ")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            "None",
+            "domains.a.dataset.transform: Odd gives a NoneType for 2 samples of shape (1, 4, 4); it must give as many",
+        ),
+        ("samples[:1]", "domains.a.dataset.transform: Odd gives (1, 1, 4, 4) for 2 samples"),
+        ("sys.exit(0)", "domains.a.dataset.transform: Odd does not take samples of shape (1, 4, 4): SystemExit: 0"),
+        ("samples if samples.std() == 0 else sys.exit(0)", " failed: SystemExit: 0"),
+    ],
+)
+def test_transforms_that_fail(train, plugin, body, told):
+    path = plugin(f"""
+        import sys
+        class Odd:
+            "Odd."
+            def __init__(self) -> None: pass
+            def __call__(self, samples, range): return {body}
+        @hookimpl
+        def register_transforms(register): register("odd", Odd)
+        """)
+    assert refused(train("domains.a.dataset.transform=odd", "--plugin", path), told).startswith("error: domains.a")
 
 
 @pytest.mark.parametrize("team", ["generator", "discriminator"])

@@ -48,6 +48,20 @@ def measure(path, *metrics, **options):
     return evaluate(path, metrics or None, plugins=tiny.plugins(), **options)
 
 
+@pytest.mark.parametrize("what", ["a run", "a model"])
+def test_what_was_trained_with_cannot_be_changed(run, what):
+    """By the seed the data are cut: with another one, samples of the training would count as held out."""
+    given = run if what == "a run" else load_model(run, plugins=tiny.plugins())
+    before = lines(run)
+    for change, told in (("seed=5", "--set seed: 0 -> 5: "), ("latent.size=7", "--set latent.size: 5 -> 7: ")):
+        with pytest.raises(InputError, match=told):
+            measure(given, overrides=[change])
+    other = "domains={a: {dataset: {name: tiny, count: 33}}, c: {dataset: {name: tiny, count: 33}}}"
+    with pytest.raises(InputError, match="domains: no domain is called 'c'; known: a, b"):
+        measure(given, "brightness", overrides=[other, "metrics=[]", "sharing={}"][:1])
+    assert lines(run) == before
+
+
 def test_all_configured_metrics_of_the_newest_checkpoint(run):
     before = lines(run)
     result = measure(run)

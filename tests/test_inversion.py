@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -355,6 +356,20 @@ def test_a_threshold_of_ones_own_or_none(command, copied, pictures):
     assert not (copied / "coverage.json").exists()
 
 
+def test_a_name_that_is_no_text_and_a_domain_named_twice(command, copied, pictures, tmp_path):
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    try:
+        shutil.copy(os.fsencode(pictures / "drawn0.png"), os.fsencode(strange) + b"/\xff.png")
+    except OSError:
+        pytest.skip("a file system on which all names are text")
+    quick = ["--iterations", 1, "--restarts", 1, "--no-flag"]
+    result = transform(command, copied, strange, "--from", "a", "--to", "b", "--to", "b", *quick)
+    assert result.exit_code == 0, result.output
+    assert "left out" not in result.stderr
+    assert "udcff.png" in (copied / "transformed/errors.csv").read_text()
+
+
 def test_a_checkpoints_results_lie_beside_it(command, copied, pictures):
     result = transform(command, copied / "checkpoints/step-0000004", pictures / "drawn0.png", "--from", "a",
                        "--iterations", 1)  # fmt: skip
@@ -398,6 +413,7 @@ def test_bad_input(command, copied, pictures):
     refuse(pictures, "--from", "a", "--to", "c", fragment="the model has no domain 'c'")
     refuse(pictures, "--from", "a", "--to", "a", fragment="--to a: is the domain that the images come from")
     refuse(pictures, "--from", "a", "--restarts", 0, fragment="0 is not in the range")
+    refuse(pictures, "--from", "a", "--threshold", "nan", fragment="'nan' is no number")
     refuse(pictures, "--from", "a", "--feature-weight", -1, fragment="-1.0 is not in the range")
     refuse(pictures, "--from", "a", "--feature-weight", 1, "--feature-layer", 7, fragment="feature_layer is 7")
     refuse(pictures / "notes.txt", "--from", "a", fragment="notes.txt: not an image, damaged")

@@ -155,11 +155,19 @@ def test_a_model_that_lies_in_no_run(command, run, tmp_path):
         assert text in found.text, text
 
 
+def test_models_in_one_folder_have_a_report_each(command, run, tmp_path):
+    for name in ("one", "two"):
+        exported = tmp_path / f"{name}.safetensors"
+        assert command("export", run, "--output", exported, "--plugin", TINY).exit_code == 0
+        assert command("report", exported, "--plugin", TINY).stdout.strip() == str(tmp_path / f"{name}-report.html")
+
+
 def test_bad_input(command, run, tmp_path):
     for wrong in ("model.safetensors", "checkpoints/step-0000099"):  # in the run, and not there
         refused(command("report", run / wrong, "--plugin", TINY), f"{wrong}: no such run")
     assert not (run / "checkpoints/report.html").exists()
     refused(command("report", tmp_path / "none", "--plugin", TINY), "none: no such run")
+    refused(command("report", run, "--output", run / "metrics.jsonl", "--plugin", TINY), "a report is an .html file")
     refused(command("report", run, "--output", tmp_path / "no/such/folder.html", "--plugin", TINY), "cannot be written")
 
 

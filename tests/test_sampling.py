@@ -259,6 +259,18 @@ def test_what_is_there_is_not_drawn_again(model, tmp_path, monkeypatch):
     assert sample_deaths.content(tmp_path / "set") == before
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_files_of_a_whole_set_that_are_gone_are_told(model, tmp_path, kind):
+    path = tmp_path / "set"
+    write_samples(Selection(model), path, 10, kind)
+    write_samples(Selection(model), path, 10, kind)
+    written = {p for p in path.rglob("*") if p.suffix in (".png", ".zip", ".tar")} - {path / "grid.png"}
+    gone = min(written)
+    gone.unlink()
+    with pytest.raises(InputError, match=f"1 of its files are gone \\({gone.relative_to(path)}\\); delete it to draw"):
+        write_samples(Selection(model), path, 10, kind)
+
+
 # -- the command ---------------------------------------------------------------------------------------
 
 

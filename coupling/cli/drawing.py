@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coupling.cli.group import console, device_option, load_plugins, plugin_option, run_argument
+from coupling.cli.group import Number, console, device_option, load_plugins, plugin_option, run_argument
 from coupling.terminal import remark
 
 if TYPE_CHECKING:  # torch comes with it, which --help does without
@@ -26,10 +26,10 @@ if TYPE_CHECKING:  # torch comes with it, which --help does without
 )  # fmt: skip
 @click.option("--shard-size", type=click.IntRange(1), help="Samples in a shard of a webdataset (default: 4096).")
 @click.option(
-    "--truncation", type=click.FloatRange(0, min_open=True), help="Furthest coordinate of a code: typical samples only."
+    "--truncation", type=Number(0, min_open=True), help="Furthest coordinate of a code: typical samples only."
 )
 @click.option(
-    "--keep", type=click.FloatRange(0, 1, min_open=True),
+    "--keep", type=Number(0, 1, min_open=True),
     help="Share of the codes that is kept: those that the discriminators take for real first.",
 )  # fmt: skip
 @device_option
@@ -69,9 +69,7 @@ def sample(
     type=click.Choice(["straight", "spherical"]),
     help="Default: straight for a uniform prior, spherical for a normal one.",
 )
-@click.option(
-    "--seconds", default=4.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of a GIF, there and back."
-)
+@click.option("--seconds", default=4.0, show_default=True, type=Number(0.1, 600), help="Of a GIF, there and back.")
 @click.option("--output", type=click.Path(path_type=Path), help="A .png or .gif (default: in the run, traversal.png).")
 @device_option
 @plugin_option
@@ -112,14 +110,10 @@ def traverse(
 )  # fmt: skip
 @click.option("--restarts", default=4, show_default=True, type=click.IntRange(1, 1024), help="Starts an image.")
 @click.option("--iterations", default=200, show_default=True, type=click.IntRange(0), help="Of L-BFGS, at most.")
-@click.option(
-    "--feature-weight", default=0.0, show_default=True, type=click.FloatRange(0), help="Of features beside pixels."
-)
+@click.option("--feature-weight", default=0.0, show_default=True, type=Number(0), help="Of features beside pixels.")
 @click.option("--feature-layer", default=-2, show_default=True, help="Discriminator layer that gives the features.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the codes to start from.")
-@click.option(
-    "--threshold", type=click.FloatRange(0), help="Error above which an image is flagged (default: measured)."
-)
+@click.option("--threshold", type=Number(0), help="Error above which an image is flagged (default: measured).")
 @click.option("--no-flag", is_flag=True, help="Do not measure which error real samples of the domain have.")
 @device_option
 @plugin_option

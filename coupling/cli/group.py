@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -63,6 +64,17 @@ class CouplingGroup(click.Group):
             _remark_broken(installed())
             ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
+
+
+class Number(click.FloatRange):
+    """A number in a range, which "nan" is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does, but without "nan", which is neither below nor above any bound."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 plugin_option = click.option(

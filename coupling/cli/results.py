@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from coupling.cli.group import console, device_option, load_plugins, plugin_option, run_argument, set_option
+from coupling.errors import InputError
 
 if TYPE_CHECKING:  # torch comes with it, which --help does without
     from coupling.export import Format
@@ -61,6 +62,8 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
     from coupling.report import model_of, reported_run, write_report
     from coupling.run_directory import beside
 
+    if output is not None and output.suffix not in (".html", ".htm"):
+        raise InputError(f"--output {output}: a report is an .html file; give it this suffix")
     plugins = load_plugins(modules)
     directory = reported_run(run, plugins)
     click.echo(str(write_report(directory, model_of(run, plugins), output or beside(run, "report.html"), plugins)))

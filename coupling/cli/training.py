@@ -35,6 +35,8 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
     from coupling.inspection import print_check
     from coupling.sharing_picture import sharing_picture
 
+    if picture is not None and picture.suffix != ".svg":
+        raise InputError(f"--picture {picture}: is drawn as SVG; give it the suffix .svg")
     plugins = load_plugins(modules)
     networks = print_check(load_config(config, overrides, plugins=plugins), plugins, console())
     if picture is not None:
