@@ -253,9 +253,9 @@ def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | Genera
     if not isinstance(values, Mapping):
         raise PluginError(f"loss '{name}': {team}() gives a {type(values).__name__}; return {{domain: scalar}}")
     for domain, value in values.items():
-        if domain not in (known := [d.name for d in half.domains]):
+        if domain not in half.fake:
             raise PluginError(
-                f"loss '{name}': {team}() gives a term for domain '{domain}'; {nearest(str(domain), known)}"
+                f"loss '{name}': {team}() gives a term for domain '{domain}'; {nearest(str(domain), half.fake)}"
             )
         if not isinstance(value, Tensor) or value.dim() != 0:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"

@@ -268,7 +268,13 @@ def test_complete_and_with_the_defaults():
     # Also a component's defaults: a plugin that changes one does not change what a saved run means.
     expected = {"name": "tiny", "count": 33, "pool": "pool", "scale": 1.0, "roll": False}
     assert plain["domains"]["a"] == {"dataset": expected}
-    assert plain["generator"]["architecture"] == {"name": "linear", "width": 6, "batch_norm": False, "dropout": 0.0}
+    assert plain["generator"]["architecture"] == {
+        "name": "linear",
+        "width": 6,
+        "batch_norm": False,
+        "dropout": 0.0,
+        "running": True,
+    }
     assert plain["sharing"] == {"generator": [{"first": 2}], "discriminator": [{"last": 2}]}
 
 
