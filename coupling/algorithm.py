@@ -200,7 +200,7 @@ class Algorithm1:
             labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
             averaged=self.averaged,
-            mean=self._mean,
+            mean=self._over_samples,
         )
         terms = {name: term(name, loss, "discriminator", half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
@@ -221,8 +221,8 @@ class Algorithm1:
             tapped = f.run(samples, [(size, False)], [layer])[1]
         return {domain: x for (domain, _), x in in_full(tapped).items()}
 
-    def _mean(self, x: Tensor) -> Tensor:
-        """Over the first axis and all processes, which have equally many samples."""
+    def _over_samples(self, x: Tensor) -> Tensor:
+        """The mean over the first axis and all processes, which have equally many samples."""
         count = self.discriminators.gradients.processes
         return x.mean(0) if count == 1 else total(x.mean(0)) / count
 
@@ -233,7 +233,7 @@ class Algorithm1:
             with guarded("the discriminators' forward pass"), self.autocast():
                 _, fake_logits, features = self.f(None, fake, self.taps)
             half = GeneratorHalf(
-                part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features), self._mean
+                part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features), self._over_samples
             )
             terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}
             objective, record = combine("generator", terms, named="generator" in self.several)

@@ -48,6 +48,11 @@ class Networks:
         """The sharing graph of each team."""
         return {"generator": self.generator.graph, "discriminator": self.discriminator.graph}
 
+    @property
+    def rooms(self) -> dict[str, nn.Module]:
+        """What of them a model's file holds, by what its tensors' names begin with."""
+        return rooms(self.generator, self.discriminator, self.losses)
+
 
 def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) -> Networks:
     """Build both teams for ``domains``; raises :class:`ConfigError` where something does not fit.
@@ -255,8 +260,7 @@ def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
     settings = config.training
     if settings.ema is None:
         return None
-    every = rooms(networks.generator, networks.discriminator, networks.losses)
-    averaged = every if settings.ema_discriminators else {"generator": networks.generator}
+    averaged = networks.rooms if settings.ema_discriminators else {"generator": networks.generator}
     return MovingAverage(averaged, settings.ema)
 
 

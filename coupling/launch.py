@@ -58,6 +58,11 @@ def launched(config: Config) -> Accelerator:
     return accelerator
 
 
+def speaks() -> bool:
+    """Whether this process tells what all of a launch would tell; known before they are connected, and after."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def refuse_unfit(config: Config, processes: int) -> None:
     """Raise :class:`ConfigError` for trackers that are not there, or a batch that cannot be cut for the processes."""
     _trackers(config.trackers)

@@ -17,7 +17,7 @@ from coupling.hub_address import hub_address
 from coupling.model import CoupledModel
 from coupling.plugins import Plugins, installed
 from coupling.record import training_record
-from coupling.rooms import averaged_room, load_tensors, rooms
+from coupling.rooms import averaged_room, load_tensors
 from coupling.terminal import remark
 
 
@@ -83,7 +83,7 @@ def load_model(
     except InputError as error:
         raise type(error)(f"{file}: {error}") from None
     tensors = checkpoint.read_tensors(file)
-    for room, module in rooms(networks.generator, networks.discriminator, networks.losses).items():
+    for room, module in networks.rooms.items():
         averaged = not live and any(name.startswith(f"{averaged_room(room)}.") for name in tensors)
         load_tensors(module, tensors, averaged_room(room) if averaged else room, file)
         module.eval().requires_grad_(False)

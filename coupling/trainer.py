@@ -19,7 +19,7 @@ from coupling.environment import continued, describe_environment, environment_ch
 from coupling.errors import InputError, RunError
 from coupling.guest import guarded
 from coupling.interruption import Interrupted, caught_signals
-from coupling.launch import launched
+from coupling.launch import launched, speaks
 from coupling.lock import refuse_in_use
 from coupling.loss import labelled_domains
 from coupling.loss_means import LossMeans
@@ -66,7 +66,7 @@ def train(
         if os.environ.get("WORLD_SIZE", "1") == "1":  # of several, one may already hold it for all
             refuse_in_use(before.path)
         if is_finished(before):
-            if os.environ.get("RANK", "0") == "0":
+            if speaks():
                 remark(f"{before.path}: finished at step {config.training.steps:,}; give more training.steps to go on")
             return before
     else:
@@ -147,11 +147,9 @@ class Trainer:
     def _check_labels(self) -> list[str]:
         """Show each loss the labels that it reads; returns the domains that they are of."""
         for number, loss in enumerate(self.networks.losses.values()):
-            names = loss.labels(list(self.data))
+            path, names = f"losses[{number}]", loss.labels(list(self.data))
             labels = {name: self.data[name].labels(range(len(self.data[name]))) for name in names}
-            with guarded(
-                f"losses[{number}]: check_labels() of {self.config.losses[number].name}", f"losses[{number}]."
-            ):
+            with guarded(f"{path}: check_labels() of {self.config.losses[number].name}", f"{path}."):
                 loss.check_labels(labels)
         return labelled_domains(self.networks.losses.values(), list(self.data))
 

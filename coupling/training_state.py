@@ -19,7 +19,7 @@ from coupling.ema import MovingAverage
 from coupling.errors import InputError, RunError
 from coupling.finiteness import not_finite
 from coupling.loss_means import LossMeans
-from coupling.rooms import averaged_room, description, load_tensors, room_tensors, rooms
+from coupling.rooms import averaged_room, description, load_tensors, room_tensors
 from coupling.standings import Standings
 
 
@@ -49,8 +49,7 @@ class TrainingState:
     @property
     def _rooms(self) -> dict[str, torch.nn.Module]:
         """All networks that a checkpoint holds, by what their tensors' names begin with."""
-        live = rooms(self.networks.generator, self.networks.discriminator, self.networks.losses)
-        return live | {averaged_room(room): network for room, network in self._averages.items()}
+        return self.networks.rooms | {averaged_room(room): network for room, network in self._averages.items()}
 
     @property
     def _averages(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -18,11 +17,12 @@ from coupling.errors import InputError
 def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], output: Path | None, resume: bool) -> None:
     """Train CONFIG. Also: accelerate launch -m coupling run CONFIG."""
     from coupling.config import load_config
+    from coupling.launch import speaks
     from coupling.trainer import train
 
     plugins = load_plugins(modules)
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
-    if os.environ.get("RANK", "0") == "0":  # every process of a launch comes here; one speaks
+    if speaks():  # every process of a launch comes here
         click.echo(str(directory.path))
 
 
