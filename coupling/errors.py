@@ -76,7 +76,7 @@ def cause(error: BaseException) -> str:
     raised = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and Path(frame.filename).parent != ours  # those tell nobody anything
+        if not frame.filename.startswith("<") and ours not in Path(frame.filename).parents  # those tell nobody anything
     ]
     place = f" ({Path(raised[-1].filename).name}, line {raised[-1].lineno})" if raised else ""
     return type(error).__name__ + (f": {message}" if message else "") + place

@@ -19,13 +19,18 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from coupling.model import CoupledModel
-    from coupling.run_directory import RunDirectory
+    from coupling.model.model import CoupledModel
+    from coupling.runs.directory import RunDirectory
+
 
 PROJECT = "coupling"
 
+
 hookspec = pluggy.HookspecMarker(PROJECT)
+
+
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
 
 Register = Callable[[str, Callable[..., Any]], None]
 
@@ -35,7 +40,7 @@ def register_architectures(register: Register) -> None:
     """Architectures: the layers of one domain's generator or discriminator.
 
     A component answers ``generator(domain, latent)`` and ``discriminator(domain, outputs)``, each
-    an ordered list of ``nn.Module``, one a layer (:class:`coupling.networks.Architecture`).
+    an ordered list of ``nn.Module``, one a layer (:class:`coupling.networks.coupled.Architecture`).
     """
 
 

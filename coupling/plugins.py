@@ -14,25 +14,15 @@ from typing import Any
 import click
 import pluggy
 
-from coupling import __version__, hookspecs
+from coupling import hookspecs
+from coupling.config.registry import KINDS, Registry
 from coupling.errors import PluginError, cause, nearest
-from coupling.registry import KINDS, Registry
-from coupling.terminal import remark, show_origin
+from coupling.system.terminal import remark, show_origin
+from coupling.version import __version__
 
-BUILTIN = tuple(
-    f"coupling.builtin.{room}"
-    for room in (
-        "architectures",
-        "datasets",
-        "transforms",
-        "losses",
-        "metrics",
-        "agreement",
-        "depth_error",
-        "distribution",
-        "adaptation",
-    )
-)
+BUILTIN = ("coupling.builtin",)
+
+
 _HOOK_OF_KIND = {
     "architecture": "register_architectures",
     "dataset": "register_datasets",

@@ -17,14 +17,14 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from coupling import config as settings
-from coupling.assembly import assemble
-from coupling.config import parse_config
-from coupling.grid import SweepConfig
-from coupling.parts import open_domains
+from coupling.config import config as settings
+from coupling.config.config import parse_config
+from coupling.config.registry import KINDS
+from coupling.data.domain_data import open_domains
+from coupling.networks.build import assemble
 from coupling.plugins import Plugins, installed
-from coupling.registry import KINDS
-from coupling.sharing_picture import sharing_picture
+from coupling.sharing.picture import sharing_picture
+from coupling.sweeps.grid import SweepConfig
 
 DOCS = Path(__file__).parent
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {

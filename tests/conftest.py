@@ -19,11 +19,11 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-import coupling.trainer
+import coupling.training.trainer
 from coupling import plugins
 from coupling.cli import cli
-from coupling.loading import load_model
-from coupling.model import CoupledModel
+from coupling.model.loading import load_model
+from coupling.model.model import CoupledModel
 from tests import tiny
 
 TINY = str(Path(tiny.__file__).resolve())
@@ -61,7 +61,7 @@ def train(command: Callable[..., Result]) -> Callable[..., Result]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of tests/tiny.py's configuration, one for all tests of a file."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    return coupling.trainer.train(tiny.config(), path, plugins=tiny.plugins()).path
+    return coupling.training.trainer.train(tiny.config(), path, plugins=tiny.plugins()).path
 
 
 @pytest.fixture(scope="module")

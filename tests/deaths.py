@@ -26,8 +26,8 @@ from pathlib import Path
 import safetensors.torch
 import torch.distributed as dist
 
-from coupling import checkpoint
-from coupling.trainer import Trainer, train
+from coupling.runs import checkpoint
+from coupling.training.trainer import Trainer, train
 from tests import tiny
 
 _CHANGES = ("os.mkdir", "os.chmod", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")

@@ -22,19 +22,19 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from coupling import trainer
-from coupling.algorithm import Algorithm1, Team
-from coupling.builtin.losses import R1, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from coupling.domain import Domain
 from coupling.errors import RunError
-from coupling.interruption import Interrupted
-from coupling.layers import Deconvolution, PReLU
-from coupling.networks import CoupledDiscriminator, CoupledGenerator
-from coupling.normalisation import DomainBatchNorm
-from coupling.processes import fingerprint
-from coupling.sharing import Rule, SharingGraph
-from coupling.trainer import Trainer, train
-from coupling.training_state import TrainingState
+from coupling.losses.adversarial import R1, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
+from coupling.networks.layers import Deconvolution, PReLU
+from coupling.networks.normalisation import DomainBatchNorm
+from coupling.networks.weights import fingerprint
+from coupling.sharing.graph import Rule, SharingGraph
+from coupling.system.signals import Interrupted
+from coupling.training import trainer
+from coupling.training.algorithm import Algorithm1, Team
+from coupling.training.state import TrainingState
+from coupling.training.trainer import Trainer, train
 from tests import tiny
 
 BATCH = 8

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from coupling.domain import Domain
-from coupling.loss import DiscriminatorHalf, GeneratorHalf, Loss
-from coupling.sharing import SharingGraph
+from coupling.losses.loss import DiscriminatorHalf, GeneratorHalf, Loss
+from coupling.sharing.graph import SharingGraph
 
 
 class Reference:

@@ -14,10 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
-from coupling import sampling
-from coupling.loading import load_model
-from coupling.sample_files import FORMATS
-from coupling.selection import Selection
+from coupling.generation import samples
+from coupling.generation.sample_files import FORMATS
+from coupling.generation.selection import Selection
+from coupling.model.loading import load_model
 from tests import tiny
 
 _CHANGES = ("os.mkdir", "os.rename", "os.remove", "open")
@@ -45,7 +45,7 @@ def die_at_operation(number, root):
 
 
 def die_at_image(number, root):
-    left, put = [number + 1], sampling._put
+    left, put = [number + 1], samples._put
 
     def counted(add, first, images):
         def add_one(*image):
@@ -56,15 +56,15 @@ def die_at_image(number, root):
 
         return put(add_one, first, images)
 
-    sampling._put = counted
+    samples._put = counted
 
 
 def main(run, folder):
-    sampling.PART = sampling.SHARD = 3
+    samples.PART = samples.SHARD = 3
     selection = Selection(load_model(run, plugins=tiny.plugins()), seed=3, keep=2 / 256)  # parts end within a block
 
     def draw(root, kind):
-        sampling.write_samples(selection, root, 7, kind)
+        samples.write_samples(selection, root, 7, kind)
 
     for kind in FORMATS:
         draw(folder / kind, kind)
@@ -79,7 +79,7 @@ def main(run, folder):
                     draw(root, kind)
                     os._exit(0)
                 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                manifest = root / sampling.MANIFEST
+                manifest = root / samples.MANIFEST
                 written = json.loads(manifest.read_text())["written"] if manifest.exists() else 0
                 draw(root, kind)
                 row = {"kind": kind, "what": what, "number": number, "code": code, "written": written}

@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling import Dataset, hookimpl
-from coupling.config import parse_config
-from coupling.parts import DomainData, open_domains
+from coupling.config.config import parse_config
+from coupling.data.domain_data import DomainData, open_domains
 from coupling.plugins import Plugins
 from tests import tiny
 

@@ -10,15 +10,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from coupling import checkpoint
-from coupling.augmentation import Augmentation
-from coupling.builtin.adaptation import Accuracy
+from coupling.data.held_out import set_apart
 from coupling.errors import ConfigError, DataError, InputError
-from coupling.export import export_safetensors
-from coupling.held_out import set_apart
-from coupling.loading import load_model
-from coupling.metric import Evaluation
-from coupling.trainer import Trainer, train
+from coupling.losses.augmentation import Augmentation
+from coupling.metrics.accuracy import Accuracy
+from coupling.metrics.metric import Evaluation
+from coupling.model.export import export_safetensors
+from coupling.model.loading import load_model
+from coupling.runs import checkpoint
+from coupling.training.trainer import Trainer, train
 from tests import tiny
 from tests.conftest import refused
 

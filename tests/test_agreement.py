@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coupling import probe
-from coupling.builtin.agreement import AttributeAgreement, LabelAgreement, belonging, by_chance
 from coupling.errors import ConfigError
-from coupling.metric import Evaluation
+from coupling.metrics import probe
+from coupling.metrics.agreement import AttributeAgreement, LabelAgreement, belonging, by_chance
+from coupling.metrics.metric import Evaluation
 from tests.squares import Drawn, Squares, opened
 
 LABELLED = {"test": 300}

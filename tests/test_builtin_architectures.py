@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from coupling.builtin import architectures
-from coupling.builtin.architectures import MLP, Upsampling
+from coupling.builtin import register_architectures
+from coupling.config.registry import Registry
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks import CoupledGenerator, layer_lists, structural_difference, team_graph
-from coupling.registry import Registry
-from coupling.sharing import Rule
+from coupling.networks.architecture import layer_lists
+from coupling.networks.architectures import MLP, Upsampling
+from coupling.networks.coupled import CoupledGenerator, structural_difference, team_graph
+from coupling.sharing.graph import Rule
 
 ARCHITECTURES: dict[str, Any] = {
     "mlp": MLP(hidden=12, layers=2),
@@ -203,9 +204,7 @@ def test_mlp_refuses_samples_without_numbers(team: str, shape: tuple[int, ...]) 
 @pytest.fixture
 def registry() -> Registry:
     registry = Registry()
-    architectures.register_architectures(
-        lambda name, component: registry.add("architecture", name, component, "builtin")
-    )
+    register_architectures(lambda name, component: registry.add("architecture", name, component, "builtin"))
     return registry
 
 

@@ -14,9 +14,11 @@ import safetensors
 import torch
 from torch import nn
 
-from coupling import checkpoint
-from coupling.config import OptimizerConfig
+from coupling.config.config import OptimizerConfig
 from coupling.errors import InputError, RunError
+from coupling.runs import checkpoint
+from coupling.runs.tensor_files import read_metadata, read_tensors
+from coupling.training.state import optimizer_tensors, restore_optimizer
 
 FILES = ("model.safetensors", "state.safetensors", "manifest.json")
 PROGRESS = {"losses": {"loss/generator/b": [0.1, 3], "loss/generator/a": [1 / 3, 3]}, "metrics": {"leading": None}}
@@ -226,7 +228,7 @@ def test_a_pickle_is_never_read(tmp_path):
     """A file that torch.save wrote executes code when unpickled; here it is an error."""
     path = save(tmp_path, 1)
     torch.save({"generator.w": torch.ones(1)}, path / "model.safetensors")
-    for read in (checkpoint.read_tensors, checkpoint.read_metadata):
+    for read in (read_tensors, read_metadata):
         with pytest.raises(InputError, match="cannot be read as safetensors"):
             read(path / "model.safetensors")
 
@@ -234,9 +236,9 @@ def test_a_pickle_is_never_read(tmp_path):
 def test_a_safetensors_file_of_others_is_said(tmp_path):
     safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="not a model that coupling wrote"):
-        checkpoint.read_metadata(tmp_path / "w.safetensors")
+        read_metadata(tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="cannot be read as safetensors"):
-        checkpoint.read_metadata(tmp_path / "missing.safetensors")
+        read_metadata(tmp_path / "missing.safetensors")
 
 
 OPTIMIZERS = [
@@ -252,7 +254,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, settings, memory):
     """Through a file, which keeps no strides: fused Adam on moments of other strides is silently wrong."""
-    from coupling.assembly import make_optimizer
+    from coupling.training.setup import make_optimizer
 
     torch.manual_seed(0)
     network = nn.Conv2d(3, 4, 3).to(memory_format=memory)
@@ -266,11 +268,11 @@ def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, settings, me
     optimizer = make_optimizer(settings, list(network.parameters()))
     for x in xs[:2]:
         step(network, optimizer, x)
-    path = checkpoint.save(tmp_path, 2, network.state_dict(), checkpoint.optimizer_tensors(optimizer), {}, {})
+    path = checkpoint.save(tmp_path, 2, network.state_dict(), optimizer_tensors(optimizer), {}, {})
     other = copy.deepcopy(network)
     other.load_state_dict(checkpoint.verified(path).model())
     again = make_optimizer(settings, list(other.parameters()))
-    checkpoint.restore_optimizer(again, checkpoint.verified(path).state())
+    restore_optimizer(again, checkpoint.verified(path).state())
     for x in xs[2:]:
         step(network, optimizer, x)
         step(other, again, x)

@@ -153,7 +153,7 @@ def test_sigterm_where_nothing_is_saved_for_it(trained, command, monkeypatch):
     def terminated(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("coupling.sampling.Image.Image.save", terminated)
+    monkeypatch.setattr("coupling.generation.samples.Image.Image.save", terminated)
     result = command("sample", trained, "--count", "3", "--output", "drawn", "--plugin", TINY)
     assert result.exit_code == 143
     assert result.stderr.endswith("drawn: 0 of 3 samples are kept; the same command goes on\nterminated\n")
@@ -164,7 +164,7 @@ def test_an_interruption_before_training(train, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coupling.trainer.train", interrupted)
+    monkeypatch.setattr("coupling.training.trainer.train", interrupted)
     result = train()
     assert result.exit_code == 130
     assert result.stderr == "interrupted\n"

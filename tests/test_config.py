@@ -14,11 +14,11 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coupling.config import Config, PartOptions, load_config, parse_config
+from coupling.config.config import Config, PartOptions, load_config, parse_config
+from coupling.config.overrides import override
+from coupling.config.registry import options_model
+from coupling.config.yaml_text import parse_yaml
 from coupling.errors import ConfigError
-from coupling.overrides import override
-from coupling.registry import options_model
-from coupling.yaml_text import parse_yaml
 from tests import tiny
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from coupling.assembly import assemble
-from coupling.cost import separate, step_cost
 from coupling.domain import Domain
+from coupling.networks.build import assemble
+from coupling.training.cost import separate, step_cost
 from tests import tiny
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.crops import cropped
-from coupling.randomness import derive
+from coupling.data.crops import cropped
+from coupling.system.seeds import derive
 
 KEYS = [derive(0, "test", number) for number in range(3000)]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coupling import probe
-from coupling.builtin.depth_error import DepthError, Errors
 from coupling.errors import ConfigError
-from coupling.metric import Evaluation
+from coupling.metrics import probe
+from coupling.metrics.depth_error import DepthError, Errors
+from coupling.metrics.metric import Evaluation
 from tests.squares import Drawn, opened
 
 NAME = "depth-error/a/b"

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coupling import distances
+from coupling.metrics import distances
 
 
 def drawn(count, size, seed=0, scale=1.0, shift=0.0):

@@ -18,9 +18,10 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from coupling import checkpoint, launch
 from coupling.errors import ConfigError, InputError
-from coupling.trainer import Trainer, train
+from coupling.runs import checkpoint
+from coupling.training import launch
+from coupling.training.trainer import Trainer, train
 from tests import processes, tiny
 from tests.benchmarks import scaling
 from tests.processes import environment, on_two
@@ -385,7 +386,7 @@ def test_launches_that_would_not_do_what_they_say_are_refused(alone, monkeypatch
     ],
 )
 def test_a_warning_where_batch_statistics_are_of_few_samples(count, overrides, message):
-    from coupling.normalisation import set_statistics
+    from coupling.training.batch_statistics import set_statistics
 
     teams = processes.networks(True)
     settings = tiny.config("training.batch_size=8", *overrides).training
@@ -397,7 +398,7 @@ def test_a_warning_where_batch_statistics_are_of_few_samples(count, overrides, m
 
 @pytest.mark.parametrize(("count", "accumulate", "synchronised"), [(8, 1, "false"), (1, 8, "true"), (2, 4, "false")])
 def test_statistics_of_one_sample_are_refused(count, accumulate, synchronised):
-    from coupling.normalisation import set_statistics
+    from coupling.training.batch_statistics import set_statistics
 
     overrides = ("training.batch_size=8", f"training.accumulate={accumulate}")
     settings = tiny.config(*overrides, f"training.sync_batch_norm={synchronised}").training
@@ -406,7 +407,7 @@ def test_statistics_of_one_sample_are_refused(count, accumulate, synchronised):
 
 
 def test_an_average_that_would_differ_between_processes_is_refused():
-    from coupling.normalisation import set_statistics
+    from coupling.training.batch_statistics import set_statistics
 
     def given(count, synchronised, batch_norm=True):
         settings = tiny.config(f"training.sync_batch_norm={synchronised}").training

@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from coupling import distances, probe
-from coupling.builtin.distribution import (
-    Diversity,
-    FrechetDistance,
-    KernelDistance,
-    PrecisionRecall,
-    SlicedWasserstein,
-)
 from coupling.errors import ConfigError
-from coupling.features import open_features
-from coupling.metric import Evaluation
-from coupling.randomness import derive
+from coupling.metrics import distances, probe
+from coupling.metrics.distribution import Diversity, FrechetDistance, KernelDistance, PrecisionRecall, SlicedWasserstein
+from coupling.metrics.features import open_features
+from coupling.metrics.metric import Evaluation
+from coupling.system.seeds import derive
 from tests.squares import Drawn, opened
 
 METRICS = [FrechetDistance, KernelDistance, PrecisionRecall, Diversity, SlicedWasserstein]

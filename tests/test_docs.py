@@ -16,9 +16,9 @@ import yaml
 from click.testing import CliRunner
 
 from coupling.cli import cli
-from coupling.config import MetricConfig, load_config, metric_entry, parse_config
+from coupling.config.config import MetricConfig, load_config, metric_entry, parse_config
 from coupling.plugins import Plugins
-from coupling.trainer import train
+from coupling.training.trainer import train
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, PluginError
-from coupling.parts import open_domains
 from coupling.plugins import Plugins
 from tests import tiny
 from tests.conftest import TINY, refused

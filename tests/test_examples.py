@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import yaml
 
-from coupling import held_out, load_config, load_model, probe, train
-from coupling.evaluation import chosen_metrics
-from coupling.grid import load_grid
-from coupling.metric import open_metric
-from coupling.parts import open_domains
+from coupling import load_config, load_model, train
+from coupling.data import held_out
+from coupling.data.domain_data import open_domains
+from coupling.metrics import probe
+from coupling.metrics.evaluate import chosen_metrics
+from coupling.metrics.metric import open_metric
 from coupling.plugins import installed
-from coupling.sweep import Sweep
+from coupling.sweeps.grid import load_grid
+from coupling.sweeps.sweep import Sweep
 from coupling_faces.testing import write_celeba
 from coupling_rgbd.testing import write_frames, write_nyu, write_rgbd_objects
 

@@ -11,19 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from coupling import checkpoint
-from coupling.builtin.architectures import Upsampling
-from coupling.config import parse_config
-from coupling.convolutional import Convolutional
+from coupling.config.config import parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, RunError
-from coupling.export import export_onnx, export_safetensors
-from coupling.layers import Deconvolution
-from coupling.loading import load_model
-from coupling.model import CoupledModel
-from coupling.networks import CoupledGenerator, layer_lists, team_graph
-from coupling.sharing import Rule
-from coupling.trainer import train
+from coupling.model.export import export_onnx, export_safetensors
+from coupling.model.loading import load_model
+from coupling.model.model import CoupledModel
+from coupling.networks.architecture import layer_lists
+from coupling.networks.architectures import Upsampling
+from coupling.networks.convolutional import Convolutional
+from coupling.networks.coupled import CoupledGenerator, team_graph
+from coupling.networks.layers import Deconvolution
+from coupling.runs import checkpoint
+from coupling.runs.tensor_files import read_tensors
+from coupling.sharing.graph import Rule
+from coupling.training.trainer import train
 from tests import tiny
 from tests.conftest import TINY, refused
 
@@ -73,7 +75,7 @@ def test_the_exported_file_is_the_same_model_and_no_more(run, tmp_path):
     z = model.latent(5)
     for name, x in model.generate(z).items():
         assert torch.equal(again.generate(z)[name], x)
-    tensors = checkpoint.read_tensors(path)
+    tensors = read_tensors(path)
     assert {name.partition(".")[0] for name in tensors} == {"generator", "discriminator"}
     whole = checkpoint.newest(run / "checkpoints")[0].model()
     for name, x in tensors.items():  # the averaged weights under the generator's name

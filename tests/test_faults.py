@@ -17,12 +17,12 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling import checkpoint
-from coupling.config import parse_config
+from coupling.config.config import parse_config
 from coupling.errors import InputError, RunError
-from coupling.loading import load_model
-from coupling.memory import is_shortage
-from coupling.trainer import Trainer, train
+from coupling.model.loading import load_model
+from coupling.runs import checkpoint
+from coupling.system.device import is_shortage
+from coupling.training.trainer import Trainer, train
 from tests import deaths, tiny
 from tests.test_checkpoint import FILES, flip
 
@@ -381,7 +381,7 @@ def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path
 
 
 def test_memory_that_runs_out_before_the_first_step(train, monkeypatch):
-    monkeypatch.setattr("coupling.trainer.assemble", lambda *arguments: exhausted("GPU"))
+    monkeypatch.setattr("coupling.training.trainer.assemble", lambda *arguments: exhausted("GPU"))
     result = train("--output", "out")
     assert result.exit_code == 1
     assert "error: out of memory before the first step: training.batch_size is 4" in result.stderr

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from coupling import probe
 from coupling.errors import ConfigError
-from coupling.features import WIDEST, check_features, open_features
+from coupling.metrics import probe
+from coupling.metrics.features import WIDEST, check_features, open_features
 from tests.squares import opened
 
 DATA = opened({"count": 400}, {"kind": "blank", "pool": "else"})

@@ -12,7 +12,7 @@ from PIL import Image
 
 from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.given_images import read_images
+from coupling.generation.given_images import read_images
 
 GRAY = Domain("gray", (1, 8, 8), (0.0, 1.0))
 COLOUR = Domain("colour", (3, 8, 8), (-1.0, 1.0))

@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from coupling.algorithm import Algorithm1, MicroBatch, Team, _mean
-from coupling.builtin.losses import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError
-from coupling.gradients import GradientBuffer
-from coupling.loss import Loss
-from coupling.networks import CoupledDiscriminator, CoupledGenerator
-from coupling.sharing import Rule, SharingGraph
+from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.loss import Loss
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
+from coupling.sharing.graph import Rule, SharingGraph
+from coupling.training.algorithm import Algorithm1, MicroBatch, Team, _mean
+from coupling.training.gradients import GradientBuffer
 from tests.reference import Reference
 
 WIDTH = 3

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coupling.errors import ConfigError
-from coupling.grid import Grid, SweepConfig, load_grid
 from coupling.plugins import installed
-from coupling.schema import sweep_schema
+from coupling.sweeps.grid import Grid, SweepConfig, load_grid
+from coupling.sweeps.json_schema import sweep_schema
 from tests import tiny
 from tests.conftest import TINY, refused
 

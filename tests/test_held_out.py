@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coupling.data.held_out import LEAST, held_out, split, true_pairs
 from coupling.errors import ConfigError
-from coupling.held_out import LEAST, held_out, split, true_pairs
 from tests.squares import opened as domains
 
 

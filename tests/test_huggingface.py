@@ -20,11 +20,11 @@ import torch
 import yaml
 from PIL import Image
 
-from coupling import streamed
-from coupling.builtin.huggingface import HuggingFace
-from coupling.config import parse_config
+from coupling.config.config import parse_config
+from coupling.data.domain_data import open_domains
+from coupling.data.images import stream_cache
+from coupling.data.images.huggingface import HuggingFace
 from coupling.errors import ConfigError, DataError
-from coupling.parts import open_domains
 from coupling.plugins import Plugins
 from tests.conftest import refused
 from tests.test_image_folder import as_sample, noise, save
@@ -259,7 +259,7 @@ def test_decoded_by_several_processes(tmp_path: Path, monkeypatch: pytest.Monkey
         sent.append(pickle.dumps(make))
         return np.stack([pickle.loads(sent[0])(index) for index in range(count)])
 
-    monkeypatch.setattr("coupling.builtin.huggingface.prepared_images", prepared_images)
+    monkeypatch.setattr("coupling.data.images.huggingface.prepared_images", prepared_images)
     torch.testing.assert_close(images.batch([8, 1]), expected(8, 1), rtol=0, atol=1e-6)
     assert len(sent[0]) < 20_000  # the rows stay on disk
 
@@ -317,7 +317,7 @@ def test_a_stream_that_broke_off_goes_on_where_it_was(
         "size": (6, 8),
         "filter": {"age": [*range(1, 9)]},
     }
-    monkeypatch.setattr(streamed, "_EVERY", 2)
+    monkeypatch.setattr(stream_cache, "_EVERY", 2)
     counting = Counting(monkeypatch)
     counting.stop = stop
     images = HuggingFace(**options)
@@ -338,7 +338,7 @@ def test_a_stream_that_broke_off_goes_on_where_it_was(
 def test_a_higher_limit_goes_on_where_a_stream_ended_too_early(
     place: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed, "_EVERY", 1)
+    monkeypatch.setattr(stream_cache, "_EVERY", 1)
     counting = Counting(monkeypatch)
     with pytest.raises(DataError, match=r"the stream ends after 4 images, fewer than the 20 asked for; set limit: 4"):
         HuggingFace(path=place, streaming=True, limit=20, filter={"kind": "cat"}, size=(6, 8)).prepare()
@@ -368,7 +368,7 @@ def test_whatever_write_is_its_last_the_next_attempt_ends_well(
     place: str, last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that dies as it gives a file its name: one of three journals, the numbers, the record, the images."""
-    monkeypatch.setattr(streamed, "_EVERY", 2)
+    monkeypatch.setattr(stream_cache, "_EVERY", 2)
     replace, renamed = os.replace, itertools.count(1)
 
     def dying(source: Any, target: Any) -> None:
@@ -390,7 +390,7 @@ def test_whatever_write_is_its_last_the_next_attempt_ends_well(
 def test_a_journal_that_does_not_fit_is_not_trusted(
     place: str, data: Path, harm: Any, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(streamed, "_EVERY", 1)
+    monkeypatch.setattr(stream_cache, "_EVERY", 1)
     counting = Counting(monkeypatch)
     counting.stop = 4
     images = HuggingFace(path=place, streaming=True, limit=6, size=(6, 8))
@@ -406,7 +406,7 @@ def test_a_journal_that_does_not_fit_is_not_trusted(
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_read(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counting = Counting(monkeypatch)
-    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr(stream_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
     with pytest.raises(DataError, match=r"5 images of .* need 0\.0 GB, and .* has room for 0\.0; lower limit or size"):
         HuggingFace(path=place, streaming=True, limit=5, size=(6, 8)).prepare()
     assert counting.rows == []

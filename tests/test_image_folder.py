@@ -14,12 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling import prepared
-from coupling.builtin import datasets
-from coupling.builtin.datasets import ImageFolder
-from coupling.builtin.huggingface import HuggingFace
+from coupling.builtin import register_datasets
+from coupling.config.registry import options_model
+from coupling.data.images import cache
+from coupling.data.images import folder as datasets
+from coupling.data.images.folder import ImageFolder
+from coupling.data.images.huggingface import HuggingFace
+from coupling.data.images.image import Images
 from coupling.errors import ConfigError, DataError
-from coupling.registry import options_model
 
 
 @pytest.fixture(autouse=True)
@@ -136,10 +138,10 @@ def test_the_decoder_can_be_sent_to_other_processes(folder: Path, monkeypatch: p
 
     def prepared_images(
         directory: Path, key: Any, count: int, shape: Any, make: Any, *, processes: int | None, **named: Any
-    ) -> prepared.Images:
+    ) -> Images:
         sent.append(processes)
         make = pickle.loads(pickle.dumps(make))
-        return prepared.prepared_images(directory, key, count, shape, make, processes=1, **named)
+        return cache.prepared_images(directory, key, count, shape, make, processes=1, **named)
 
     monkeypatch.setattr(datasets, "prepared_images", prepared_images)
     monkeypatch.setattr(datasets, "_QUICK", 0)
@@ -428,7 +430,7 @@ def test_options_as_yaml_gives_them(folder: Path) -> None:
 
 def test_registered() -> None:
     registered: dict[str, Any] = {}
-    datasets.register_datasets(registered.__setitem__)
+    register_datasets(registered.__setitem__)
     assert registered == {"image-folder": ImageFolder, "huggingface": HuggingFace}
 
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling import image_files
-from coupling.builtin.datasets import ImageFolder
-from coupling.config import parse_config
+from coupling.config.config import parse_config
+from coupling.data.domain_data import open_domains
+from coupling.data.images import files as image_files
+from coupling.data.images.folder import ImageFolder
 from coupling.errors import ConfigError, DataError
-from coupling.parts import open_domains
 from coupling.plugins import Plugins
 from tests.conftest import refused
 from tests.test_image_folder import as_sample, noise, save

@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 
 import coupling
-from coupling.config import LatentConfig
-from coupling.coverage import known_coverage, measure_coverage
-from coupling.encoder import Encoder, known_encoder, learned_encoder
+from coupling.config.config import LatentConfig
+from coupling.data.pictures import to_pixels
 from coupling.errors import InputError
-from coupling.inversion import Search, invert
-from coupling.loading import load_model
-from coupling.model import CoupledModel
-from coupling.pictures import to_pixels
-from coupling.support import Shell, support_of
-from coupling.trainer import train
-from coupling.transformation import results_folder
+from coupling.generation.coverage import known_coverage, measure_coverage
+from coupling.generation.encoder import Encoder, known_encoder, learned_encoder
+from coupling.generation.transformation import results_folder
+from coupling.model.inversion import Search, invert
+from coupling.model.loading import load_model
+from coupling.model.model import CoupledModel
+from coupling.networks.latent import Shell, support_of
+from coupling.training.trainer import train
 from tests import tiny
 from tests.conftest import TINY, refused
 
@@ -238,7 +238,7 @@ def test_the_public_names():
 
 @pytest.fixture(autouse=True)
 def _few_are_enough(monkeypatch):
-    monkeypatch.setattr("coupling.held_out.LEAST", 10)
+    monkeypatch.setattr("coupling.data.held_out.LEAST", 10)
 
 
 def test_coverage_is_measured_on_held_out_samples_and_kept(model, run, monkeypatch, tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_coverage_is_measured_on_held_out_samples_and_kept(model, run, monkeypat
     folder.mkdir()
     first = known_coverage(model, "a", search, tiny.plugins(), folder)
     assert first == measured
-    monkeypatch.setattr("coupling.coverage.open_domains", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("coupling.generation.coverage.open_domains", lambda *_: pytest.fail("measured again"))
     assert known_coverage(load(run), "a", search, tiny.plugins(), folder) == measured
     for other in (Search(restarts=2, iterations=10), Search(restarts=1, iterations=10, feature_weight=1)):
         with pytest.raises(pytest.fail.Exception, match="measured again"):
@@ -427,7 +427,7 @@ def test_bad_input(command, copied, pictures):
 def test_a_model_of_one_domain_has_nowhere_to_go(tmp_path, command, pictures):
     values = tiny.values("training.steps=1")
     del values["domains"]["b"]
-    config = coupling.config.parse_config(values, tiny.plugins())
+    config = coupling.config.config.config.parse_config(values, tiny.plugins())
     path = train(config, tmp_path / "one", plugins=tiny.plugins()).path
     refused(transform(command, path, pictures, "--from", "a"), "the model has no other domain than 'a'")
 
@@ -476,8 +476,8 @@ def test_one_start_is_the_encoders_guess(model):
 def test_an_encoder_is_kept_for_its_model_alone(model, three, encoder, tmp_path, monkeypatch, capsys):
     path = tmp_path / "folder" / "encoder.safetensors"
     encoder.save(path)
-    monkeypatch.setattr("coupling.encoder.STEPS", 2)
-    monkeypatch.setattr("coupling.encoder.learned_encoder", lambda *_: pytest.fail("learned again"))
+    monkeypatch.setattr("coupling.generation.encoder.STEPS", 2)
+    monkeypatch.setattr("coupling.generation.encoder.learned_encoder", lambda *_: pytest.fail("learned again"))
     assert known_encoder(model, "a", tiny.plugins(), path).digest == encoder.digest
     for other, domain in ((three, "a"), (model, "b")):
         with pytest.raises(pytest.fail.Exception, match="learned again"):
@@ -498,7 +498,7 @@ def test_the_commands_options_reach_the_search(command, copied, pictures, monkey
         return real(self, images, from_, to, search, **more)
 
     monkeypatch.setattr(CoupledModel, "transform", noted)
-    monkeypatch.setattr("coupling.encoder.STEPS", 2)
+    monkeypatch.setattr("coupling.generation.encoder.STEPS", 2)
     options = ("--restarts", "2", "--iterations", "3", "--seed", "7", "--feature-weight", "0.5", "--feature-layer", "1")
     result = transform(command, copied, pictures, "--from", "a", "--no-flag", "--encoder", "--device", "cpu", *options)
     assert result.exit_code == 0, result.output
@@ -509,7 +509,7 @@ def test_the_commands_options_reach_the_search(command, copied, pictures, monkey
 
 
 def test_transform_with_an_encoder(command, copied, pictures, monkeypatch):
-    monkeypatch.setattr("coupling.encoder.STEPS", 20)
+    monkeypatch.setattr("coupling.generation.encoder.STEPS", 20)
     arguments = (copied, pictures, "--from", "a", "--restarts", "2", "--iterations", "10", "--encoder")
     result = transform(command, *arguments)
     assert result.exit_code == 0, result.output

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
+from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
 
 Layer = TypeVar("Layer", bound=nn.Module)
 

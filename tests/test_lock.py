@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from coupling.errors import InputError
-from coupling.lock import FILE, RunLock, refuse_in_use
-from coupling.run_directory import RunDirectory
-from coupling.trainer import Trainer
+from coupling.runs.directory import RunDirectory
+from coupling.system.file_lock import FILE, RunLock, refuse_in_use
+from coupling.training.trainer import Trainer
 from tests import tiny
 from tests.conftest import refused
 
@@ -79,7 +79,8 @@ def test_a_file_system_without_locks_is_remarked_and_used(tmp_path, monkeypatch,
 
 def hold(folder):
     """Another process that holds ``folder`` until it is killed."""
-    code = f"from pathlib import Path; from coupling.lock import RunLock; lock = RunLock(Path({str(folder)!r}))"
+    imports = "from pathlib import Path; from coupling.system.file_lock import RunLock"
+    code = f"{imports}; lock = RunLock(Path({str(folder)!r}))"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{code}; print('held', flush=True); input()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from coupling.builtin.losses import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
-from coupling.classification import Classification, Consistency, Entropy, FeatureMatching
 from coupling.domain import Domain
-from coupling.loss import DiscriminatorHalf, GeneratorHalf
+from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
+from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.classification import Classification
+from coupling.losses.loss import DiscriminatorHalf, GeneratorHalf
 from coupling.plugins import Plugins
 
 ADVERSARIAL = [NonSaturating, Minimax, LeastSquares, Hinge, Wasserstein]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coupling.minimisation import minimise
+from coupling.model.minimisation import minimise
 
 ROWS, SIZE = 20, 12
 

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 import coupling
-from coupling import checkpoint
-from coupling.config import parse_config
+from coupling.config.config import parse_config
 from coupling.errors import CouplingError, InputError
-from coupling.loading import load_model
-from coupling.sampling import write_samples
-from coupling.selection import Selection
-from coupling.trainer import Trainer, train
+from coupling.generation.samples import write_samples
+from coupling.generation.selection import Selection
+from coupling.model.loading import load_model
+from coupling.runs import checkpoint
+from coupling.training.trainer import Trainer, train
 from tests import tiny
 
 

@@ -21,11 +21,11 @@ from huggingface_hub import errors
 from PIL import Image
 
 from coupling.errors import InputError
-from coupling.hub_address import HubAddress, hub_address
-from coupling.loading import load_model
-from coupling.model import CoupledModel
-from coupling.run_directory import beside
-from coupling.trainer import train
+from coupling.model.loading import load_model
+from coupling.model.model import CoupledModel
+from coupling.runs.hub import HubAddress, hub_address
+from coupling.runs.locations import beside
+from coupling.training.trainer import train
 from tests import tiny
 from tests.conftest import TINY, refused
 

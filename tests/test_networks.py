@@ -14,9 +14,10 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks import CoupledDiscriminator, CoupledGenerator, layer_lists, structural_difference
-from coupling.normalisation import DomainBatchNorm
-from coupling.sharing import Rule, SharingGraph
+from coupling.networks.architecture import layer_lists
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, structural_difference
+from coupling.networks.normalisation import DomainBatchNorm
+from coupling.sharing.graph import Rule, SharingGraph
 from tests import tiny
 from tests.test_sharing import graphs
 

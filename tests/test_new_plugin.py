@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.config import load_config
+from coupling.cli.new_plugin import write_plugin
+from coupling.config.config import load_config
 from coupling.errors import InputError
-from coupling.new_plugin import write_plugin
 from coupling.plugins import Plugins, installed
 from tests.conftest import refused
 

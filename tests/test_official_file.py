@@ -6,7 +6,7 @@ import os
 import pytest
 
 from coupling.errors import DataError
-from coupling.official_file import md5_of, perhaps
+from coupling.system.checksums import md5_of, perhaps
 
 CONTENT = bytes(range(256)) * 40_000  # more than one piece
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -15,14 +15,14 @@ import pytest
 from torch import nn
 
 from coupling import load_config
-from coupling.assembly import assemble
-from coupling.config import Config
-from coupling.grid import load_grid
-from coupling.layers import PReLU
-from coupling.normalisation import DomainBatchNorm
-from coupling.parts import open_domains
+from coupling.config.config import Config
+from coupling.data.domain_data import open_domains
+from coupling.networks.build import assemble
+from coupling.networks.layers import PReLU
+from coupling.networks.normalisation import DomainBatchNorm
 from coupling.plugins import installed
-from coupling.sharing import Rule, SharingGraph
+from coupling.sharing.graph import Rule, SharingGraph
+from coupling.sweeps.grid import load_grid
 from coupling_faces.testing import write_celeba
 from coupling_rgbd.testing import write_nyu, write_rgbd_objects
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, DataError, PluginError
-from coupling.parts import open_domains
 from tests import tiny
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.builtin.transforms import FalseColours
+from coupling.data.pictures import _alike, drawable, grid, save_png, to_drawing, to_pixels
+from coupling.data.transforms import FalseColours
 from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.pictures import _alike, drawable, grid, save_png, to_drawing, to_pixels
 
 GRAY = Domain("gray", (1, 4, 6), (0, 1))
 COLOUR = Domain("colour", (3, 8, 8), (-1, 1))

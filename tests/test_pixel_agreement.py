@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from coupling.builtin.metrics import PixelAgreement
-from coupling.builtin.transforms import Edges, Negative
-from coupling.dataset import Dataset
+from coupling.data.dataset import Dataset
+from coupling.data.domain_data import DomainData
+from coupling.data.transforms import Edges, Negative
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.metric import Evaluation
-from coupling.parts import DomainData
+from coupling.metrics.metric import Evaluation
+from coupling.metrics.pixel_agreement import PixelAgreement
 
 RANGE = (0.0, 1.0)
 

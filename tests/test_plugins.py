@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from coupling.config.registry import KINDS
 from coupling.errors import ConfigError, PluginError
 from coupling.plugins import Plugins, installed
-from coupling.registry import KINDS
 from tests.conftest import TINY, refused
 
 DATASET = """

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from coupling import checkpoint
-from coupling.assembly import make_optimizer
-from coupling.config import OptimizerConfig
+from coupling.config.config import OptimizerConfig
 from coupling.errors import ConfigError, RunError
-from coupling.gradients import GradientBuffer
-from coupling.precision import LossScale
-from coupling.trainer import Trainer, train
+from coupling.runs import checkpoint
+from coupling.training.gradients import GradientBuffer
+from coupling.training.precision import LossScale
+from coupling.training.setup import make_optimizer
+from coupling.training.trainer import Trainer, train
 from tests import tiny
 
 

@@ -20,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from coupling import terminal
-from coupling.data_directory import data_directory
+from coupling.data.images.cache import prepared_images, prepared_record
+from coupling.data.images.image import Images, Unreadable
 from coupling.errors import DataError, RunError
-from coupling.prepared import Images, Unreadable, prepared_images, prepared_record
+from coupling.system import terminal
+from coupling.system.data_directory import data_directory
 
 SHAPE = (4, 5, 3)
 KEY = {"name": "grey", "sizes": (1, 2)}

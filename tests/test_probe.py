@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from coupling import probe
+from coupling.data.domain_data import DomainData
+from coupling.data.held_out import held_out, split
 from coupling.errors import DataError
-from coupling.held_out import held_out, split
-from coupling.parts import DomainData
-from coupling.probe import Classifier, classes_of, classifier, depth_estimator, known, unit
+from coupling.metrics import probe
+from coupling.metrics.probe import Classifier, classes_of, classifier, depth_estimator, known, unit
 from tests.squares import opened
 
 MARKED = opened({"kind": "marked", "test": 200}, {"kind": "unmarked", "test": 200})

@@ -10,8 +10,8 @@ import pydantic
 import pytest
 from pydantic import Field
 
+from coupling.config.registry import Registry, options_model
 from coupling.errors import ConfigError, PluginError, nearest
-from coupling.registry import Registry, options_model
 
 
 class Plain:

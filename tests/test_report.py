@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from coupling.curves import panels, plot
 from coupling.errors import InputError
-from coupling.log import last_line, read_log
-from coupling.report import model_of, reported_run, write_report
-from coupling.trainer import train
+from coupling.reports.curves import panels, plot
+from coupling.reports.report import model_of, reported_run, write_report
+from coupling.runs.metrics_log import last_line, read_log
+from coupling.training.trainer import train
 from tests import tiny
 from tests.conftest import TINY, refused
 

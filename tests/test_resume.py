@@ -18,13 +18,14 @@ import pytest
 import torch
 import yaml
 
-from coupling import checkpoint, interruption, run_directory
-from coupling.config import parse_config
+from coupling.config.config import parse_config
 from coupling.errors import InputError
-from coupling.interruption import Interrupted
-from coupling.measurement import Measurement
 from coupling.plugins import Plugins
-from coupling.trainer import Trainer, train
+from coupling.runs import checkpoint, directory
+from coupling.system import signals
+from coupling.system.signals import Interrupted
+from coupling.training.measurement import Measurement
+from coupling.training.trainer import Trainer, train
 from tests import deaths, processes, tiny
 
 EVERYTHING = (
@@ -202,7 +203,7 @@ def test_the_same_order_twice_at_once_is_one_and_later_it_kills(tmp_path, monkey
 
     with pytest.raises(Interrupted, match="SIGINT at step 2: saved"):
         run(tmp_path / "once", "training.log_every=1", plugins=tiny.AfterStep(2, twice).plugins())
-    monkeypatch.setattr(interruption, "_ECHO", -1.0)
+    monkeypatch.setattr(signals, "_ECHO", -1.0)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", "training.log_every=1", plugins=tiny.AfterStep(2, twice).plugins())
 
@@ -275,7 +276,7 @@ def test_what_is_saved_is_on_the_disk_before_its_name_counts(tmp_path, monkeypat
         monkeypatch.setattr(place, name, lambda *a, **k: (done.append(tell(*a)), real(*a, **k))[1])
 
     noted(checkpoint, "sync", lambda path: ("sync", path.name))
-    noted(run_directory, "sync", lambda path: ("sync", path.name))
+    noted(directory, "sync", lambda path: ("sync", path.name))
     noted(Path, "rename", lambda old, new: ("rename", new.name))
     run(tmp_path / "run", "training.steps=3")
     temporary, final = ".step-0000003.tmp", "step-0000003"

@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from coupling import sampling
-from coupling.builtin.datasets import ImageFolder
-from coupling.config import LatentConfig
+from coupling.config.config import LatentConfig
+from coupling.data.images.folder import ImageFolder
 from coupling.errors import InputError
-from coupling.loading import load_model
-from coupling.lock import RunLock
-from coupling.sample_files import FORMATS
-from coupling.sampling import write_samples
-from coupling.selection import BLOCK, Selection
-from coupling.support import support_of
-from coupling.trainer import train
+from coupling.generation import samples as sampling
+from coupling.generation.sample_files import FORMATS
+from coupling.generation.samples import write_samples
+from coupling.generation.selection import BLOCK, Selection
+from coupling.model.loading import load_model
+from coupling.networks.latent import support_of
+from coupling.system.file_lock import RunLock
+from coupling.training.trainer import train
 from tests import sample_deaths, tiny
 from tests.conftest import TINY, refused
 

@@ -11,11 +11,12 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from coupling.overrides import override
+from coupling.config.json_schema import config_schema
+from coupling.config.overrides import override
+from coupling.config.registry import KINDS
+from coupling.config.yaml_text import parse_yaml
 from coupling.plugins import Plugins
-from coupling.registry import KINDS
-from coupling.schema import config_schema, sweep_schema
-from coupling.yaml_text import parse_yaml
+from coupling.sweeps.json_schema import sweep_schema
 from tests import tiny
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").rglob("*.yaml"))

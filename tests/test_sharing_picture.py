@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coupling.errors import ConfigError
-from coupling.sharing import Rule, SharingGraph
-from coupling.sharing_picture import sharing_picture
+from coupling.sharing.graph import Rule, SharingGraph
+from coupling.sharing.picture import sharing_picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 Box = tuple[str, str, float, float]

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coupling.config import LatentConfig
+from coupling.config.config import LatentConfig
+from coupling.data.batches import Stream
+from coupling.data.domain_data import DomainData, open_domains
 from coupling.domain import Domain
 from coupling.errors import DataError
-from coupling.parts import DomainData, open_domains
-from coupling.randomness import derive, generator
-from coupling.streams import LatentStream, Stream, draw
+from coupling.networks.latent import LatentStream, draw
+from coupling.system.seeds import derive, generator
 from tests import tiny
 
 

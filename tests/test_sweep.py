@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 from coupling.errors import InputError
-from coupling.lock import RunLock, refuse_in_use
+from coupling.system.file_lock import RunLock, refuse_in_use
 from tests import tiny
 from tests.conftest import TINY, refused
 from tests.test_grid import AXES
@@ -406,7 +406,7 @@ def test_a_run_that_another_process_is_at_is_waited_for(sweep, monkeypatch):
             lock.release()
         sleep(0.1)
 
-    monkeypatch.setattr("coupling.sweep.time.sleep", release)
+    monkeypatch.setattr("coupling.sweeps.sweep.time.sleep", release)
     result = sweep([], axes={}, seeds=[0])
     assert result.exit_code == 0, result.output
     assert slept[:2] == [1.0, 1.0]
@@ -417,7 +417,7 @@ def test_a_disk_that_is_full_ends_it_with_a_message(sweep, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("coupling.sweep.write_text", full)
+    monkeypatch.setattr("coupling.sweeps.sweep.write_text", full)
     result = sweep([], axes={}, seeds=[0])
     assert result.exit_code == 1
     assert "seed-0.yaml: cannot be written: No space left on device; make room" in result.stderr

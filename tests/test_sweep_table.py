@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from coupling.errors import RunError
-from coupling.grid import GridRun
-from coupling.sweep_directory import Standing, result_of
-from coupling.sweep_figure import figure
-from coupling.sweep_table import Result, Table
+from coupling.sweeps.directory import Standing, result_of
+from coupling.sweeps.figure import figure
+from coupling.sweeps.grid import GridRun
+from coupling.sweeps.table import Result, Table
 from tests import tiny
 
 M = "pixel-agreement/a/b"

@@ -68,7 +68,7 @@ def test_the_components_of_other_tests_conform(check):
     check()
 
 
-@named(checks("coupling.builtin.adaptation", ADAPTATION, losses=["non-saturating", CLASSIFICATION]))
+@named(checks("coupling.metrics.accuracy", ADAPTATION, losses=["non-saturating", CLASSIFICATION]))
 def test_adaptation_conforms(check):
     check()
 

@@ -16,16 +16,17 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from coupling import checkpoint, training_bar
-from coupling.algorithm import MicroBatch
-from coupling.builtin.losses import NonSaturating
-from coupling.config import load_config
-from coupling.ema import MovingAverage
+from coupling.config.config import load_config
 from coupling.errors import ConfigError, DataError, InputError, RunError
-from coupling.finiteness import finite, not_finite
 from coupling.hookspecs import hookimpl
+from coupling.losses.adversarial import NonSaturating
 from coupling.plugins import Plugins
-from coupling.trainer import Trainer, train
+from coupling.runs import checkpoint
+from coupling.training import progress_bar
+from coupling.training.algorithm import MicroBatch
+from coupling.training.ema import MovingAverage
+from coupling.training.state import finite, not_finite
+from coupling.training.trainer import Trainer, train
 from tests import tiny
 
 
@@ -125,8 +126,8 @@ def test_progress_is_told_where_there_is_no_terminal(tmp_path, capsys):
 
 def test_progress_on_a_terminal_shows_losses_and_speed(monkeypatch):
     screen = Console(file=io.StringIO(), force_terminal=True, width=150)
-    monkeypatch.setattr(training_bar, "console", screen)
-    with training_bar.TrainingBar("faces", 3, 10, images=8, shown=True) as bar:
+    monkeypatch.setattr(progress_bar, "console", screen)
+    with progress_bar.TrainingBar("faces", 3, 10, images=8, shown=True) as bar:
         bar.advance()
         bar.show(
             {"loss/generator/a": 1.0, "loss/generator/b": 0.5, "loss/generator/b/r1": 9.0, "loss/discriminator/a": 0.25}
@@ -612,7 +613,7 @@ def test_one_domain_alone_and_the_conditional_gan_are_configurations(tmp_path):
     assert tensors["discriminator.layers.layer3[a,b].0.weight"].shape == (3, 6)
     plain = tiny.values("training.steps=1", "sharing={}")
     del plain["domains"]["b"]
-    from coupling.config import parse_config
+    from coupling.config.config import parse_config
 
     train(parse_config(plain, tiny.plugins()), tmp_path / "one", plugins=tiny.plugins())
     assert summary(tmp_path / "one")["status"] == "finished"

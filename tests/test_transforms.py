@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coupling.builtin import transforms
-from coupling.builtin.transforms import Edges, FalseColours, Negative, Rotate90
+from coupling.builtin import register_transforms
+from coupling.config.registry import Registry
+from coupling.data import transforms
+from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
 from coupling.errors import ConfigError
-from coupling.registry import Registry
 
 Range = tuple[float, float]
 # Each float32 exactly: a bound that is not would itself lie outside.
@@ -123,7 +124,7 @@ def test_values_stay_in_the_range_and_the_argument_as_it_was(transform: Edges, b
 
 def test_all_are_registered_with_checked_options() -> None:
     registry = Registry()
-    transforms.register_transforms(lambda name, make: registry.add("transform", name, make, "coupling"))
+    register_transforms(lambda name, make: registry.add("transform", name, make, "coupling"))
     assert registry.names("transform") == ["edges", "false-colours", "negative", "rotate90"]
     assert registry.build("transform", "rotate90", {"turns": 3}, "transform").turns == 3
     for turns in (0, 4):

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from coupling.data.pictures import grid
 from coupling.errors import InputError
-from coupling.interpolation import path, suited_to
-from coupling.loading import load_model
-from coupling.pictures import grid
-from coupling.trainer import train
-from coupling.traversal import moving
+from coupling.generation.traversal import moving
+from coupling.model.interpolation import path, suited_to
+from coupling.model.loading import load_model
+from coupling.training.trainer import train
 from tests import tiny
 from tests.conftest import TINY, refused
 

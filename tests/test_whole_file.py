@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from coupling.whole_file import remove_torn, replacing, sync, write_bytes, write_text
+from coupling.system.atomic_files import remove_torn, replacing, sync, write_bytes, write_text
 
 WRITES = {
     "text": lambda path: write_text(path, "new " * 5000),
@@ -103,7 +103,7 @@ def test_a_kill_leaves_a_torn_file_that_no_reader_takes_and_sweeping_removes(tmp
     path = tmp_path / "file.json"
     path.write_bytes(b"old")
     program = (
-        "import os, pathlib, signal, sys; from coupling.whole_file import replacing\n"
+        "import os, pathlib, signal, sys; from coupling.system.atomic_files import replacing\n"
         "with replacing(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

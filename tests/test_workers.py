@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 
 import pytest
 
-from coupling.workers import Workers
+from coupling.system.workers import Workers
 
 # What workers do must be importable where no test is: functions of the standard library.
 

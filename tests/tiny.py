@@ -18,9 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from coupling import Dataset, Domain, Loss, Metric, hookimpl
-from coupling.config import Config, parse_config
-from coupling.layers import output_activation
-from coupling.overrides import override
+from coupling.config.config import Config, parse_config
+from coupling.config.overrides import override
+from coupling.networks.layers import output_activation
 from coupling.plugins import Plugins
 
 SHAPE = (1, 4, 4)

@@ -1,13 +1,15 @@
 """The command line: thin commands, in the order in which they are used."""
 
+from __future__ import annotations
+
 import click
 
-from coupling import __version__
 from coupling.cli.authoring import new_plugin, plugins, schema
 from coupling.cli.drawing import sample, transform, traverse
 from coupling.cli.group import CouplingGroup, plugin_option, run_argument
 from coupling.cli.results import evaluate, export, report
 from coupling.cli.training import check, run, sweep
+from coupling.version import __version__
 
 __all__ = ["cli", "plugin_option", "run_argument"]
 

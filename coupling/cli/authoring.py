@@ -9,7 +9,7 @@ import click
 
 from coupling.cli.group import console, load_plugins, plugin_option
 from coupling.plugins import installed
-from coupling.terminal import remark
+from coupling.system.terminal import remark
 
 
 @click.command()
@@ -17,7 +17,7 @@ from coupling.terminal import remark
 @plugin_option
 def plugins(name: str | None, modules: tuple[str, ...]) -> None:
     """List what is registered and by whom; with NAME, one component's options."""
-    from coupling.inspection import print_component, print_plugins
+    from coupling.cli.tables import print_component, print_plugins
 
     if name is None:
         print_plugins(installed(modules), console())
@@ -29,7 +29,7 @@ def plugins(name: str | None, modules: tuple[str, ...]) -> None:
 @click.argument("name")
 def new_plugin(name: str) -> None:
     """Write a plugin as a starting point: the folder coupling-NAME, which installs, passes its tests and runs."""
-    from coupling.new_plugin import write_plugin
+    from coupling.cli.new_plugin import write_plugin
 
     folder = write_plugin(name, Path(), load_plugins(()).registry)
     word = folder.name.removeprefix("coupling-")
@@ -42,7 +42,8 @@ def new_plugin(name: str) -> None:
 @plugin_option
 def schema(sweep: bool, modules: tuple[str, ...]) -> None:
     """Print the JSON schema of the configuration, with all plugins' options."""
-    from coupling.schema import config_schema, sweep_schema
+    from coupling.config.json_schema import config_schema
+    from coupling.sweeps.json_schema import sweep_schema
 
     make = sweep_schema if sweep else config_schema
     click.echo(json.dumps(make(load_plugins(modules).registry), indent=2))

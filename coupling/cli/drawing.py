@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from coupling.cli.group import Number, console, device_option, load_plugins, plugin_option, run_argument
-from coupling.terminal import remark
+from coupling.system.terminal import remark
 
-if TYPE_CHECKING:  # torch comes with it, which --help does without
-    from coupling.given_images import Fit
-    from coupling.interpolation import Interpolation
-    from coupling.sample_files import Format as SampleFormat
+if TYPE_CHECKING:
+    from coupling.generation.given_images import Fit
+    from coupling.generation.sample_files import Format as SampleFormat
+    from coupling.model.interpolation import Interpolation
 
 
 @click.command()
@@ -48,11 +48,11 @@ def sample(
     modules: tuple[str, ...],
 ) -> None:
     """Draw corresponding images of RUN, or go on with it: OUTPUT/<domain>/000000.png, a grid, a manifest."""
-    from coupling.device import chosen_device
-    from coupling.loading import load_model
-    from coupling.run_directory import beside
-    from coupling.sampling import write_samples
-    from coupling.selection import Selection
+    from coupling.generation.samples import write_samples
+    from coupling.generation.selection import Selection
+    from coupling.model.loading import load_model
+    from coupling.runs.locations import beside
+    from coupling.system.device import chosen_device
 
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
     selection = Selection(model, seed, truncation, keep)
@@ -85,10 +85,10 @@ def traverse(
     modules: tuple[str, ...],
 ) -> None:
     """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
-    from coupling.device import chosen_device
-    from coupling.loading import load_model
-    from coupling.run_directory import beside
-    from coupling.traversal import check_file, write_traversal
+    from coupling.generation.traversal import check_file, write_traversal
+    from coupling.model.loading import load_model
+    from coupling.runs.locations import beside
+    from coupling.system.device import chosen_device
 
     file = output or beside(run, "traversal.png")
     check_file(file)
@@ -136,21 +136,21 @@ def transform(
     modules: tuple[str, ...],
 ) -> None:
     """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
-    from coupling.coverage import known_coverage
-    from coupling.device import chosen_device
-    from coupling.encoder import known_encoder
-    from coupling.given_images import read_images
-    from coupling.inversion import Search
-    from coupling.loading import load_model
-    from coupling.run_directory import beside, run_of
-    from coupling.transformation import (
+    from coupling.cli.tables import print_errors
+    from coupling.generation.coverage import known_coverage
+    from coupling.generation.encoder import known_encoder
+    from coupling.generation.given_images import read_images
+    from coupling.generation.transformation import (
         check_output,
-        print_errors,
         results_folder,
         transform_files,
         wanted_domains,
         write_transformed,
     )
+    from coupling.model.inversion import Search
+    from coupling.model.loading import load_model
+    from coupling.runs.locations import beside, run_of
+    from coupling.system.device import chosen_device
 
     plugins = load_plugins(modules)
     model = load_model(run, device=chosen_device(device), plugins=plugins)

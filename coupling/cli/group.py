@@ -12,9 +12,9 @@ import click
 from rich.console import Console
 
 from coupling.errors import CouplingError, nearest
-from coupling.interruption import Terminated, terminable
 from coupling.plugins import Plugins, installed
-from coupling.terminal import remark, show_origin
+from coupling.system.signals import Terminated, terminable
+from coupling.system.terminal import remark, show_origin
 
 
 class CouplingGroup(click.Group):
@@ -80,11 +80,19 @@ class Number(click.FloatRange):
 plugin_option = click.option(
     "--plugin", "modules", multiple=True, metavar="MODULE", help="A plugin module or .py file to load besides."
 )
+
+
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="K=V", help="Override a key: training.steps=10. May be repeated."
 )
+
+
 device_option = click.option("--device", help="Where the model is: cpu, cuda ... (default: a GPU where there is one).")
+
+
 run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 

@@ -10,8 +10,8 @@ import click
 from coupling.cli.group import console, device_option, load_plugins, plugin_option, run_argument, set_option
 from coupling.errors import InputError
 
-if TYPE_CHECKING:  # torch comes with it, which --help does without
-    from coupling.export import Format
+if TYPE_CHECKING:
+    from coupling.model.export import Format
 
 
 @click.command()
@@ -38,7 +38,8 @@ def evaluate(
     modules: tuple[str, ...],
 ) -> None:
     """Measure the saved model of RUN: prints a table, appends to metrics.jsonl and evaluation.json."""
-    from coupling.evaluation import evaluate, print_scores, told
+    from coupling.cli.tables import print_scores, told
+    from coupling.metrics.evaluate import evaluate
 
     result = evaluate(
         run,
@@ -59,8 +60,8 @@ def evaluate(
 @plugin_option
 def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
     """Write one HTML page about RUN that needs nothing else: samples, traversal, curves, scores, sharing, settings."""
-    from coupling.report import model_of, reported_run, write_report
-    from coupling.run_directory import beside
+    from coupling.reports.report import model_of, reported_run, write_report
+    from coupling.runs.locations import beside
 
     if output is not None and output.suffix not in (".html", ".htm"):
         raise InputError(f"--output {output}: a report is an .html file; give it this suffix")
@@ -77,9 +78,9 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 @plugin_option
 def export(run: Path, kind: Format | None, output: Path | None, opset: int, modules: tuple[str, ...]) -> None:
     """Write the model of RUN for others: safetensors for coupling, or its generators as one ONNX graph."""
-    from coupling.export import export_onnx, export_safetensors, format_of
-    from coupling.loading import load_model
-    from coupling.run_directory import beside
+    from coupling.model.export import export_onnx, export_safetensors, format_of
+    from coupling.model.loading import load_model
+    from coupling.runs.locations import beside
 
     kind = format_of(output, kind)
     model = load_model(run, plugins=load_plugins(modules))

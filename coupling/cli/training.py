@@ -16,9 +16,9 @@ from coupling.errors import InputError
 @click.option("--resume", is_flag=True, help="Go on with the run in --output, or the newest of this name.")
 def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], output: Path | None, resume: bool) -> None:
     """Train CONFIG. Also: accelerate launch -m coupling run CONFIG."""
-    from coupling.config import load_config
-    from coupling.launch import speaks
-    from coupling.trainer import train
+    from coupling.config.config import load_config
+    from coupling.training.launch import speaks
+    from coupling.training.trainer import train
 
     plugins = load_plugins(modules)
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
@@ -31,9 +31,9 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw the sharing graph into this SVG file.")
 def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None) -> None:
     """Validate and build CONFIG; print domains, sharing, parameters, cost of a step. Trains nothing."""
-    from coupling.config import load_config
-    from coupling.inspection import print_check
-    from coupling.sharing_picture import sharing_picture
+    from coupling.cli.tables import print_check
+    from coupling.config.config import load_config
+    from coupling.sharing.picture import sharing_picture
 
     if picture is not None and picture.suffix != ".svg":
         raise InputError(f"--picture {picture}: is drawn as SVG; give it the suffix .svg")
@@ -62,9 +62,9 @@ def sweep(
     dry_run: bool,
 ) -> None:
     """Run the grid and seeds of CONFIG, or go on with them; write and print the table."""
-    from coupling.grid import load_grid
-    from coupling.inspection import print_standings
-    from coupling.sweep import Sweep
+    from coupling.cli.tables import print_standings
+    from coupling.sweeps.grid import load_grid
+    from coupling.sweeps.sweep import Sweep
 
     plugins = load_plugins(modules)
     work = Sweep(load_grid(config, overrides, plugins=plugins), output, plugins, modules=modules, only=only)

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from coupling.builtin.datasets import ImageFolder
+from coupling.data.domain_data import open_domains
+from coupling.data.held_out import held_out, split, true_pairs
+from coupling.data.images.folder import ImageFolder
 from coupling.domain import Domain
-from coupling.held_out import held_out, split, true_pairs
-from coupling.loading import load_model
-from coupling.parts import open_domains
+from coupling.metrics.probe import BATCH, RATE, STEPS, Centred, Hourglass, in_portions, unit
+from coupling.model.loading import load_model
 from coupling.plugins import installed
-from coupling.probe import BATCH, RATE, STEPS, Centred, Hourglass, in_portions, unit
-from coupling.terminal import progress
+from coupling.system.terminal import progress
 
 Pairs = tuple[Tensor, Tensor]
 """Inputs (n, C, H, W) and targets (n, 1, H, W), as shares of their ranges."""

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coupling.layers import Deconvolution, UpsampledConvolution, scaled
+from coupling.networks.layers import Deconvolution, UpsampledConvolution, scaled
 
 # in, out, kernel, stride, padding, input side: the generators of the paper's Tables 11 and 12.
 DECONVOLUTIONS = {

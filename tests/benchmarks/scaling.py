@@ -21,12 +21,14 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from coupling.assembly import assemble, make_algorithm
-from coupling.config import Config
-from coupling.cost import separate, step_cost
+from coupling.config.config import Config
 from coupling.domain import Domain
-from coupling.ema import MovingAverage
-from coupling.normalisation import DomainBatchNorm, set_statistics
+from coupling.networks.build import assemble
+from coupling.networks.normalisation import DomainBatchNorm
+from coupling.training.batch_statistics import set_statistics
+from coupling.training.cost import separate, step_cost
+from coupling.training.ema import MovingAverage
+from coupling.training.setup import make_algorithm
 from tests import tiny
 
 SHAPE = (1, 32, 32)

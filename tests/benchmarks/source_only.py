@@ -16,17 +16,18 @@ import dataclasses
 import torch
 from torch.nn import functional as F
 
-from coupling.assembly import assemble, make_optimizer, moving_average, with_averages
-from coupling.builtin.adaptation import Accuracy
-from coupling.classification import Classification
-from coupling.config import load_config
-from coupling.metric import Evaluation
-from coupling.model import CoupledModel
-from coupling.networks import place
-from coupling.parts import open_domains
+from coupling.config.config import load_config
+from coupling.data.batches import Stream
+from coupling.data.domain_data import open_domains
+from coupling.losses.classification import Classification
+from coupling.metrics.accuracy import Accuracy
+from coupling.metrics.metric import Evaluation
+from coupling.model.model import CoupledModel
+from coupling.networks.build import assemble
+from coupling.networks.coupled import place
 from coupling.plugins import installed
-from coupling.randomness import derive, generator, seed_all
-from coupling.streams import Stream
+from coupling.system.seeds import derive, generator, seed_all
+from coupling.training.setup import make_optimizer, moving_average, with_averages
 
 
 def main() -> None:

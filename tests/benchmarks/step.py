@@ -17,14 +17,15 @@ from functools import partial
 import click
 import torch
 
-from coupling.algorithm import Algorithm1, Team
-from coupling.assembly import make_optimizer
-from coupling.builtin.losses import NonSaturating
-from coupling.config import OptimizerConfig
+from coupling.config.config import OptimizerConfig
 from coupling.domain import Domain
-from coupling.networks import CoupledDiscriminator, CoupledGenerator, layer_lists
+from coupling.losses.adversarial import NonSaturating
+from coupling.networks.architecture import layer_lists
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.plugins import installed
-from coupling.sharing import TEAMS, Rule, SharingGraph
+from coupling.sharing.graph import TEAMS, Rule, SharingGraph
+from coupling.training.algorithm import Algorithm1, Team
+from coupling.training.setup import make_optimizer
 from tests.benchmarks.textbook import Textbook
 
 RULES = {

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupling.layers import Deconvolution, PReLU, UpsampledConvolution
-from coupling.sharing import SharingGraph
+from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution
+from coupling.sharing.graph import SharingGraph
 
 
 def plain(module: nn.Module) -> nn.Module:

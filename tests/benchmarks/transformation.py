@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coupling.coverage import COUNT, QUANTILE
-from coupling.encoder import Encoder, known_encoder
-from coupling.inversion import Search, invert
-from coupling.loading import load_model
-from coupling.parts import open_domains
+from coupling.data.domain_data import open_domains
+from coupling.generation.coverage import COUNT, QUANTILE
+from coupling.generation.encoder import Encoder, known_encoder
+from coupling.model.inversion import Search, invert
+from coupling.model.loading import load_model
 from coupling.plugins import installed
-from coupling.terminal import progress
+from coupling.system.terminal import progress
 
 
 def main() -> None:

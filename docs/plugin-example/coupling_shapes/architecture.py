@@ -9,7 +9,7 @@ from torch import nn
 
 from coupling import Domain
 from coupling.errors import ConfigError
-from coupling.layers import output_activation
+from coupling.networks.layers import output_activation
 
 
 class Small:

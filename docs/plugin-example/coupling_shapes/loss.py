@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling import Loss
-from coupling.loss import GeneratorHalf, PerDomain
+from coupling.losses.loss import GeneratorHalf, PerDomain
 
 
 class Smoothness(Loss):

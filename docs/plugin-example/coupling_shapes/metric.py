@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling import Metric
+from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, nearest
-from coupling.metric import Evaluation
-from coupling.parts import DomainData
+from coupling.metrics.metric import Evaluation
 
 
 class CentreDistance(Metric):

@@ -14,7 +14,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
+from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
 
 SIDE = 28
 """Height and width of the images, in pixels: the kernels are chosen for it."""

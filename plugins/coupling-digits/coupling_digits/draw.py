@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from coupling.dataset import Dataset
+from coupling.data.dataset import Dataset
 from coupling.errors import ConfigError
-from coupling.randomness import derive
+from coupling.system.seeds import derive
 
 Count = Annotated[
     int | None,

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.prepared import Images, Make
+from coupling.data.images.cache import Make
+from coupling.data.images.image import Images
 from coupling_digits.mnist import Mnist
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 from coupling_digits.photographs import digest, photographs, pixels

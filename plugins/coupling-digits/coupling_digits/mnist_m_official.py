@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from coupling.data_directory import data_directory
+from coupling.data.images.cache import Make
+from coupling.data.images.image import Images
 from coupling.errors import DataError
-from coupling.official_file import perhaps
-from coupling.prepared import Images, Make
-from coupling.terminal import remark
+from coupling.system.checksums import perhaps
+from coupling.system.data_directory import data_directory
+from coupling.system.terminal import remark
 from coupling_digits.download import PAGE
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data_directory import data_directory
-from coupling.prepared import Images, Make, prepared_images, prepared_record
+from coupling.data.images.cache import Make, prepared_images, prepared_record
+from coupling.data.images.image import Images
+from coupling.system.data_directory import data_directory
 
 SIDE = 32
 """Height and width of the images, in pixels."""

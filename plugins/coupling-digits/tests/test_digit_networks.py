@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from coupling.config.registry import Registry
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.registry import Registry
 from coupling_digits import plugin
 from coupling_digits.architectures import Digits, Digits32, FullyConnectedDigits
 

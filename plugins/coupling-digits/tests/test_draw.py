@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.config import parse_config
+from coupling.config.config import parse_config
+from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError
-from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling_digits import mnist
 from coupling_digits.draw import Draw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coupling.convolutional import Convolutional
+from coupling.networks.convolutional import Convolutional
 
 
 class Faces(Convolutional):

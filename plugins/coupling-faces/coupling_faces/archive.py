@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.errors import DataError
-from coupling.terminal import remark
+from coupling.system.terminal import remark
 from coupling_faces.lists import FaceList
 from coupling_faces.official_files import IMAGES, find, refuse_cut, refuse_other_zip, refuse_page
 

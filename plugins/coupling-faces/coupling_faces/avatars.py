@@ -11,10 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
+from coupling.data.dataset import Dataset
+from coupling.data.images.cache import prepared_images, prepared_record
 from coupling.errors import ConfigError
-from coupling.prepared import prepared_images, prepared_record
+from coupling.system.data_directory import data_directory
 from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Picture, Selection, Size
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from coupling.crops import cropped
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
+from coupling.data.crops import cropped
+from coupling.data.dataset import Dataset
+from coupling.data.images.cache import prepared_images, prepared_record
 from coupling.errors import ConfigError, DataError
-from coupling.prepared import prepared_images, prepared_record
+from coupling.system.data_directory import data_directory
 from coupling_faces.archive import Images, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown

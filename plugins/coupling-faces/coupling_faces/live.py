@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from coupling.errors import RunError
-from coupling.workers import Workers
+from coupling.system.workers import Workers
 from coupling_faces.decoding import Decoder, Pixels
 
 _MOST_WORKERS = 16

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coupling.errors import DataError
-from coupling.official_file import md5_of, perhaps
+from coupling.system.checksums import md5_of, perhaps
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.layers import PReLU
+from coupling.networks.layers import PReLU
 from coupling_faces.architecture import Faces
 
 

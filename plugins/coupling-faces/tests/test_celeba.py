@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling.data_directory import data_directory
+from coupling.config.registry import options_model
+from coupling.data.batches import Stream
+from coupling.data.domain_data import DomainData
 from coupling.domain import Domain
 from coupling.errors import ConfigError, RunError
-from coupling.parts import DomainData
-from coupling.registry import options_model
-from coupling.streams import Stream
+from coupling.system.data_directory import data_directory
 from coupling_faces import live
 from coupling_faces.celeba import CelebA
 from coupling_faces.decoding import Decoder

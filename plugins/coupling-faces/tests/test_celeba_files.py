@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from coupling.cli import cli
-from coupling.data_directory import data_directory
 from coupling.errors import DataError
+from coupling.system.data_directory import data_directory
 from coupling_faces import archive, celeba, lists, official_files
 from coupling_faces.archive import images_of
 from coupling_faces.celeba import CelebA

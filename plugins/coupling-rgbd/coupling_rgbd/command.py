@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from coupling.cli import plugin_option, run_argument
+from coupling.data.pictures import grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.loading import load_model
-from coupling.model import CoupledModel
-from coupling.pictures import grid, save_png, to_pixels
+from coupling.model.loading import load_model
+from coupling.model.model import CoupledModel
 from coupling.plugins import installed
-from coupling.run_directory import beside
-from coupling.terminal import progress
+from coupling.runs.locations import beside
+from coupling.system.terminal import progress
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.folder import ColorDepthFolder

@@ -14,10 +14,10 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
-from coupling.decoding import OnErrorOption, ResizeOption, Size, pair
+from coupling.data.dataset import Dataset
+from coupling.data.images.decoding import OnErrorOption, ResizeOption, Size, pair
 from coupling.errors import ConfigError, DataError, nearest
+from coupling.system.data_directory import data_directory
 from coupling_rgbd.camera import FRAME, Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (

@@ -16,13 +16,14 @@ from PIL import Image, ImageOps
 from pydantic import Field
 from torch import Tensor
 
-from coupling.crops import cropped
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
-from coupling.decoding import OnError, Resize, Size, pair
+from coupling.data.crops import cropped
+from coupling.data.dataset import Dataset
+from coupling.data.images.cache import PreparedRecord, prepared_images, prepared_record
+from coupling.data.images.decoding import OnError, Resize, Size, pair
+from coupling.data.images.image import Images, Unreadable
 from coupling.errors import ConfigError, DataError
-from coupling.prepared import Images, PreparedRecord, Unreadable, prepared_images, prepared_record
-from coupling.terminal import remark
+from coupling.system.data_directory import data_directory
+from coupling.system.terminal import remark
 from coupling_rgbd.depth import Fill, Outliers, Planes, completed, from_bytes, to_bytes
 from coupling_rgbd.samples import COLOR_RANGE, DEPTH_RANGE, color_samples, depth_samples
 

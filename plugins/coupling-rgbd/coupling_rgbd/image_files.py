@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling.decoding import EIGHT_BIT, kind_of_pixels, opened
-from coupling.prepared import Unreadable
+from coupling.data.images.decoding import EIGHT_BIT, kind_of_pixels, opened
+from coupling.data.images.image import Unreadable
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})

@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
-from coupling.decoding import OnErrorOption, pair
+from coupling.data.dataset import Dataset
+from coupling.data.images.decoding import OnErrorOption, pair
 from coupling.errors import ConfigError, DataError
-from coupling.terminal import remark
+from coupling.system.data_directory import data_directory
+from coupling.system.terminal import remark
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data_directory import data_directory
-from coupling.dataset import Dataset
+from coupling.data.dataset import Dataset
+from coupling.data.images.cache import prepared_images
 from coupling.errors import ConfigError
-from coupling.prepared import prepared_images
+from coupling.system.data_directory import data_directory
 from coupling_rgbd import kinect
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import from_bytes

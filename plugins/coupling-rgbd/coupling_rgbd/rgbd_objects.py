@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data_directory import data_directory
-from coupling.decoding import OnErrorOption, ResizeOption, pair
+from coupling.data.images.decoding import OnErrorOption, ResizeOption, pair
 from coupling.errors import ConfigError, DataError
+from coupling.system.data_directory import data_directory
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.config import parse_config
+from coupling.config.config import parse_config
+from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, DataError
-from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling_rgbd.folder import ColorDepthFolder, _blocks, _natural
 from coupling_rgbd.testing import millimetres, scene, write_frames

@@ -13,9 +13,9 @@ import scipy.io
 import torch
 from PIL import Image
 
-from coupling.config import parse_config
+from coupling.config.config import parse_config
+from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, DataError
-from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.nyu import Nyu

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.config import parse_config
+from coupling.config.config import parse_config
+from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, DataError
-from coupling.parts import open_domains
 from coupling.plugins import installed
 from coupling_rgbd.rgbd_objects import RgbdObjects, View
 from coupling_rgbd.testing import write_rgbd_objects

@@ -1,0 +1,75 @@
+"""The components that come along: a plugin like any other, on one page."""
+
+from __future__ import annotations
+
+from coupling.data.images.folder import ImageFolder
+from coupling.data.images.huggingface import HuggingFace
+from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
+from coupling.hookspecs import Register, hookimpl
+from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
+from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.classification import Classification
+from coupling.metrics.accuracy import Accuracy, Information
+from coupling.metrics.agreement import AttributeAgreement, LabelAgreement
+from coupling.metrics.depth_error import DepthError
+from coupling.metrics.distribution import (
+    Diversity,
+    FrechetDistance,
+    KernelDistance,
+    PrecisionRecall,
+    SlicedWasserstein,
+)
+from coupling.metrics.pixel_agreement import PixelAgreement
+from coupling.networks.architectures import MLP, Upsampling
+
+
+@hookimpl
+def register_architectures(register: Register) -> None:
+    """For samples of any shape, and for images."""
+    register("mlp", MLP)
+    register("upsampling", Upsampling)
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Folders and zips of images, and the Hugging Face hub."""
+    register("image-folder", ImageFolder)
+    register("huggingface", HuggingFace)
+
+
+@hookimpl
+def register_transforms(register: Register) -> None:
+    """The paper's tasks A and B, its rotation, and colours for depth."""
+    register("edges", Edges)
+    register("negative", Negative)
+    register("rotate90", Rotate90)
+    register("false-colours", FalseColours)
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Adversarial losses and penalties, the conditional GAN's, and those of adaptation."""
+    register("non-saturating", NonSaturating)
+    register("minimax", Minimax)
+    register("least-squares", LeastSquares)
+    register("hinge", Hinge)
+    register("wasserstein", Wasserstein)
+    register("domain-softmax", DomainSoftmax)
+    register("r1", R1)
+    register("classification", Classification)
+    register("entropy", Entropy)
+    register("consistency", Consistency)
+    register("feature-matching", FeatureMatching)
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Agreement of pairs, distances of distributions, accuracy of the classifier."""
+    register("pixel-agreement", PixelAgreement)
+    register("label-agreement", LabelAgreement)
+    register("attribute-agreement", AttributeAgreement)
+    register("depth-error", DepthError)
+    for metric in (FrechetDistance, KernelDistance, PrecisionRecall, Diversity, SlicedWasserstein):
+        register(metric.kind, metric)
+    register("accuracy", Accuracy)
+    register("information", Information)

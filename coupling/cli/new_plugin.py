@@ -1,0 +1,81 @@
+"""A plugin as a starting point: a folder that installs, passes its tests and runs."""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+from coupling.config.registry import Registry
+from coupling.errors import InputError
+from coupling.version import __version__
+
+_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
+
+
+_LONGEST = 64
+
+
+_SUFFIX = ".template"
+
+
+def write_plugin(name: str, parent: Path, registry: Registry) -> Path:
+    """Write the plugin ``name`` into ``parent/coupling-<name>``, which is returned.
+
+    Raises :class:`InputError` where the name is none, or taken, or the folder is there or cannot be written.
+    """
+    name = name.removeprefix("coupling-")
+    _check_name(name, registry)
+    package = f"coupling_{name.replace('-', '_')}"
+    folder = parent / f"coupling-{name}"
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder}: is there already; choose another name, or move it away")
+    words = {"name": name, "package": package, "version": __version__}
+    try:
+        folder.mkdir(parents=True)
+        try:
+            for place, template in _templates(importlib.resources.files("coupling.cli") / "plugin_template"):
+                file = folder / _named(place, name, package)
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(Template(template.read_text("utf-8")).substitute(words), encoding="utf-8")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # half a plugin is none
+            raise
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; go to another directory") from None
+    return folder
+
+
+def _check_name(name: str, registry: Registry) -> None:
+    if not re.fullmatch(_NAME, name) or len(name) > _LONGEST:
+        near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
+        raise InputError(
+            f"NAME '{name:.80}': a plugin's name consists of lower-case letters, digits and single -, and begins with "
+            f"a letter; it has at most {_LONGEST}: '{near[:_LONGEST] or 'sea-birds'}', for example"
+        )
+    for component in registry.components.values():
+        if component.name == name or component.name.startswith(f"{name}-"):
+            raise InputError(f"NAME '{name}': {component} is there already; choose another name")
+    package = f"coupling_{name.replace('-', '_')}"
+    if importlib.util.find_spec(package) is not None:
+        raise InputError(f"NAME '{name}': a package '{package}' is installed already; choose another name")
+
+
+def _templates(folder: Traversable, above: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Every template with its path."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _templates(entry, f"{above}{entry.name}/")
+        elif entry.name.endswith(_SUFFIX):
+            yield above + entry.name, entry
+
+
+def _named(place: str, name: str, package: str) -> str:
+    """Where a template's text goes in the plugin's folder."""
+    place = place.removesuffix(_SUFFIX).replace("NAME", name).replace("PACKAGE", package)
+    return ".gitignore" if place == "gitignore" else place  # a file of that name would be one for the templates

@@ -1,0 +1,289 @@
+"""What `coupling check` and `coupling plugins` print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.table import Table
+
+from coupling.config.config import Config, MetricConfig, PartOptions
+from coupling.config.registry import KINDS, Component
+from coupling.data.batches import Stream
+from coupling.data.domain_data import DomainData, open_domains
+from coupling.errors import InputError, nearest
+from coupling.generation.given_images import GivenImages
+from coupling.generation.transformation import _covered
+from coupling.metrics.evaluate import Scores
+from coupling.metrics.metric import open_metrics
+from coupling.metrics.scoring import Score
+from coupling.model.inversion import Transformed
+from coupling.networks.build import Networks, assemble
+from coupling.networks.coupled import CoupledNetwork
+from coupling.plugins import Plugins
+from coupling.runs.locations import run_of
+from coupling.sweeps.directory import Standing
+from coupling.system.atomic_files import printable
+from coupling.system.terminal import remark
+from coupling.training.batch_statistics import JOINT, set_statistics
+from coupling.training.cost import separate, step_cost
+from coupling.training.launch import refuse_unfit
+
+_BESIDE = {"unrelated": ("unrelated",), "real": ("real", "true-pairs")}
+"""Columns beside a value: what follows its name in those of its floor, and of its ceiling; the last that is there."""
+
+
+def print_scores(result: Scores, console: Console) -> None:
+    """A table of all values: unrelated pairs and what real samples have beside each; then what they were made with."""
+    values = result.values
+    found = {
+        column: {name: values[f"{name}/{s}"] for name in values for s in suffixes if f"{name}/{s}" in values}
+        for column, suffixes in _BESIDE.items()
+    }
+    columns = [column for column, of in found.items() if of]
+    rows = table("metric", "value", *columns)
+    beside = {f"{name}/{s}" for name in values for suffixes in _BESIDE.values() for s in suffixes}
+    notes = {score.name: number for number, score in enumerate(result.scores, 1)}
+    for name, value in values.items():
+        if name in beside:
+            continue
+        others = [f"{found[column][name]:.4g}" if name in found[column] else "" for column in columns]
+        rows.add_row(name + (f" [{notes[name]}]" if name in notes else ""), f"{value:.4g}", *others)
+    console.print(f"step {result.step:,}", style="bold")
+    console.print(rows)
+    for score in result.scores:
+        console.print(f"[{notes[score.name]}] {_described(score)}")
+
+
+_SHOWN_APART = ("value", "better", "metric", "step", "seed", "data", "versions", "measured", "took", "device")
+
+
+def _described(score: Score) -> str:
+    """What a score was computed with; evaluation.json has all of it."""
+    record = score.record
+    lines = [f"{_plain(record['metric'])}; seed {record['seed']}; {record['better']} is better"]
+    lines += [f"data of {name}: {_short(text)}" for name, text in record["data"].items()]
+    for key, value in record.items():
+        if key not in _SHOWN_APART and value not in ({}, [], None):
+            parts = value.items() if isinstance(value, Mapping) else [("", value)]
+            lines += [" ".join(f"{key} {name}".split()) + f": {_plain(part)}" for name, part in parts]
+    return "\n    ".join(lines)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain(part)}" for key, part in value.items() if part is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return str(value)
+
+
+def _short(fingerprint: str) -> str:
+    """A fingerprint whose digests are cut to eight characters."""
+    return ":".join(part[:8] if len(part) == 64 else part for part in fingerprint.split(":"))
+
+
+def told(result: Scores, run: str | Path, output: Path | None) -> None:
+    """Say where the values went."""
+    root = output or run_of(Path(run))
+    if root is None:
+        remark(f"{run} is in no run directory, so nothing was written; --output DIR keeps the values")
+    else:
+        remark(f"step {result.step:,}: appended to {root / 'metrics.jsonl'}; details in {root / 'evaluation.json'}")
+
+
+def table(*columns: str) -> Table:
+    """A plain table for results: no boxes, nothing folded away."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
+    """Build a configuration, and print its domains, sharing tables, parameters and cost; returns what was built."""
+    refuse_unfit(config, 1)
+    data = open_domains(config, plugins)
+    networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
+    for domain in data.values():  # refuses a batch that is larger than the data set
+        Stream(domain, config.seed, config.training.batch_size)
+    set_statistics((networks.generator, networks.discriminator), config.training, 1)
+    open_metrics(config, data, plugins.registry)
+    console.print("domains", style="bold")
+    console.print(_domains_table(config, data))
+    for network in (networks.generator, networks.discriminator):
+        console.print(f"\n{network.graph.team}: equal letters are one layer, · is private", style="bold")
+        console.print(_sharing_table(network))
+    console.print(f"\nparameters, beside {len(networks.domains)} separate GANs", style="bold")
+    console.print(_parameters_table(networks))
+    domains = networks.domains
+    shared, alone = (step_cost(c, domains, plugins.registry) for c in (config, separate(config)))
+    console.print(
+        f"\na step: {shared / 1e6:,.1f} million operations a sample, {len(domains)} separate GANs "
+        f"{alone / 1e6:,.1f} million ({alone / shared:.2f} times as many)"
+    )
+    if config.batch_statistics == "joint":
+        console.print(f"\n{JOINT}")
+    drawn_alike = all(len(g.members) == len(networks.domains) for g in networks.generator.graph.groups)
+    if len(networks.domains) > 1 and drawn_alike and config.latent.condition is None:
+        console.print(
+            "\nevery generator layer is shared by all domains: one code draws the same sample in all of them; share "
+            "fewer layers, or set latent.condition: domain"
+        )
+    return networks
+
+
+def _part(domain: DomainData) -> str:
+    if domain.part == (1, 1):
+        return "all"
+    whole = "" if domain.dataset.groups() is None else ", in whole groups"
+    return f"{domain.part[0]} of {domain.part[1]}{whole}"
+
+
+def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
+    made = table("name", "data set", "shape", "range", "samples", "part")
+    for name, domain in data.items():
+        low, high = domain.domain.range
+        made.add_row(
+            name,
+            config.domains[name].dataset.name,
+            " × ".join(map(str, domain.domain.shape)),
+            f"{low:g} to {high:g}",
+            f"{len(domain):,}",
+            _part(domain),
+        )
+    return made
+
+
+def _sharing_table(network: CoupledNetwork) -> Table:
+    graph = network.graph
+    rows = graph.table()
+    made = table(*rows[0], "parameters")
+    for row in rows[1:]:
+        groups = {graph.group_of[d, int(row[0])] for d in graph.domains if int(row[0]) <= graph.depths[d]}
+        numbers = sum(p.numel() for group in groups for p in network.layers[group.key].parameters())
+        made.add_row(*row, f"{numbers:,}")
+    return made
+
+
+def _parameters_table(networks: Networks) -> Table:
+    made = table("team", "total", "shared", "separate GANs", "saved")
+    for network in (networks.generator, networks.discriminator):
+        total, shared = network.parameter_counts()
+        alone = networks.unshared[network.graph.team]
+        made.add_row(network.graph.team, f"{total:,}", f"{shared:,}", f"{alone:,}", f"{1 - total / alone:.0%}")
+    return made
+
+
+def print_standings(standings: Iterable[Standing], console: Console) -> None:
+    """The runs of a sweep: cell, seed, how far each is, and where."""
+    made = table("run", "state", "step", "directory", "")
+    for standing in standings:
+        changed = f"has changed: {'; '.join(standing.changes)}" if standing.changes else ""
+        step = f"{standing.step:,} of {standing.run.config.training.steps:,}"
+        made.add_row(standing.run.title, standing.state, step, str(standing.path), changed)
+    console.print(made)
+
+
+def print_plugins(plugins: Plugins, console: Console) -> None:
+    """Everything that is registered, by kind, with its owner."""
+    made = table("kind", "name", "plugin", "description")
+    for kind in KINDS:
+        for name in plugins.registry.names(kind):
+            component = plugins.registry.components[kind, name]
+            made.add_row(kind, name, component.owner, component.description)
+    console.print(made)
+    for name, reason in plugins.registry.broken.items():
+        console.print(f"left out: {name}: {reason}")
+
+
+def print_component(name: str, plugins: Plugins, console: Console) -> None:
+    """One component (of each kind that has the name): its description and options."""
+    components = plugins.registry.components
+    found = [component for (_, n), component in components.items() if n == name]
+    if not found:
+        raise InputError(f"no component is called '{name}'; {nearest(name, {n for _, n in components})}")
+    for component in found:
+        console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold")
+        console.print(component.description)
+        console.print(_options_table(component))
+
+
+def _options_table(component: Component) -> Table:
+    made = table("option", "type", "default", "description")
+    fields: dict[str, FieldInfo] = dict(component.options.model_fields)
+    if component.kind == "dataset":
+        fields |= PartOptions.model_fields
+    if component.kind == "metric":
+        fields["every"] = MetricConfig.model_fields["every"]
+    for key, field in fields.items():
+        made.add_row(field.alias or key, _type_name(field), _default(field), field.description or "")
+    return made
+
+
+def _type_name(field: FieldInfo) -> str:
+    """A type as one writes its values: ``integer, 1 or more``, ``none | stretch | crop``, ``null``."""
+    return ", ".join([_annotation_name(field.annotation), *_bounds(field.metadata)])
+
+
+def _annotation_name(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ", ".join([_annotation_name(inner[0]), *_bounds(inner[1:])])
+    if origin in (Union, UnionType):
+        return " | ".join(_annotation_name(part) for part in inner)
+    if origin is Literal:
+        return " | ".join(str(value) for value in inner)
+    if origin is tuple:
+        return f"[{', '.join(_annotation_name(part) for part in inner)}]"
+    if origin is dict:
+        return f"mapping of {_annotation_name(inner[0])} to {_annotation_name(inner[1])}"
+    if origin is list:
+        return f"list of {_annotation_name(inner[0])}"
+    if origin is dict:
+        return f"{{{_annotation_name(inner[0])}: {_annotation_name(inner[1])}}}"
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return _NAMES.get(name, name)
+
+
+_NAMES = {
+    "int": "integer",
+    "float": "number",
+    "bool": "true | false",
+    "str": "text",
+    "NoneType": "null",
+    "ComponentConfig": "component",
+}
+
+
+_BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    inner = [bound for part in metadata for bound in (part.metadata if isinstance(part, FieldInfo) else [part])]
+    return [text.format(getattr(bound, key)) for bound in inner for key, text in _BOUNDS.items() if hasattr(bound, key)]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def print_errors(given: GivenImages, found: Transformed, threshold: float | None, console: Console) -> None:
+    """A row an image: how far the reconstruction is from it, and whether the model covers it."""
+    made = table("image", "error", "covered", "changes")
+    for file, error, changes in zip(given.files, found.error.tolist(), given.changes, strict=True):
+        made.add_row(printable(str(file)), f"{error:.4f}", _covered(error, threshold) or "unknown", changes)
+    console.print(made)
+    if threshold is not None and (missed := int((found.error > threshold).sum())):
+        remark(
+            f"{missed} of {len(given.files)} images are not covered (error above {threshold:.4f}): the model draws "
+            "nothing like them, and what they became in the other domains means little"
+        )

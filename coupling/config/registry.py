@@ -1,0 +1,181 @@
+"""Components by name: who owns them, and which options they take."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from coupling.config.validation import Model, checked, describe
+from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
+
+if TYPE_CHECKING:
+    pass
+
+
+KINDS = ("architecture", "dataset", "transform", "loss", "metric")
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered component: what makes it, whose it is, and the model of its options."""
+
+    kind: str
+    name: str
+    make: Callable[..., Any]
+    owner: str
+    options: type[pydantic.BaseModel]
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}' of plugin '{self.owner}'"
+
+    @property
+    def description(self) -> str:
+        """First paragraph of the component's docstring."""
+        text = inspect.getdoc(self.make) or ""
+        return " ".join(text.split("\n\n")[0].split())
+
+
+def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseModel]:
+    """The pydantic model of a component's options, read from its signature.
+
+    ``make`` is a function, or a class whose ``__init__`` (its own, inherited, or made by
+    ``dataclass`` or pydantic) takes the options. A parameter ``from_`` stands for the option
+    ``from``: Python reserves the word. Raises :class:`PluginError` where an option has no type, or
+    none that a configuration can hold.
+    """
+    fields: dict[str, Any] = {}
+    for parameter, annotation, default in _parameters(name, make):
+        key = parameter.removesuffix("_")
+        if key == "name" or key.startswith("_"):
+            raise PluginError(f"component '{name}': an option may not be called '{key}'")
+        fields[parameter] = (annotation, pydantic.Field(**default, alias=None if key == parameter else key))
+    try:
+        with warnings.catch_warnings():
+            # Only this model has an attribute `copy` or `schema` that an option of that name hides.
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
+            model = pydantic.create_model(f"{name} options", __base__=Model, **fields)
+            model.model_json_schema()  # what has no schema, a configuration cannot hold
+            return model
+    except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:
+        raise PluginError(f"component '{name}': its options cannot be described: {cause(error)}") from None
+
+
+def _parameters(name: str, make: Callable[..., Any]) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Name, type and default of each option; the default as arguments of :func:`pydantic.Field`."""
+    if inspect.isclass(make) and issubclass(make, pydantic.BaseModel):
+        return [(key, *_redeclared(field)) for key, field in make.model_fields.items()]
+    try:
+        # A class says its options in __init__; get_type_hints resolves `from __future__` annotations.
+        hints = get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+        signature = inspect.signature(make)
+    except (NameError, TypeError, ValueError) as error:
+        raise PluginError(f"component '{name}': the types of its options cannot be read: {cause(error)}") from None
+    fields = dataclasses.fields(make) if inspect.isclass(make) and dataclasses.is_dataclass(make) else ()
+    factories = {f.name: f.default_factory for f in fields if f.default_factory is not dataclasses.MISSING}
+    found: list[tuple[str, Any, dict[str, Any]]] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise PluginError(
+                f"component '{name}': option '{parameter}' must be a named parameter, not *args, **kwargs or /"
+            )
+        if parameter.name not in hints:
+            raise PluginError(f"component '{name}': option '{parameter.name}' has no type annotation")
+        default = {} if parameter.default is parameter.empty else {"default": parameter.default}
+        if parameter.name in factories:
+            default = {"default_factory": factories[parameter.name]}
+        found.append((parameter.name, hints[parameter.name], default))
+    return found
+
+
+def _redeclared(field: FieldInfo) -> tuple[Any, dict[str, Any]]:
+    """Type and default of a pydantic model's field."""
+    annotation: Any = Annotated[field.annotation, pydantic.Field(description=field.description), *field.metadata]
+    if field.default_factory is not None:
+        return annotation, {"default_factory": field.default_factory}
+    return annotation, {} if field.is_required() else {"default": field.default}
+
+
+@dataclass
+class Registry:
+    """All components of all plugins."""
+
+    components: dict[tuple[str, str], Component] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Plugins that were left out, and why: a name that is missing may be theirs."""
+
+    def add(self, kind: str, name: str, make: Callable[..., Any], owner: str) -> None:
+        """Register a component; a name that is taken is an error naming both owners."""
+        if not callable(make):
+            raise PluginError(f"plugin '{owner}' registers {kind} '{name}', which is not a class or function")
+        try:
+            checked(name)
+        except ValueError as error:
+            raise PluginError(f"plugin '{owner}' registers {kind} {name!r}: {error}") from None
+        taken = self.components.get((kind, name))
+        if taken is not None:
+            raise PluginError(
+                f"{kind} '{name}' is registered twice: by '{taken.owner}' and by '{owner}'; "
+                "uninstall or rename one of them"
+            )
+        self.components[kind, name] = Component(kind, name, make, owner, options_model(name, make))
+
+    def names(self, kind: str) -> list[str]:
+        """Names registered for ``kind``, sorted."""
+        return sorted(name for k, name in self.components if k == kind)
+
+    def get(self, kind: str, name: str, path: str) -> Component:
+        """The component, or a :class:`ConfigError` that names ``path`` and the nearest known name."""
+        component = self.components.get((kind, name))
+        if component is not None:
+            return component
+        hint = nearest(name, self.names(kind))
+        if not hint.startswith("did you mean"):
+            hint += "; what a module of your own registers needs --plugin MODULE"
+        message = f"{path}: no {kind} is called '{name}'; {hint}"
+        for plugin, reason in self.broken.items():
+            message += f"\n  (plugin '{plugin}', which was left out, may have it: {reason})"
+        raise ConfigError(message)
+
+    def validate(
+        self, kind: str, name: str, options: Mapping[str, Any], path: str, common: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Checked options of a component, ready to be passed as keyword arguments.
+
+        ``common``: options that every component of the kind takes, for the hint on an unknown one.
+        """
+        component = self.get(kind, name, path)
+        try:
+            checked = component.options.model_validate(dict(options))
+        except pydantic.ValidationError as error:
+            raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'", common)) from None
+        return {key: getattr(checked, key) for key in component.options.model_fields}
+
+    def completed(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Checked options with the defaults of those not given, as they are written in a configuration."""
+        component = self.get(kind, name, path)
+        given = self.validate(kind, name, options, path)
+        return component.options.model_construct(**given).model_dump(mode="json", by_alias=True)
+
+    def build(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
+        """Make the component from its options.
+
+        Errors of ours get ``path`` before them; any other exception is the plugin's, and becomes
+        a :class:`PluginError` that names plugin, component and exception.
+        """
+        component = self.get(kind, name, path)
+        checked = self.validate(kind, name, options, path)
+        try:
+            return component.make(**checked)
+        except CouplingError as error:
+            raise type(error)(f"{path}: {error}") from None
+        except pydantic.ValidationError as error:  # the component is a pydantic model, with checks of its own
+            raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'")) from None
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{path}: {component} failed: {cause(error)}") from error

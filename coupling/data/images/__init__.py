@@ -1,0 +1,1 @@
+"""Image files to samples: folders, zips, the Hugging Face hub; decoded once and kept."""

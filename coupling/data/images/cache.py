@@ -1,0 +1,278 @@
+"""Images made once, by all cores, and from then on read from one memory-mapped file.
+
+Rendering and decoding are too slow to repeat each epoch. :func:`prepared_images` writes their result
+as ``<hash of key>.npy`` with a record ``<hash of key>.json`` beside it. The array is streamed into a
+temporary file that takes its name only when it is complete and on disk, so an interruption at any
+moment leaves nothing that a later call would take for data. (It is streamed, not mapped for writing,
+since a full disk is an exception for a write and a fatal signal for a store into a mapping.)
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+
+from coupling.data.images.image import Images, Unreadable
+from coupling.errors import CouplingError, DataError, RunError
+from coupling.system import atomic_files
+from coupling.system.atomic_files import remove_torn
+from coupling.system.terminal import progress, remark
+from coupling.system.workers import Workers
+
+Make: TypeAlias = Callable[[int], Images]
+
+
+_FORMAT = 1  # part of every key: raise it when the files' layout changes
+
+
+_FEW = 64  # with fewer images than this, starting processes takes longer than it saves
+
+
+_CHUNK = 16  # most images in one task of a worker; it is also what an interruption waits for
+
+
+_NAMED = 5  # samples that a message names before it only counts
+
+
+_STALE = 24 * 3600  # seconds after which a temporary file's writer is taken to have been killed
+
+
+@dataclass(frozen=True)
+class PreparedRecord:
+    """What the ``.json`` beside prepared images says of them."""
+
+    key: dict[str, object]
+    shape: tuple[int, int, int, int]
+    """(count, height, width, channels) of the array, without the samples left out."""
+    sha256: str
+    """Of the array's bytes in C order."""
+    left_out: tuple[str, ...]
+    """One message for each sample that was left out (``on_error="skip"``)."""
+    missing: tuple[int, ...] = ()
+    """Their numbers among the samples that were asked for, ascending."""
+
+
+def prepared_images(
+    directory: Path,
+    key: Mapping[str, object],
+    count: int,
+    shape: tuple[int, int, int],
+    make: Make,
+    *,
+    title: str,
+    processes: int | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Images:
+    """Images ``make(0) ... make(count - 1)`` as a read-only memory-mapped array.
+
+    Args:
+        directory: where the files lie or will lie; made at need.
+        key: all that the images depend on, as JSON values. The same key opens the same files.
+        count: number of samples, at least 1.
+        shape: (height, width, channels) of each image.
+        make: gives sample ``i`` as uint8 of ``shape``, the same each time it is called. Picklable
+            where processes are used. Raises :class:`Unreadable` for a sample that cannot be had.
+        title: what the progress bar and the messages say is being done, e.g. ``"Drawing avatars"``.
+        processes: worker processes; by default one a core, and none for few images. 1: this process.
+        on_error: "stop" raises one error over all unreadable samples; "skip" leaves them out, says so
+            (each time the images are opened), and the array has fewer rows.
+
+    Returns:
+        uint8, (count less what was left out, height, width, channels), C order.
+
+    Raises:
+        DataError: a sample is unreadable, not as declared, or could not be made; none is left; or
+            ``directory`` cannot be written.
+        RunError: a worker process died.
+    """
+    record = prepared_record(directory, key, count, shape)
+    images = None if record is None else opened(directory, record)
+    if record is not None and images is None:
+        remark(f"{title}: {array_path(directory, record.key)} is damaged or incomplete; making it again")
+    if record is None or images is None or (record.left_out and on_error == "stop"):
+        record = _prepare(directory, key, count, shape, make, title, processes, on_error)
+        images = opened(directory, record)
+        if images is None:
+            raise RunError(f"{title}: {array_path(directory, record.key)} was changed while it was being written")
+    if record.left_out:
+        remark(f"{title}: left out {listed(record.left_out, count)}")
+    return images
+
+
+def prepared_record(
+    directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
+) -> PreparedRecord | None:
+    """The record of images prepared with these arguments of :func:`prepared_images`; None: not yet."""
+    whole_key = full_key(key, count, shape)
+    try:
+        record = json.loads(array_path(directory, whole_key).with_suffix(".json").read_text("utf-8"))
+        if record["key"] != whole_key:
+            return None
+        left_out = tuple(record["left_out"])
+        missing = tuple(record["missing"]) if left_out else ()
+        return PreparedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing)
+    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: as good as not there
+        return None
+
+
+def full_key(key: Mapping[str, object], count: int, shape: tuple[int, int, int]) -> dict[str, object]:
+    """All that the files depend on."""
+    whole = {**key, "count": count, "shape": list(shape), "format": _FORMAT}
+    return dict(json.loads(json.dumps(whole)))  # as it will be read back: tuples become lists
+
+
+def array_path(directory: Path, whole_key: Mapping[str, object]) -> Path:
+    """Where the images of a :func:`full_key` lie; their record is beside them, ``.json``."""
+    digest = hashlib.sha256(json.dumps(whole_key, sort_keys=True).encode()).hexdigest()
+    return directory / f"{digest[:32]}.npy"
+
+
+def opened(directory: Path, record: PreparedRecord) -> Images | None:
+    """The array, or None where the file is not there or not what ``record`` says."""
+    path = array_path(directory, record.key)
+    try:
+        images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
+        complete = path.stat().st_size == images.offset + images.nbytes
+    except (OSError, ValueError):
+        return None
+    return images if complete and images.shape == record.shape and images.dtype == np.uint8 else None
+
+
+def _prepare(
+    directory: Path,
+    key: Mapping[str, object],
+    count: int,
+    shape: tuple[int, int, int],
+    make: Make,
+    title: str,
+    processes: int | None,
+    on_error: Literal["stop", "skip"],
+) -> PreparedRecord:
+    if count < 1:
+        raise DataError(f"{title}: there are no samples")
+    whole_key = full_key(key, count, shape)
+    path = array_path(directory, whole_key)
+    digest, kept, unreadable = hashlib.sha256(), 0, dict[int, str]()
+    with replacing(path) as file:
+        write_header(file, (0, *shape))
+        made = _chunks(make, count, shape, title, processes)
+        with progress(title, count) as advance, closing(made):
+            for chunk, images, failed in made:
+                file.write(images.data)
+                digest.update(images.data)
+                kept += len(images)
+                unreadable |= failed
+                advance(len(chunk))
+        left_out = tuple(unreadable.values())
+        if left_out and on_error == "stop":
+            raise DataError(
+                f"{title}: cannot read {listed(left_out, count)}\nMend or remove them, "
+                "or leave them out with `on_error: skip`."
+            )
+        if not kept:
+            raise DataError(f"{title}: nothing is left without {listed(left_out, count)}")
+        file.seek(0)
+        write_header(file, (kept, *shape))
+    record = PreparedRecord(whole_key, (kept, *shape), digest.hexdigest(), left_out, tuple(unreadable))
+    with replacing(path.with_suffix(".json")) as file:
+        file.write(json.dumps(asdict(record), indent=1).encode())
+    return record
+
+
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the ``.npy`` header; its length is the same whatever the count (NumPy leaves room to grow)."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def listed(messages: Sequence[str], count: int) -> str:
+    """``messages`` on that many of ``count`` samples, the first of them in full."""
+    lines = [f"{len(messages)} of {count} samples:", *messages[:_NAMED]]
+    if len(messages) > _NAMED:
+        lines.append(f"and {len(messages) - _NAMED} more")
+    return "\n  ".join(lines)
+
+
+# ---------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that becomes ``path`` as a whole; what killed processes have left of it is removed."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_torn(path.parent, path.name, _STALE)  # a living process writes to its file all the time
+        with atomic_files.replacing(path) as file:
+            yield file
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """What the operating system refuses in the block (no space, no permission) is a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write prepared images to {directory}: {error.strerror or error}. "
+            "Make room or grant access, or set COUPLING_DATA to a directory elsewhere."
+        ) from error
+
+
+# ---------------------------------------------------------------------------- making
+
+_Chunk: TypeAlias = tuple[range, Images, dict[int, str]]
+"""Samples, the images of those that were readable, a message for each of the others."""
+
+
+def _chunks(
+    make: Make, count: int, shape: tuple[int, int, int], title: str, processes: int | None
+) -> Generator[_Chunk, None, None]:
+    """All samples in order, chunk by chunk."""
+    if processes is None:
+        processes = 1 if count < _FEW else min(os.cpu_count() or 1, 61)  # Windows waits for no more
+    size = max(1, min(_CHUNK, count // (16 * processes)))
+    chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    processes = min(processes, len(chunks))
+    if processes == 1:
+        yield from (_make_chunk(make, chunk, shape, title) for chunk in chunks)
+        return
+    workers = Workers(functools.partial(_make_chunk, make, shape=shape, title=title), processes)
+    try:
+        yield from workers.map(chunks)
+    except (BrokenProcessPool, OSError) as error:
+        raise RunError(
+            f"{title}: a worker process died or could not start ({error}). Memory may have run out; or the "
+            "images are defined in the script itself, whose code must then be under "
+            "`if __name__ == '__main__':`."
+        ) from error
+    finally:
+        workers.close()
+
+
+def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
+    images, unreadable = np.empty((len(chunk), *shape), np.uint8), dict[int, str]()
+    kept = 0
+    for index in chunk:
+        try:
+            image = make(index)
+        except Unreadable as error:
+            unreadable[index] = str(error)
+            continue
+        except Exception as error:
+            reason = str(error) if isinstance(error, CouplingError) else f"{type(error).__name__}: {error}"
+            raise DataError(f"{title}: sample {index}: {reason}") from error
+        if not isinstance(image, np.ndarray) or image.shape != shape or image.dtype != np.uint8:
+            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise DataError(f"{title}: sample {index} is {got}, expected uint8 {shape}")
+        images[kept] = image
+        kept += 1
+    return chunk, images[:kept], unreadable

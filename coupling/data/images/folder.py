@@ -1,0 +1,140 @@
+"""Folders and zips of pictures, and data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from coupling.data.dataset import Dataset
+from coupling.data.images.cache import PreparedRecord, prepared_images, prepared_record
+from coupling.data.images.cached_dataset import PreparedDataset
+from coupling.data.images.decoding import (
+    CropOption,
+    Fit,
+    ModeOption,
+    OnErrorOption,
+    ResizeOption,
+    SizeOption,
+    opened,
+    pair,
+    upright_size,
+)
+from coupling.data.images.files import ImageFiles, classes_of, image_files, in_words
+from coupling.data.images.image import Images, Unreadable
+from coupling.errors import DataError
+from coupling.system.data_directory import data_directory
+from coupling.system.terminal import remark
+
+_QUICK = 64 * 2**20  # bytes of image files that decode about as fast as worker processes start
+
+
+class ImageFolder(PreparedDataset):
+    """All images of a folder and its subfolders, or of a zip, decoded once and then read from one file.
+
+    Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of their paths. EXIF
+    orientation is applied, transparency is laid over white. Files that are hidden or have another
+    suffix are ignored and counted. A zip is read where it lies: nothing of it is unpacked to disk.
+
+    Raises:
+        ConfigError: ``path`` is no folder or zip.
+        DataError: there are no images in it, or none of one of the ``classes``; :meth:`prepare`: an
+            image is damaged, encrypted or not of 8 bits (these ``on_error: skip`` leaves out), or not
+            as large as the others.
+    """
+
+    _kind = "image-folder"
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[str, Field(min_length=1, description="the folder or zip; ~ is your home directory")],
+        size: SizeOption = None,
+        crop: CropOption = None,
+        resize: ResizeOption = "none",
+        mode: ModeOption = "rgb",
+        classes: Annotated[
+            list[str] | None,
+            Field(min_length=1, description="folders in it whose images have the label 0, 1, ...; default: no labels"),
+        ] = None,
+        on_error: OnErrorOption = "stop",
+    ) -> None:
+        self._files = image_files(path)
+        self._classes = None if classes is None else classes_of(self._files, classes)
+        crop = None if crop is None else pair(crop)
+        height, width = pair(size) if size else crop or _first_size(self._files, skip=on_error == "skip")
+        channels = 3 if mode == "rgb" else 1
+        self.shape = (channels, height, width)
+        self.source = str(self._files.root)
+        self._count = len(self._files)
+        self._fit = Fit(height, width, channels, resize, crop)
+        self._on_error = on_error
+        # The folder itself too: names, sizes and times alone may agree by chance of how they were made.
+        self._key: dict[str, object] = {"images": self.source, "listing": self._files.digest, "resize": resize}
+        if crop is not None:
+            self._key["crop"] = crop
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """Class of each image, its folder's place in ``classes``: (len(self),) int64; None without these."""
+        if self._classes is None:
+            return None
+        numbers = torch.tensor(self._classes)
+        return numbers if self._on_error == "stop" else numbers[torch.from_numpy(self._kept())]
+
+    def overlap(self, other: Dataset) -> str | None:
+        """Images that are in both folders or zips, found by name, size and content."""
+        return self._files.in_common(other._files) if isinstance(other, ImageFolder) else None
+
+    def _make(self) -> Images:
+        if self._files.ignored:
+            remark(f"{self.source}: {in_words(self._files.ignored)} are ignored")
+        try:
+            return prepared_images(
+                data_directory("image-folder"),
+                self._key,
+                len(self._files),
+                (self._fit.height, self._fit.width, self._fit.channels),
+                _Decoder(self._files, self._fit),
+                title=f"Images of {self.source}",
+                processes=1 if self._files.size < _QUICK else None,
+                on_error=self._on_error,
+            )
+        finally:
+            self._files.close()
+
+    def _record(self) -> PreparedRecord | None:
+        shape = (self._fit.height, self._fit.width, self._fit.channels)
+        return prepared_record(data_directory("image-folder"), self._key, len(self._files), shape)
+
+
+def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:
+    """(height, width) of the first image, upright; with ``skip`` of the first that can be opened."""
+    try:
+        for index in range(len(files)):
+            try:
+                with files.open(index) as file, opened(file, files.files[index].name) as image:
+                    return upright_size(image)
+            except Unreadable:
+                if not skip:
+                    raise
+    finally:
+        files.close()
+    raise DataError(f"none of the {len(files)} images in {files.root} can be opened")
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Makes sample ``index``: uint8 (height, width, channels)."""
+
+    files: ImageFiles
+    fit: Fit
+
+    def __call__(self, index: int) -> Images:
+        name = self.files.files[index].name
+        with self.files.open(index) as file, opened(file, name) as image:
+            return self.fit(image, name)

@@ -1,0 +1,347 @@
+"""Data sets that the library `datasets` reads, from the Hugging Face hub or a folder, and what can be wrong with them.
+
+The library is an option (``pip install 'coupling-gan[huggingface]'``) and is imported when it is
+needed. It is used for reading alone: images come out of it as they are encoded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupling.data.images.files import real_path
+from coupling.errors import ConfigError, CouplingError, DataError, cause, nearest
+
+Scalar: TypeAlias = bool | int | float | str
+
+
+Wanted: TypeAlias = Mapping[str, tuple[Scalar, ...]]
+"""{column: values}: a sample is taken if each of the columns has one of its values."""
+
+
+_INSTALL = "pip install 'coupling-gan[huggingface]'"
+
+
+_SHOWN = 20
+"""Values in a message, at most."""
+
+
+def library() -> Any:
+    """The package `datasets`; a :class:`ConfigError` that says how to install it where it is missing."""
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise ConfigError(f"the package 'datasets' is needed and cannot be imported ({error}): {_INSTALL}") from None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One split of one configuration of a data set. Opening it twice reads it once."""
+
+    path: str
+    config: str | None
+    split: str | None
+    revision: str | None
+    folder: Path | None = field(init=False)
+    """Where it lies, absolute and without links; None: on the hub."""
+
+    def __post_init__(self) -> None:
+        folder = None
+        if Path(self.path).expanduser().exists() or not re.fullmatch(r"[\w.-]*\w(/[\w.-]+)?", self.path):
+            folder = real_path(self.path)
+            if not folder.is_dir():
+                raise ConfigError(f"path: {self.path} is a file; give the folder that it lies in")
+            if self.revision is not None:
+                raise ConfigError(f"revision: {self.path} is a folder, which has no revisions; leave it out")
+        elif self.path in getattr(library().packaged_modules, "_PACKAGED_DATASETS_MODULES", ()):
+            raise ConfigError(f"path: '{self.path}' is a format, not a data set; give the folder that holds its files")
+        object.__setattr__(self, "folder", folder)
+
+    def __str__(self) -> str:
+        named = f"{self.folder or self.path}" + (f"@{self.revision}" if self.revision else "")
+        parts = [f"{key} {value}" for key, value in (("config", self.config), ("split", self.split)) if value]
+        return f"{named} ({', '.join(parts)})" if parts else named
+
+    def __getstate__(self) -> dict[str, object]:  # another process opens it for itself
+        return {name: getattr(self, name) for name in ("path", "config", "split", "revision", "folder")}
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What names it, as JSON values."""
+        where = str(self.folder or self.path)
+        return {"dataset": where, "config": self.config, "split": self.split, "revision": self.revision}
+
+    def same_split(self, other: Place) -> bool:
+        """Whether both are one split, of whatever revision; what is not said is the usual one."""
+        if (self.folder or self.path) != (other.folder or other.path):
+            return False
+        configs = {self.config, other.config} - {None}
+        return len(configs) <= 1 and (self.split or "train") == (other.split or "train")
+
+    @cached_property
+    def table(self) -> Any:
+        """The split with random access; downloaded if it is not there."""
+        name = self.used  # a split that is not there is refused before anything is downloaded
+        with self._explained():
+            if self._saved is not None:
+                return self._saved
+            self._builder.download_and_prepare()
+            return self._builder.as_dataset(split=name)
+
+    def stream(self) -> Any:
+        """The split from its beginning, in its order; nothing is downloaded yet but what tells its columns."""
+        name = self.used
+        with self._explained():
+            if self._saved is not None:
+                return self._saved.to_iterable_dataset()
+            return self._builder.as_streaming_dataset(split=name)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that there are, as far as is known before the table is opened."""
+        if self.folder is not None and (self.folder / "dataset_dict.json").is_file():
+            return sorted(folder.name for folder in self.folder.iterdir() if folder.is_dir())
+        if self._saved is not None:
+            return [str(self._saved.split or self.split or "train")]
+        with self._explained():
+            return [str(name) for name in self._builder.info.splits or self._builder.config.data_files or ()]
+
+    @property
+    def used(self) -> str:
+        """The split that is read; raises :class:`ConfigError` where it is not there."""
+        known = self.splits
+        if self.split is None:
+            if "train" in known or not known:
+                return "train"
+            if len(known) == 1:
+                return known[0]
+            raise ConfigError(f"split: {self} has no split 'train'; give one of {', '.join(known)}")
+        if known and self.split not in known:
+            raise ConfigError(f"split: {self} has no split '{self.split}'; {nearest(self.split, known)}")
+        return self.split
+
+    @property
+    def version(self) -> str:
+        """Another one when the data have changed; needs no download."""
+        if self._saved is not None:
+            return repr(contents(self._saved))
+        return f"{self._builder.hash}"
+
+    @cached_property
+    def _saved(self) -> Any:
+        """What ``save_to_disk`` wrote; None: it is another kind of folder, or on the hub."""
+        if self.folder is None or not any((self.folder / f).is_file() for f in ("state.json", "dataset_dict.json")):
+            return None
+        if self.config is not None:
+            raise ConfigError(f"config: {self.folder} was saved without configurations; leave it out")
+        with self._explained():
+            if (self.folder / "dataset_dict.json").is_file():
+                return library().load_from_disk(str(self.folder / self.used))
+            return library().load_from_disk(str(self.folder))
+
+    @cached_property
+    def _builder(self) -> Any:
+        with self._explained():
+            return library().load_dataset_builder(str(self.folder or self.path), self.config, revision=self.revision)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the library, with what to do about them."""
+        try:
+            yield
+        except CouplingError:
+            raise
+        except Exception as error:
+            raise self._explanation(error) from error
+
+    def _explanation(self, error: Exception) -> CouplingError:
+        text = " ".join(str(error).split())
+        known = re.search(r"(?:Available: |available configs: )\[(.*?)\]", text)
+        if known is not None:
+            names = re.findall(r"'([^']*)'", known[1])
+            if self.config is None:
+                return ConfigError(f"config: {self} has several configurations; give one of {', '.join(names)}")
+            return ConfigError(f"config: {self.path} has no '{self.config}'; {nearest(self.config, names)}")
+        if "gated dataset" in text:
+            return DataError(
+                f"{self.path} is gated: ask for access at https://huggingface.co/datasets/{self.path}, then log in "
+                "with `hf auth login`, or set HF_TOKEN"
+            )
+        if "scripts are no longer supported" in text:
+            return DataError(
+                f"{self.path} is loaded by a script of its own, and no code of a data set is run; the hub often has a "
+                "copy without one: `revision: refs/convert/parquet`"
+            )
+        if type(error).__name__ == "DatasetNotFoundError":
+            return DataError(
+                f"{text} Write path as USER/NAME, or give a folder (there is none of this name here); a private data "
+                "set needs `hf auth login`, or HF_TOKEN"
+            )
+        if type(error).__name__ in ("EmptyDatasetError", "DataFilesNotFoundError"):
+            return DataError(f"{self}: there are no files that `datasets` can read: {text}")
+        if isinstance(error, OSError):
+            return DataError(
+                f"{self} cannot be reached or read: {text}. Without a network, give the path of a folder that "
+                "holds it (a clone of it, or what `save_to_disk` wrote), which this is not; what was once downloaded "
+                "is found again by itself"
+            )
+        return DataError(f"{self}: `datasets` cannot read it: {cause(error)}")
+
+
+def contents(table: Any) -> list[tuple[str, int, int]]:
+    """The files that hold a table: name, bytes, time of the last change."""
+    names = [str(file["filename"]) for file in table.cache_files]
+    found = [(name, Path(name).stat()) for name in names]
+    return [(name, about.st_size, about.st_mtime_ns) for name, about in found]
+
+
+# -- columns ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read, by name, and the values wanted, as the table holds them."""
+
+    image: str
+    label: str | None
+    numbers: tuple[str, ...]
+    """Other columns of classes, truth values and whole numbers."""
+    wanted: Wanted
+
+    @property
+    def all(self) -> list[str]:
+        """Every column that is read, once."""
+        label = [] if self.label is None else [self.label]
+        return list(dict.fromkeys([self.image, *label, *self.numbers, *self.wanted]))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The columns of whole numbers, the label first."""
+        return (*(() if self.label is None else (self.label,)), *self.numbers)
+
+
+def choose_columns(
+    features: Mapping[str, Any], place: Place, image: str | None, label: str | None, wanted: Wanted
+) -> Columns:
+    """Hold what a user says of columns against those that there are; raises :class:`ConfigError`.
+
+    ``features``: the kind of each column, as `datasets` describes it.
+    """
+    for option, column in (("image", image), ("label", label), *((f"filter.{name}", name) for name in wanted)):
+        if column is not None and column not in features:
+            raise ConfigError(f"{option}: {place} has no column '{column}'; {nearest(column, features)}")
+    described = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+    if image is None:
+        images = [name for name, feature in features.items() if _kind(feature) == "image"]
+        if len(images) != 1:
+            raise ConfigError(
+                f"image: {place} has {'no column' if not images else 'several columns'} of images; give the one that "
+                f"holds them, of: {described}"
+            )
+        image = images[0]
+    elif _kind(features[image]) not in ("image", "bytes"):
+        raise ConfigError(
+            f"image: column '{image}' of {place} holds no images but {_kind(features[image])}; its columns: {described}"
+        )
+    if label is None:
+        classes = [name for name, feature in features.items() if _kind(feature) == "classes"]
+        label = classes[0] if len(classes) == 1 else None
+    elif _kind(features[label]) not in _WHOLE:
+        raise ConfigError(
+            f"label: column '{label}' of {place} is of {_kind(features[label])}; a label is a class, a truth value or "
+            f"a whole number; its columns: {described}"
+        )
+    numbers = [name for name, feature in features.items() if _kind(feature) in _WHOLE and name != label]
+    converted = {
+        name: tuple(_as_held(value, features[name], name) for value in values) for name, values in wanted.items()
+    }
+    return Columns(image, label, tuple(numbers), converted)
+
+
+_WHOLE = ("classes", "truth values", "whole numbers")
+
+
+def _kind(feature: Any) -> str:
+    """A column's kind in words."""
+    name, dtype = type(feature).__name__, str(getattr(feature, "dtype", ""))
+    if name == "Image":
+        return "image"
+    if name == "ClassLabel":
+        return "classes"
+    if name != "Value":
+        return f"{name}"
+    if dtype == "bool":
+        return "truth values"
+    if re.fullmatch(r"u?int\d+", dtype):
+        return "whole numbers"
+    if dtype.startswith("float"):
+        return "numbers"
+    return {"string": "text", "large_string": "text", "binary": "bytes", "large_binary": "bytes"}.get(dtype, dtype)
+
+
+_HELD: dict[str, tuple[type, ...]] = {
+    "truth values": (bool,),
+    "whole numbers": (int,),
+    "numbers": (int, float),
+    "text": (str,),
+}
+
+
+def _as_held(value: Scalar, feature: Any, column: str) -> Scalar:
+    """A wanted value as the table holds it: a class by its number."""
+    kind = _kind(feature)
+    if kind == "classes":
+        if isinstance(value, str):
+            if value not in feature.names:
+                raise ConfigError(f"filter.{column}: there is no class '{value}'; {nearest(value, feature.names)}")
+            return int(feature.names.index(value))
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(feature.names):
+            return value
+        raise ConfigError(
+            f"filter.{column}: {value!r} is no class; give a name or one of 0 to {len(feature.names) - 1}"
+        )
+    if kind not in _HELD:
+        raise ConfigError(f"filter.{column}: a column of {kind} cannot be filtered by value")
+    if not isinstance(value, _HELD[kind]) or (isinstance(value, bool) and kind != "truth values"):
+        raise ConfigError(f"filter.{column}: {value!r} is not one of the column's values, which are {kind}")
+    return value
+
+
+def matching_rows(table: Any, wanted: Wanted, place: Place) -> NDArray[np.int64]:
+    """Numbers of the rows that have the wanted values, ascending; raises :class:`DataError` where there are none."""
+    rows = np.arange(len(table))
+    if wanted:
+        arrow, compute = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.compute")
+        columns = table.with_format("arrow").select_columns(list(wanted))[:]
+        for name, values in wanted.items():
+            column = columns.column(name)
+            held = compute.is_in(column, value_set=arrow.array(values, type=column.type)).to_numpy()
+            rows = np.intersect1d(rows, np.flatnonzero(held), assume_unique=True)
+            if not len(rows):
+                there = [str(value) for value in compute.unique(column).to_pylist()[: _SHOWN + 1]]
+                more = ", ..." if len(there) > _SHOWN else ""
+                raise DataError(
+                    f"filter.{name}: no sample of {place} that the filter takes so far has "
+                    f"{' or '.join(map(str, values))}; the column holds {', '.join(there[:_SHOWN])}{more}"
+                )
+    return rows
+
+
+def whole_numbers(table: Any, columns: Sequence[str], rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Columns of classes, truth values and whole numbers at ``rows``, (len(rows),) each; -1 where there is none."""
+    if not columns:
+        return {}
+    compute = importlib.import_module("pyarrow.compute")
+    read = table.with_format("arrow").select_columns(list(columns))[:]
+    return {
+        name: compute.fill_null(read.column(name).cast("int64", safe=False), -1).to_numpy()[rows] for name in columns
+    }

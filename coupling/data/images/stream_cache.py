@@ -1,0 +1,294 @@
+"""Images of a stream, kept as they come: a stream that breaks off goes on where it was.
+
+A stream has no random access, so its first ``count`` images are written to the file that
+:mod:`coupling.data.images.cache` would have made, one after the other. Beside the growing file lies a
+journal: how many images are surely in it, and the stream's position after them. Whatever ends the
+process, the next one goes on from there; when all are in, the file takes its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from coupling.data.images import cache
+from coupling.data.images.cache import PreparedRecord, prepared_record
+from coupling.data.images.image import Images, Unreadable
+from coupling.errors import DataError, RunError
+from coupling.system.terminal import progress, remark
+
+_EVERY = 256
+"""Images after which the journal is written: what an interruption costs, at most."""
+
+
+class ImageStream(ABC):
+    """Images in an order that is always the same, and a position in it that can be written down.
+
+    Iterating raises :class:`DataError` where the stream breaks off.
+    """
+
+    stamp: str
+    """Names the version of what is read: a position is good for that one alone."""
+
+    numbers: tuple[str, ...]
+    """What is known of each image: names of whole numbers."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Images | Unreadable, tuple[int, ...]]]:
+        """Each image, uint8 (height, width, channels), or why it cannot be had; and its :attr:`numbers`."""
+
+    @abstractmethod
+    def position(self) -> Any:
+        """JSON values: where the image that follows the last one lies."""
+
+    @abstractmethod
+    def seek(self, position: Any) -> None:
+        """Let the next image be the one at ``position``."""
+
+
+@dataclass
+class _Journal:
+    """What is surely in the growing files."""
+
+    stamp: str
+    numbers: tuple[str, ...]
+    rows: int = 0
+    position: Any = None
+    left_out: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> _Journal | None:
+        try:
+            said = json.loads(path.read_text("utf-8"))
+            return cls(said["stamp"], tuple(said["numbers"]), int(said["rows"]), said["position"], said["left_out"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def streamed_images(
+    directory: Path,
+    key: Mapping[str, object],
+    count: int,
+    shape: tuple[int, int, int],
+    open_stream: Callable[[], ImageStream],
+    *,
+    title: str,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Images:
+    """The first ``count`` images of a stream, as :func:`coupling.data.images.cache.prepared_images` gives them.
+
+    Args:
+        directory: where the files lie or will lie; made at need.
+        key: all that the images depend on, as JSON values. The same key opens the same files.
+        count: number of images, at least 1.
+        shape: (height, width, channels) of each.
+        open_stream: called where images are missing.
+        title: what the progress bar and the messages say is being done.
+        on_error: "stop" raises an error over the first image that cannot be read; "skip" takes the
+            next ones in its place, and says so.
+
+    Raises:
+        DataError: an image is unreadable, the stream ends early or breaks off, or ``directory`` cannot
+            be written or has too little room.
+    """
+    key = {**key, "on_error": on_error}
+    record, images = _opened(directory, key, count, shape)
+    if images is None:
+        with _alone(directory, key, shape, title):
+            record, images = _opened(directory, key, count, shape)  # another process may have done it
+            if images is None:
+                _Reading(directory, key, count, shape, title, on_error).finish(open_stream())
+                record, images = _opened(directory, key, count, shape)
+    if record is None or images is None:
+        raise RunError(f"{title}: the images in {directory} were changed while they were being written")
+    if record.left_out:
+        remark(f"{title}: left out {cache.listed(record.left_out, count + len(record.left_out))}")
+    return images
+
+
+def streamed_record(
+    directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int], on_error: str
+) -> PreparedRecord | None:
+    """The record of images that are all there; None: they are not."""
+    return prepared_record(directory, {**key, "on_error": on_error}, count, shape)
+
+
+def streamed_numbers(directory: Path, record: PreparedRecord) -> dict[str, NDArray[np.int64]]:
+    """What is known of each image: {name: (count,) int64}."""
+    path = _numbers_path(cache.array_path(directory, record.key))
+    try:
+        return safetensors.numpy.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); delete it to have the stream read again") from None
+
+
+def _opened(
+    directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
+) -> tuple[PreparedRecord | None, Images | None]:
+    record = prepared_record(directory, key, count, shape)
+    if record is None or not _numbers_path(cache.array_path(directory, record.key)).is_file():
+        return record, None
+    return record, cache.opened(directory, record)
+
+
+def _numbers_path(array: Path) -> Path:
+    return array.with_suffix(".numbers.safetensors")
+
+
+def _part(directory: Path, key: Mapping[str, object], shape: tuple[int, int, int]) -> Path:
+    """The growing file. The count is no part of its name: asking for more goes on where less ended."""
+    return cache.array_path(directory, cache.full_key(key, 0, shape)).with_suffix(".part")
+
+
+@contextlib.contextmanager
+def _alone(directory: Path, key: Mapping[str, object], shape: tuple[int, int, int], title: str) -> Iterator[None]:
+    """Let one process at a time read a stream; others wait for it."""
+    with cache.writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(_part(directory, key, shape).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remark(f"{title}: another process is reading it; waiting")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system that knows no locks: the run's own lock is what is left
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Reading:
+    """One attempt at a stream: from the journal's position to ``count`` images."""
+
+    def __init__(
+        self,
+        directory: Path,
+        key: Mapping[str, object],
+        count: int,
+        shape: tuple[int, int, int],
+        title: str,
+        on_error: str,
+    ) -> None:
+        self.directory, self.count, self.shape, self.title, self.on_error = directory, count, shape, title, on_error
+        self.key = cache.full_key(key, count, shape)
+        self.array = cache.array_path(directory, self.key)
+        self.part = _part(directory, key, shape)
+        self.journal_path = self.part.with_suffix(".journal.json")
+        self.numbers_path = self.part.with_suffix(".numbers")
+        self.image_size = int(np.prod(shape))
+
+    def finish(self, stream: ImageStream) -> None:
+        """Read what is missing, and give the files their names."""
+        with cache.writing(self.directory), _growing(self.part) as images, _growing(self.numbers_path) as numbers:
+            cache.write_header(images, (0, *self.shape))
+            start = images.tell()
+            journal = self._journal(stream, start, images, numbers)
+            for file, size in ((images, self.image_size), (numbers, 8 * len(journal.numbers))):
+                file.truncate((start if file is images else 0) + min(journal.rows, self.count) * size)
+                file.seek(0, os.SEEK_END)
+            journal.rows = min(journal.rows, self.count)
+            if journal.rows < self.count:
+                self._refuse_full_disk(journal.rows)
+                self._read(stream, journal, images, numbers)
+            self._complete(journal, start, images, numbers)
+
+    def _journal(self, stream: ImageStream, start: int, images: BinaryIO, numbers: BinaryIO) -> _Journal:
+        """Of this version of the stream and held by the files; a new one otherwise."""
+        found = _Journal.read(self.journal_path)
+        fresh = _Journal(stream.stamp, stream.numbers)
+        if found is None:
+            return fresh
+        held = os.fstat(images.fileno()).st_size >= start + found.rows * self.image_size
+        held &= os.fstat(numbers.fileno()).st_size >= found.rows * 8 * len(found.numbers)
+        if not held or (found.stamp, found.numbers) != (fresh.stamp, fresh.numbers):
+            why = "are of another version" if held else "are damaged"
+            remark(f"{self.title}: the {found.rows:,} images that are there {why}; beginning anew")
+            return fresh
+        if found.rows < self.count:
+            remark(f"{self.title}: going on after the {found.rows:,} images that are there")
+            stream.seek(found.position)
+        return found
+
+    def _read(self, stream: ImageStream, journal: _Journal, images: BinaryIO, numbers: BinaryIO) -> None:
+        with progress(self.title, self.count) as advance:
+            advance(journal.rows)
+            for image, known in stream:
+                if isinstance(image, Unreadable):
+                    if self.on_error == "stop":
+                        raise DataError(f"{self.title}: {image}\n`on_error: skip` takes the next image in its place.")
+                    journal.left_out.append(str(image))
+                    continue
+                if image.shape != self.shape or image.dtype != np.uint8:
+                    raise DataError(f"{self.title}: an image is {image.dtype} {image.shape}, expected {self.shape}")
+                images.write(np.ascontiguousarray(image).data)
+                numbers.write(np.array(known, np.int64).tobytes())
+                journal.rows += 1
+                advance(1)
+                if journal.rows % _EVERY == 0 or journal.rows == self.count:
+                    self._note(journal, stream.position(), images, numbers)
+                if journal.rows == self.count:
+                    return
+        raise DataError(
+            f"{self.title}: the stream ends after {journal.rows:,} images, fewer than the {self.count:,} asked for; "
+            + (f"set limit: {journal.rows}" if journal.rows else "see which samples it has, and what the filter takes")
+        )
+
+    def _note(self, journal: _Journal, position: Any, images: BinaryIO, numbers: BinaryIO) -> None:
+        for file in (images, numbers):
+            file.flush()
+            os.fsync(file.fileno())
+        journal.position = position
+        with cache.replacing(self.journal_path) as file:
+            file.write(json.dumps(asdict(journal)).encode())
+
+    def _complete(self, journal: _Journal, start: int, images: BinaryIO, numbers: BinaryIO) -> None:
+        images.seek(0)
+        cache.write_header(images, (self.count, *self.shape))
+        images.flush()
+        os.fsync(images.fileno())
+        images.seek(start)
+        digest = hashlib.file_digest(images, "sha256").hexdigest()  # type: ignore[arg-type]
+        numbers.seek(0)
+        known = np.frombuffer(numbers.read(), np.int64).reshape(self.count, len(journal.numbers))
+        columns = {name: np.ascontiguousarray(column) for name, column in zip(journal.numbers, known.T, strict=True)}
+        with cache.replacing(_numbers_path(self.array)) as file:
+            file.write(safetensors.numpy.save(columns))
+        # The record first: if the images do not get their name, they are all there and no stream is read again.
+        record = PreparedRecord(self.key, (self.count, *self.shape), digest, tuple(journal.left_out))
+        with cache.replacing(self.array.with_suffix(".json")) as file:
+            file.write(json.dumps(asdict(record), indent=1).encode())
+        os.replace(self.part, self.array)
+        self.journal_path.unlink(missing_ok=True)
+        self.numbers_path.unlink(missing_ok=True)
+        self.part.with_suffix(".lock").unlink(missing_ok=True)  # whoever waits for it will find all done
+
+    def _refuse_full_disk(self, rows: int) -> None:
+        needed, free = (self.count - rows) * self.image_size, shutil.disk_usage(self.directory).free
+        if needed > free:
+            raise DataError(
+                f"{self.title}: {self.count - rows:,} images of {self.shape} need {needed / 1e9:.1f} GB, and "
+                f"{self.directory} has room for {free / 1e9:.1f}; lower limit or size, or set COUPLING_DATA to a "
+                "directory elsewhere"
+            )
+
+
+@contextlib.contextmanager
+def _growing(path: Path) -> Iterator[BinaryIO]:
+    """A file to be read and written, made at need, at its beginning."""
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+        yield file

@@ -1,0 +1,124 @@
+"""Pictures of samples: one row a domain, its name beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from coupling.domain import Domain
+from coupling.errors import InputError
+from coupling.system.atomic_files import write_bytes
+
+_MARGIN = 2
+
+
+_SMALLEST = 64
+"""Pictures below this many pixels are enlarged, so that a person sees them."""
+
+
+_LEEWAY = 0.25
+"""How far from the largest picture's side another may stay for the sake of a whole factor: crisp pixels."""
+
+
+def to_pixels(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
+    """Samples (B, *shape) in the domain's range as uint8 (B, H, W, 3).
+
+    Images are as they are, with nothing lost; what is no image is as its domain is drawn.
+    """
+    return _bytes(samples if domain.is_image else _drawn(samples, domain), domain)
+
+
+def to_drawing(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
+    """The same for people to look at: as the domain is drawn, images too where it says so."""
+    return _bytes(samples if domain.drawing is None else _drawn(samples, domain), domain)
+
+
+def _drawn(samples: Tensor, domain: Domain) -> Tensor:
+    if domain.drawing is None:
+        raise InputError(f"domain '{domain.name}' of shape {domain.shape} cannot be drawn as pictures")
+    return domain.drawing(samples.float(), domain.range)
+
+
+def _bytes(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
+    """(B, 1 or 3, H, W) in the domain's range to (B, H, W, 3)."""
+    low, high = domain.range
+    scaled = ((samples.float() - low) / (high - low)).clamp(0, 1).mul(255).round().byte()
+    pixels: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3)).copy()
+
+
+def drawable(domains: Mapping[str, Domain]) -> list[str]:
+    """The domains that can be drawn; raises :class:`InputError` where none can."""
+    names = [name for name, domain in domains.items() if domain.is_drawable]
+    if not names:
+        shapes = ", ".join(f"'{name}' {domain.shape}" for name, domain in domains.items())
+        raise InputError(f"none of the domains is of images: {shapes}; use load_model(...).sample(...) in Python")
+    return names
+
+
+def grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12) -> Image.Image:
+    """Corresponding samples: a column is one z, a row one domain; further columns in further bands.
+
+    Domains of different size are enlarged to about the same, by whole factors where that can be.
+    """
+    rows = {name: to_drawing(x, domains[name]) for name, x in samples.items() if domains[name].is_drawable}
+    if not rows:
+        raise InputError("none of the domains can be drawn as pictures")
+    count = min(len(pixels) for pixels in rows.values())
+    columns = min(columns, count)
+    scaled = _alike([(pixels.shape[2], pixels.shape[1]) for pixels in rows.values()])
+    sizes = dict(zip(rows, scaled, strict=True))
+    width = max(width for width, _ in scaled) + _MARGIN
+    tops = np.cumsum([0, *(height + _MARGIN for _, height in scaled)]).tolist()
+    font = ImageFont.load_default(size=14)
+    label = 12 + max(int(font.getlength(name)) for name in rows)
+    bands = -(-count // columns)
+    band_height = tops[-1] + 4 * _MARGIN
+    canvas = Image.new("RGB", (label + columns * width + _MARGIN, bands * band_height), "white")
+    pen = ImageDraw.Draw(canvas)
+    for band in range(bands):
+        for (name, pixels), above in zip(rows.items(), tops, strict=False):
+            size = sizes[name]
+            top = band * band_height + above + _MARGIN
+            pen.text((6, top + (size[1] + _MARGIN) // 2), name, fill="black", font=font, anchor="lm")
+            for column, sample in enumerate(pixels[band * columns : (band + 1) * columns]):
+                left = label + column * width + (width - _MARGIN - size[0]) // 2
+                canvas.paste(_enlarged(Image.fromarray(sample), size), (left, top))
+    return canvas
+
+
+def _alike(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(width, height) of each domain's pictures, and how large they are drawn: longer sides about alike."""
+    longest = max(max(size) for size in sizes)
+    wanted = longest * max(1, -(-_SMALLEST // longest))
+    drawn = []
+    for width, height in sizes:
+        factor: float = max(1, round(wanted / max(width, height)))
+        if abs(factor * max(width, height) - wanted) > _LEEWAY * wanted:
+            factor = wanted / max(width, height)
+        drawn.append((max(1, round(width * factor)), max(1, round(height * factor))))
+    return drawn
+
+
+def _enlarged(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Pixel by pixel where the factor is whole, smoothly otherwise: pixels of uneven size would look like content."""
+    whole = size[0] % picture.width == 0 and size[1] % picture.height == 0
+    return picture.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC)
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a PNG as a whole."""
+    write_bytes(path, png(picture))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the content of a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""What a trained model makes, as files: samples, traversals, transformed images."""

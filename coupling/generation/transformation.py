@@ -1,0 +1,112 @@
+"""Images carried from one domain into others, as files, with how well each was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from coupling.data.pictures import drawable, grid, save_png, to_pixels
+from coupling.errors import InputError
+from coupling.generation.given_images import GivenImages
+from coupling.model.inversion import Encoding, Search, Transformed
+from coupling.model.model import CoupledModel
+from coupling.runs.locations import beside
+from coupling.system.atomic_files import write_text
+from coupling.system.terminal import progress, remark
+
+_GRID = 48
+"""Images in the grid, at most."""
+
+
+_ERRORS = "errors.csv"
+
+
+def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[str]:
+    """The domains of images to carry into: ``to``, or all others; raises :class:`InputError` where there is none."""
+    model.chosen([from_])
+    others = model.chosen(list(dict.fromkeys(to))) if to else [name for name in model.domains if name != from_]
+    if from_ in others:
+        raise InputError(f"--to {from_}: is the domain that the images come from; name another one")
+    if not others:
+        raise InputError(f"the model has no other domain than '{from_}'")
+    drawn = drawable({name: model.domains[name] for name in others})
+    if len(drawn) < len(others):
+        remark(f"left out, as they are not of images: {', '.join(name for name in others if name not in drawn)}")
+    return drawn
+
+
+def check_output(output: Path | None) -> None:
+    """Raise :class:`InputError` where ``output`` holds what an earlier call has written, which would be mixed up."""
+    if output is not None and (output / _ERRORS).exists():
+        raise InputError(f"{output}: holds what an earlier call has made ({_ERRORS}); give another --output")
+
+
+def results_folder(run: Path, output: Path | None) -> Path:
+    """Where to write: ``output``, or in the run ``transformed``, ``transformed-2``, ... where that is taken.
+
+    Made at once, so that two calls at a time have one each. Raises :class:`InputError` where that is not possible.
+    """
+    first = output or beside(run, "transformed")
+    folder = first
+    for number in itertools.count(2):
+        try:
+            folder.mkdir(parents=True, exist_ok=output is not None)
+            break
+        except OSError as error:
+            if output is not None or not isinstance(error, FileExistsError):
+                raise _unwritable(folder, error) from None
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def transform_files(
+    model: CoupledModel,
+    given: GivenImages,
+    from_: str,
+    to: Sequence[str],
+    search: Search,
+    encoder: Encoding | None = None,
+) -> Transformed:
+    """The given images carried from ``from_`` into ``to``, with a progress bar."""
+    with progress("inverting", len(given.files)) as advance:
+        return model.transform(given.samples, from_, list(to), search, advance=advance, encoder=encoder)
+
+
+def write_transformed(
+    model: CoupledModel, given: GivenImages, from_: str, found: Transformed, threshold: float | None, folder: Path
+) -> None:
+    """Write ``folder/<domain>/<name>.png``, of ``from_`` the reconstruction, ``grid.png`` and ``errors.csv``.
+
+    Raises :class:`InputError` where that is not possible.
+    """
+    samples = {from_: found.reconstruction} | found.images
+    rows = {f"{from_}, given": given.samples, f"{from_}, drawn": found.reconstruction} | found.images
+    domains = {f"{from_}, {what}": model.domains[from_] for what in ("given", "drawn")} | model.domains
+    try:
+        for domain, drawn in samples.items():
+            (folder / domain).mkdir(exist_ok=True)
+            for name, pixels in zip(given.names, to_pixels(drawn, model.domains[domain]), strict=True):
+                Image.fromarray(pixels).save(folder / domain / f"{name}.png")
+        save_png(grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["image", "name", "error", "covered", "changes"])
+        for row in zip(given.files, given.names, found.error.tolist(), given.changes, strict=True):
+            file, name, error, changes = row
+            writer.writerow([file, name, f"{error:.6g}", _covered(error, threshold), changes])
+        write_text(folder / _ERRORS, text.getvalue())
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output")
+
+
+def _covered(error: float, threshold: float | None) -> str:
+    return "" if threshold is None else "no" if error > threshold else "yes"

@@ -1,0 +1,193 @@
+"""Losses on a classifier's predictions in domains without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from coupling.domain import Domain
+from coupling.errors import ConfigError
+from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
+from coupling.losses.classification import LAST_HIDDEN, Classification, Layer, check_domains
+from coupling.losses.loss import DiscriminatorHalf, Loss, PerDomain, Weight
+
+Unlabelled = Annotated[
+    list[str] | None,
+    Field(min_length=1, description="the domains without labels; null: all that the classification loss does not name"),
+]
+
+
+class Classified(Loss):
+    """A loss on the predictions of the configuration's classification loss, in domains without labels."""
+
+    def __init__(self, domains: Sequence[str] | None, weight: float) -> None:
+        super().__init__()
+        self.domains = list(domains or ())
+        self.weight = weight
+        self._found: tuple[Classification, ...] = ()  # in a tuple: as a submodule it would have two owners
+
+    @property
+    def classification(self) -> Classification:
+        """The loss that owns the head."""
+        return self._found[0]
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Find the classification loss. Raises ConfigError where there is none, or not one alone."""
+        check_domains(self.domains, domains)
+        found = [loss for loss in losses.values() if isinstance(loss, Classification)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"reads the classes that a classification loss predicts, of which there are {len(found)}; "
+                "name exactly one among losses"
+            )
+        self.domains = self.domains or found[0].unlabelled([domain.name for domain in domains])
+        if not self.domains:
+            raise ConfigError("is of domains without labels, of which there are none; leave it out")
+        found[0].serve(self.domains)
+        self._found = tuple(found)
+
+    def real_logits(self, half: DiscriminatorHalf, domain: str) -> Tensor:
+        """The classifier's (B, classes) for the real samples, before the softmax."""
+        return self.classification.logits(half.features[domain, self.classification.layer][: len(half.real[domain])])
+
+
+class Entropy(Classified):
+    """Sure and varied predictions in domains without labels: mutual information of sample and class.
+
+    The mean entropy of the predictions (Grandvalet & Bengio 2004) less ``variety`` times the entropy of their mean,
+    without which one class for all samples would be the least (Krause et al. 2010).
+    """
+
+    def __init__(
+        self,
+        *,
+        domains: Unlabelled = None,
+        weight: Weight = 0.1,
+        variety: Annotated[float, Field(ge=0, description="factor of the entropy of the mean prediction")] = 1.0,
+    ) -> None:
+        super().__init__(domains, weight)
+        self.variety = variety
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight * (mean H(p) - variety * H(mean p)) on real samples."""
+        terms = {}
+        for domain in self.domains:
+            log_p = self.real_logits(half, domain).log_softmax(1)
+            mean = half.mean(log_p.exp())
+            sure = -(log_p.exp() * log_p).sum(1).mean()
+            varied = -(mean * mean.clamp_min(1e-12).log()).sum()
+            terms[domain] = self.weight * (sure - self.variety * varied)
+        return terms
+
+
+class Consistency(Classified):
+    """A changed sample is of the class that the unchanged one is surely of (Sohn et al. 2020, section 2).
+
+    Samples whose most probable class has at least ``threshold`` are turned, moved, scaled and so on at random, and the
+    cross-entropy with that class is the term; the others do not count. What says the class is the network itself, or
+    its moving average over the steps (Tarvainen & Valpola 2017), which errs less.
+    """
+
+    def __init__(
+        self,
+        *,
+        domains: Unlabelled = None,
+        weight: Weight = 1.0,
+        threshold: Annotated[float, Field(ge=0, le=1, description="least probability of a class that is taught")] = 0.9,
+        teacher: Annotated[
+            Literal["live", "averaged"],
+            Field(description="what says the class; averaged: the discriminators' moving average"),
+        ] = "live",
+        rotate: Rotate = 15.0,
+        shift: Shift = 0.1,
+        scale: Scale = 0.15,
+        shear: Shear = 0.0,
+        stretch: Stretch = 0.0,
+    ) -> None:
+        super().__init__(domains, weight)
+        self.threshold = threshold
+        self.needs_average = teacher == "averaged"
+        self.augmentation = Augmentation(rotate, shift, scale, shear, stretch)
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Find the classification loss; the domains must be of images."""
+        super().open(domains, features, losses)
+        if not self.augmentation:
+            raise ConfigError(
+                "rotate, shift, scale, shear, stretch: all are 0, so nothing would be changed; give one of them"
+            )
+        self.augmentation.check([domain for domain in domains if domain.name in self.domains])
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight * -log p(class of x | changed x), over the samples whose class is sure."""
+        terms = {}
+        for domain in self.domains:
+            sure, taught = self._unchanged(half, domain).softmax(1).max(1)
+            changed = self.augmentation(half.real[domain], half.uniform(f"changed/{domain}", self.augmentation.numbers))
+            features = half.tap({domain: changed}, self.classification.layer)[domain]
+            each = F.cross_entropy(self.classification.logits(features), taught, reduction="none")
+            terms[domain] = self.weight * (each * (sure >= self.threshold)).mean()
+        return terms
+
+    def _unchanged(self, half: DiscriminatorHalf, domain: str) -> Tensor:
+        """The teacher's (B, classes) for the real samples, before the softmax; without a gradient."""
+        if not self.needs_average:
+            return self.real_logits(half, domain).detach()
+        averaged = half.averaged
+        assert averaged is not None  # else the configuration had been refused
+        [classifier] = [loss for loss in averaged.losses.values() if isinstance(loss, Classification)]
+        return classifier.logits(averaged.tap({domain: half.real[domain]}, classifier.layer)[domain])
+
+
+class FeatureMatching(Loss):
+    """Squared distance between the domains' features of one z's generated samples (the authors' adaptation code).
+
+    For every domain: half the mean over the other domains, so that two domains' terms add up to their distance.
+    """
+
+    def __init__(self, *, layer: Layer = LAST_HIDDEN, weight: Weight = 0.01) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = weight
+
+    def taps(self) -> Sequence[int]:
+        """The layer whose outputs are compared."""
+        return (self.layer,)
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Raises ConfigError where there is nothing to compare."""
+        shapes = {domain.name: features[domain.name, self.layer] for domain in domains}
+        if len(shapes) < 2:
+            raise ConfigError("compares domains, of which there is one alone; leave it out")
+        if len(set(shapes.values())) > 1:
+            listed = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
+            raise ConfigError(f"layer: {self.layer} gives {listed}; choose a layer after which the domains are alike")
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight / 2 * mean over the others e of |f_d(g_d(z)) - f_e(g_e(z))|^2, a batch mean."""
+        drawn = {d: half.features[d, self.layer][-len(half.fake[d]) :].flatten(1) for d in half.fake}
+        terms = {}
+        for domain, own in drawn.items():
+            others = [(own - other).square().sum(1).mean() for name, other in drawn.items() if name != domain]
+            terms[domain] = self.weight / 2 * torch.stack(others).mean()
+        return terms

@@ -1,0 +1,150 @@
+"""A classifier on a discriminator layer: labels of some domains, classes for all (section 4, adaptation).
+
+The softmax layer sits on what the discriminators share, so a classifier that is trained with the labels of one
+domain is one for every domain: f_i up to the tapped layer, then the same head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coupling.domain import Domain
+from coupling.errors import ConfigError, refuse_unknown_domain
+from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
+from coupling.losses.loss import DiscriminatorHalf, Loss, PerDomain, Weight
+from coupling.system.terminal import remark
+
+LAST_HIDDEN = -2
+"""The last hidden layer of a discriminator: the one before its logits."""
+
+
+Layer = Annotated[
+    int, Field(description="discriminator layer that is read: 1 is the first, -1 the last, -2 the last hidden one")
+]
+
+
+class Classification(Loss):
+    """Cross-entropy of a softmax layer on a discriminator layer, in the labelled domains (section 4, adaptation).
+
+    The head is a linear layer on the flattened output; its gradient is the mean over the domains that use it. With
+    augmentation, the samples go through once more, changed, and it is those that are classified.
+    """
+
+    def __init__(
+        self,
+        *,
+        domains: Annotated[list[str], Field(min_length=1, description="the labelled domains; no other's are read")],
+        classes: Annotated[int, Field(ge=2, description="number of classes")] = 10,
+        layer: Layer = LAST_HIDDEN,
+        weight: Weight = 1.0,
+        rotate: Rotate = 0.0,
+        shift: Shift = 0.0,
+        scale: Scale = 0.0,
+        shear: Shear = 0.0,
+        stretch: Stretch = 0.0,
+    ) -> None:
+        super().__init__()
+        self.labelled = domains
+        self.classes = classes
+        self.layer = layer
+        self.weight = weight
+        self.augmentation = Augmentation(rotate, shift, scale, shear, stretch)
+        self.head: nn.Module = nn.Identity()
+        self._users = set(domains)
+
+    def taps(self) -> Sequence[int]:
+        """The layer under the head."""
+        return (self.layer,)
+
+    def labels(self, domains: Sequence[str]) -> Sequence[str]:
+        """The labelled domains alone."""
+        return self.labelled
+
+    def unlabelled(self, domains: Sequence[str]) -> list[str]:
+        """The domains whose labels training never reads, in order."""
+        return [domain for domain in domains if domain not in self.labelled]
+
+    def users(self, domains: Sequence[str]) -> Sequence[str]:
+        """The labelled domains, and those that another loss classifies."""
+        return [domain for domain in domains if domain in self._users] or self.labelled
+
+    def serve(self, domains: Sequence[str]) -> None:
+        """Count the domains of another loss among those whose gradients the head averages."""
+        self._users |= set(domains)
+
+    def open(
+        self,
+        domains: Sequence[Domain],
+        features: Mapping[tuple[str, int], tuple[int, ...]],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        """Make the head. Raises ConfigError for a domain that is none, or features of different sizes."""
+        check_domains(self.labelled, domains)
+        self.augmentation.check([domain for domain in domains if domain.name in self.labelled])
+        sizes = {domain.name: math.prod(features[domain.name, self.layer]) for domain in domains}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
+            raise ConfigError(
+                f"layer: {self.layer} has {listed} features a sample; one classifier for all domains needs a layer "
+                "after which they are alike"
+            )
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(next(iter(sizes.values())), self.classes))
+
+    def check_labels(self, labels: Mapping[str, Tensor]) -> None:
+        """Raise ConfigError for a class beyond ``classes``; say which classes have no sample."""
+        seen: set[int] = set()
+        for domain, given in labels.items():
+            present = set(given.unique().tolist())
+            unknown = sorted(present - set(range(self.classes)))
+            if unknown and min(unknown) < 0:
+                raise ConfigError(
+                    f"domains: '{domain}' is to be labelled, but has samples of class {min(unknown)}; classes are "
+                    "numbered from 0: label all samples, or leave out those without a label"
+                )
+            if unknown:
+                raise ConfigError(
+                    f"classes: {self.classes}, but domain '{domain}' has labels {listed(unknown)}; classes are "
+                    f"numbered from 0: give classes: {max(unknown) + 1} or more"
+                )
+            seen |= present
+        missing = sorted(set(range(self.classes)) - seen)
+        if missing:
+            remark(f"classification: no labelled sample is of class {listed(missing)}, which can never be told apart")
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The layer's outputs (B, ...) to (B, classes), before the softmax."""
+        scores: Tensor = self.head(features)
+        return scores
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """weight * -log p(label) on real samples of the labelled domains."""
+        terms = {}
+        for domain in self.labelled:
+            if self.augmentation:
+                real = self.augmentation(
+                    half.real[domain], half.uniform(f"augmented/{domain}", self.augmentation.numbers)
+                )
+                features = half.tap({domain: real}, self.layer)[domain]
+            else:
+                features = half.features[domain, self.layer][: len(half.real[domain])]
+            terms[domain] = self.weight * F.cross_entropy(self.logits(features), half.labels[domain])
+        return terms
+
+
+def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
+    """Raise ConfigError for a name that no domain has."""
+    known = [domain.name for domain in domains]
+    for name in named:
+        refuse_unknown_domain("domains", name, known)
+
+
+def listed(numbers: Sequence[int], most: int = 8) -> str:
+    """Class numbers in words: the first few, and how many more."""
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more

@@ -1,0 +1,148 @@
+"""How far generated depth is from the depth that an estimator sees in generated colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from coupling.data.domain_data import DomainData
+from coupling.data.held_out import split
+from coupling.errors import ConfigError
+from coupling.metrics.agreement import OfPair, ProbeData
+from coupling.metrics.metric import Evaluation
+from coupling.metrics.probe import DepthEstimator, depth_estimator, unit
+from coupling.system.seeds import derive
+
+_PORTION = 250
+
+
+_MOST = 2000
+"""Real pairs that the ceiling is measured on, at most."""
+
+
+class DepthError(OfPair):
+    """Error of generated depth against what an estimator sees in the generated colour: root mean square.
+
+    The estimator is trained on real pairs, colour and depth of one view, that no domain trains on. Errors are
+    shares of the depth domain's range; with ``near`` and ``far`` they are in metres. Pixels whose depth is missing do
+    not count. ``/unrelated``, the floor: the same for pairs of different codes. ``/real``, the ceiling: the estimator
+    on real colour against its true depth, which it has not learned from: a perfect pair could not do better.
+    ``/absolute`` is the mean absolute error, ``/relative`` (in metres only) that divided by the depth, ``/compared``
+    the share of pixels that count.
+    """
+
+    kind = "depth-error"
+    better = "lower"
+
+    def __init__(
+        self,
+        *,
+        from_: Annotated[str, Field(description="domain of colour images")],
+        to: Annotated[str, Field(description="domain of depth images, one channel, of the same size")],
+        count: Annotated[int, Field(ge=2, description="number of generated pairs")] = 2000,
+        missing: Annotated[
+            float, Field(ge=0, lt=1, description="depth below this share of the range is missing; 0: none is")
+        ] = 0.01,
+        near: Annotated[float | None, Field(ge=0, description="metres at the lowest value of the range")] = None,
+        far: Annotated[float | None, Field(gt=0, description="metres at the highest value of the range")] = None,
+        probe: ProbeData = None,
+    ) -> None:
+        super().__init__(from_, to, count, probe)
+        if (near is None) != (far is None) or (near is not None and far is not None and near >= far):
+            raise ConfigError("near and far: give both, near less than far, or neither")
+        self.missing = missing
+        self.near, self.far = near, far
+        self._probe: DepthEstimator | None = None
+        self._beside: dict[str, float] = {}
+
+    def check(self, data: Mapping[str, DomainData]) -> None:
+        """Colour and depth must be images of one size, with held-out true pairs."""
+        super().check(data)
+        colour, depth = (data[domain].domain for domain in self.pair)
+        if (
+            len(colour.shape) != 3
+            or len(depth.shape) != 3
+            or depth.shape[0] != 1
+            or colour.shape[1:] != depth.shape[1:]
+        ):
+            raise ConfigError(
+                f"to: depth images are of shape (1, height, width), colour images of the same size; '{colour.name}' "
+                f"is of {colour.shape}, '{depth.name}' of {depth.shape}"
+            )
+        one, other = (self.pools[domain] for domain in self.pair)
+        if one.dataset.source != other.dataset.source:
+            raise ConfigError(
+                f"probe: no true pairs to learn from: held-out samples of '{colour.name}' are of {one.dataset.source}, "
+                f"of '{depth.name}' of {other.dataset.source}; give data sets that view one source"
+            )
+        common = np.intersect1d(one.indices, other.indices)
+        self.pools = {domain: pool.within(common) for domain, pool in self.pools.items()}
+
+    def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
+        """Train the estimator, or read what was learned before, and measure the ceiling."""
+        for pool in self.pools.values():
+            pool.prepare()
+        colour, depth = (self.pools[domain] for domain in self.pair)
+        self._probe = depth_estimator(colour, depth, self.missing)
+        errors = Errors(self)
+        tested = split(colour)[1][:_MOST]
+        for start in range(0, len(tested), _PORTION):
+            chosen = tested[start : start + _PORTION]
+            errors.add(unit(depth, depth.read(chosen)), self._probe(colour.read(chosen)))
+        self._beside = {f"{self.name}{key}/real": value for key, value in errors.values().items()}
+
+    def measure(self, evaluation: Evaluation) -> dict[str, float]:
+        """The error, and beside it floor and ceiling."""
+        if self._probe is None:
+            self.prepare(evaluation.data, evaluation.seed)
+        assert self._probe is not None
+        related, unrelated = Errors(self), Errors(self)
+        z = evaluation.model.latent(self.count, derive(evaluation.seed, self.kind))
+        depth = self.pools[self.pair[1]]
+        for part in z.tensor_split(-(-self.count // _PORTION)):  # portions of nearly one size: none of one code alone
+            drawn = evaluation.model.generate(part, self.pair)
+            estimated, given = self._probe(drawn[self.pair[0]]), unit(depth, drawn[self.pair[1]])
+            related.add(given, estimated)
+            unrelated.add(given, estimated.roll(1, 0))
+        evaluation.note(
+            pairs=self.count, unit="metres" if self.far else "share of the range", probe=dict(self._probe.record)
+        )
+        values = {f"{self.name}{key}": value for key, value in related.values().items()}
+        values |= {f"{self.name}{key}/unrelated": value for key, value in unrelated.values().items()}
+        del values[f"{self.name}/compared/unrelated"]
+        return values | self._beside
+
+
+class Errors:
+    """Errors of depth, summed over portions."""
+
+    def __init__(self, metric: DepthError) -> None:
+        self.metric = metric
+        self.sums = torch.zeros(5, dtype=torch.float64)
+
+    def add(self, given: Tensor, estimated: Tensor) -> None:
+        """Depths (B, 1, H, W) as shares of the range."""
+        seen = given >= self.metric.missing
+        one, other = (self._scaled(depth[seen].double()) for depth in (given, estimated))
+        difference = (one - other).abs()
+        relative = (difference / one.clamp(min=1e-6)).sum()
+        counts = seen.sum(), torch.tensor(seen.numel())
+        self.sums += torch.stack([difference.square().sum(), difference.sum(), relative, *counts])
+
+    def values(self) -> dict[str, float]:
+        """What is measured, by what follows the metric's name."""
+        squares, absolute, relative, seen, all_ = self.sums.tolist()
+        seen = max(seen, 1.0)
+        values = {"": (squares / seen) ** 0.5, "/absolute": absolute / seen}
+        if self.metric.far:
+            values["/relative"] = relative / seen
+        return values | {"/compared": seen / max(all_, 1.0)}
+
+    def _scaled(self, depth: Tensor) -> Tensor:
+        near, far = self.metric.near, self.metric.far
+        return depth if near is None or far is None else near + depth * (far - near)

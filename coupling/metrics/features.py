@@ -1,0 +1,239 @@
+"""Feature networks: what samples are compared by, in place of their pixels.
+
+A distance between sets of samples means nothing without the features that it was computed on, so each network says
+what it is (:attr:`Features.record`), and that goes into the record of every score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coupling.data.domain_data import DomainData
+from coupling.errors import ConfigError, cause
+from coupling.metrics.probe import Centred, classifier, in_portions, known
+from coupling.system.checksums import digest
+from coupling.system.seeds import derive
+
+WIDEST = 4096
+"""Numbers of a feature, at most, where its square has to be in memory."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature network for one domain."""
+
+    extract: Callable[[Tensor], Tensor]
+    """Samples (B, *shape) in the domain's range to (B, size), on the CPU."""
+    record: Mapping[str, Any]
+    """What it is, as JSON values."""
+    scaled: bool = True
+    """Whether its outputs mean the same at any scale: a network of ours. Others' are compared as they are."""
+
+
+def check_features(chosen: str, data: DomainData) -> None:
+    """Raise :class:`ConfigError` where ``chosen`` cannot be a feature network of the domain; opens no data."""
+    if chosen in _NAMES or ":" in chosen:
+        return
+    if not chosen.endswith(".onnx"):
+        raise ConfigError(
+            f"features: '{chosen}' is none of {', '.join(_NAMES)}, no .onnx file, and no module:attribute of installed "
+            "code"
+        )
+    if not Path(chosen).expanduser().is_file():
+        raise ConfigError(f"features: {chosen}: there is no such file; give the path of an ONNX network")
+    if len(data.domain.shape) != 3:
+        raise ConfigError(f"features: {chosen} takes images; samples of '{data.domain.name}' are {data.domain.shape}")
+
+
+def open_features(chosen: str, data: DomainData, widest: int = WIDEST) -> Features:
+    """The feature network of a domain whose data are ready; ``widest``: numbers of a feature, at most.
+
+    ``auto``: classes where the data set has labels or attributes, else random. ``classes``: the last hidden layer
+    of a classifier trained on the domain's own labelled samples. ``random``: a convolutional network with fixed random
+    weights. ``pixels``: none. Else an ONNX file, which holds numbers and operations and can execute nothing
+    else, or ``module:attribute``, a torch module of installed code.
+    """
+    if chosen == "auto":
+        chosen = "classes" if _told(data) else "random"
+    if chosen in _BUILT_IN:
+        features = _BUILT_IN[chosen](data)
+    elif chosen.endswith(".onnx"):
+        features = _from_file(Path(chosen).expanduser(), data)
+    else:
+        features = _from_code(chosen, data)
+    return _tried(features, chosen, data, widest)
+
+
+def _tried(features: Features, chosen: str, data: DomainData, widest: int) -> Features:
+    """The network, after two samples went through it."""
+    try:
+        made = features.extract(data.read([0, min(1, len(data) - 1)]))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a stranger's network does
+        raise ConfigError(
+            f"features: {chosen} does not take samples of '{data.domain.name}': {cause(error)}"
+        ) from error
+    size = made.shape[1] if made.dim() == 2 else 0
+    if not 1 <= size <= widest or len(made) != 2:
+        raise ConfigError(
+            f"features: {chosen} makes {tuple(made.shape)} of two samples of '{data.domain.name}'; wanted is (2, size) "
+            f"with a size of at most {widest:,}"
+        )
+    return Features(features.extract, {"resizer": "none", **features.record, "size": size}, features.scaled)
+
+
+def _told(data: DomainData) -> dict[str, Tensor]:
+    """What is known of the samples and differs among the domain's own."""
+    indices = torch.from_numpy(data.indices)
+    return {name: values for name, values in known(data).items() if values[indices].unique().numel() > 1}
+
+
+def _classes(data: DomainData) -> Features:
+    told = _told(data)
+    if not told:
+        raise ConfigError(
+            f"features: classes: samples of '{data.domain.name}' have neither labels nor attributes; use random"
+        )
+    name = data.domain.name
+    probe = classifier({name: data}, {name: told})
+    return Features(probe.features, {"network": "classifier of the domain's own samples", **probe.record})
+
+
+def _random(data: DomainData) -> Features:
+    """Means of random convolutions: over quarters of the picture of the last, over all of it of those before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(0, "random features"))
+        network = RandomFeatures(data)
+    network.eval().requires_grad_(False)
+    return Features(
+        lambda samples: in_portions(network, samples), {"network": "random convolutions", "sha256": _weights(network)}
+    )
+
+
+def _pixels(data: DomainData) -> Features:
+    low, high = data.domain.range
+    return Features(lambda samples: (samples.flatten(1).float() - low) / (high - low), {"network": "none, pixels"})
+
+
+_BUILT_IN: Mapping[str, Callable[[DomainData], Features]] = {"classes": _classes, "random": _random, "pixels": _pixels}
+
+
+_NAMES = ("auto", *_BUILT_IN)
+
+
+class RandomFeatures(nn.Module):
+    """Three strided convolutions with random weights; two linear layers where samples are no images."""
+
+    def __init__(self, data: DomainData) -> None:
+        super().__init__()
+        shape = data.domain.shape
+        self.centred = Centred(*data.domain.range)
+        self.images = len(shape) == 3
+        if self.images:
+            sizes = [shape[0], 32, 64, 128]
+            layers: list[nn.Module] = [nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in pairwise(sizes)]
+        else:
+            layers = [nn.Linear(math.prod(shape), 256), nn.Linear(256, 256)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
+            nn.init.normal_(layer.bias, std=0.1)  # type: ignore[arg-type]
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, *shape) to (B, size)."""
+        x = self.centred(samples)
+        if not self.images:
+            x = x.flatten(1)
+        seen = []
+        for layer in self.layers:
+            x = F.relu(layer(x))
+            seen.append(x.mean((2, 3)) if self.images else x)
+        if self.images:
+            seen[-1] = F.adaptive_avg_pool2d(x, 2).flatten(1)
+        return torch.cat(seen, 1)
+
+
+def _weights(network: nn.Module) -> str:
+    """A digest of a network's numbers."""
+    whole = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        whole.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()[:12]
+
+
+def _from_code(chosen: str, data: DomainData) -> Features:
+    """``module:attribute`` of installed code, or of a ``--plugin``: a torch module, or a class of one."""
+    module, _, attribute = chosen.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        if isinstance(found, type) and issubclass(found, nn.Module):
+            found = found()
+    except Exception as error:  # whatever a stranger's module does
+        raise ConfigError(f"features: {chosen} cannot be had: {cause(error)}") from error
+    if not isinstance(found, nn.Module):  # nothing else is called: a configuration must not run any function there is
+        raise ConfigError(f"features: {chosen} is a {type(found).__name__}, wanted is a torch.nn.Module or its class")
+    network = found.eval()
+
+    def extract(samples: Tensor) -> Tensor:
+        made = in_portions(network, samples)
+        return made.flatten(2).mean(2) if made.dim() > 2 else made
+
+    return Features(extract, {"network": chosen, "sha256": _weights(network)}, scaled=False)
+
+
+def _from_file(path: Path, data: DomainData) -> Features:
+    """An ONNX network that takes (B, 1 or 3, height, width) in [0, 1]; samples are resized to its size."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError(f"features: {path} needs onnxruntime: pip install 'coupling-gan[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common kind
+        raise ConfigError(f"features: {path} cannot be read as ONNX: {cause(error)}") from error
+    entry, low, high = session.get_inputs()[0], *data.domain.range
+    wanted = list(entry.shape)
+    if len(wanted) != 4 or wanted[1] not in (1, 3):
+        raise ConfigError(
+            f"features: {path} takes {wanted}; wanted is a network of images, (batch, 1 or 3, height, width)"
+        )
+    size = [n if isinstance(n, int) else own for n, own in zip(wanted[2:], data.domain.shape[1:], strict=True)]
+    resized = size != list(data.domain.shape[1:])
+    fixed = wanted[0] if isinstance(wanted[0], int) else None
+
+    def extract(samples: Tensor) -> Tensor:
+        x = ((samples.float() - low) / (high - low)).clamp(0, 1)
+        if resized:
+            x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+        if x.shape[1] != wanted[1]:
+            x = x.mean(1, keepdim=True).expand(-1, wanted[1], -1, -1)
+        parts = x.split(fixed or 100)
+        made = torch.cat([_run(session, entry.name, part, fixed) for part in parts])
+        return made.flatten(2).mean(2) if made.dim() > 2 else made
+
+    height, width = data.domain.shape[1:]
+    resizer = f"bilinear, antialiased, {height}x{width} to {size[0]}x{size[1]}" if resized else "none"
+    record = {"network": path.name, "sha256": digest(path)[:12], "resizer": resizer}
+    return Features(extract, record, scaled=False)
+
+
+def _run(session: Any, name: str, part: Tensor, fixed: int | None) -> Tensor:
+    """One batch through an ONNX network; one of a fixed batch size gets what is missing as copies."""
+    count = len(part)
+    if fixed is not None and count < fixed:
+        part = torch.cat([part, part[-1:].expand(fixed - count, -1, -1, -1)])
+    return torch.from_numpy(session.run(None, {name: part.contiguous().numpy()})[0])[:count]

@@ -1,0 +1,1 @@
+"""A trained model: draw, score, classify, invert, save."""

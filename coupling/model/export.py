@@ -1,0 +1,180 @@
+"""A model for others: one safetensors file that coupling loads, or one ONNX graph that needs nothing of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from coupling.errors import InputError, RunError, cause
+from coupling.model.model import CoupledModel
+from coupling.networks.weights import room_tensors, rooms
+from coupling.runs.tensor_files import METADATA, plain_tensors
+from coupling.system.atomic_files import write_bytes
+from coupling.system.terminal import remark
+from coupling.version import __version__
+
+Format = Literal["safetensors", "onnx"]
+
+
+OPSET = 18
+"""ONNX's version of its operators: the oldest that torch's exporter writes."""
+
+
+_INPUT = "z"
+
+
+_TOLERANCE = 1e-3
+"""Largest difference between torch and onnxruntime, as a share of a domain's range; 8 bits tell 4e-3 apart."""
+
+
+def format_of(output: Path | None, given: Format | None) -> Format:
+    """The format that is meant: ``given``, or by the file's suffix; raises :class:`InputError` where they differ."""
+    known: tuple[Format, ...] = get_args(Format)
+    by_suffix = next((name for name in known if output is not None and output.suffix == f".{name}"), None)
+    if output is None:
+        return given or "safetensors"
+    if by_suffix is None:
+        raise InputError(f"--output {output}: a model is a .safetensors or a .onnx file; give one of these suffixes")
+    if given not in (None, by_suffix):
+        raise InputError(f"--output {output}: --format {given} is a .{given} file; change one of them")
+    return by_suffix
+
+
+def export_safetensors(model: CoupledModel, path: Path) -> None:
+    """One file with the weights that the model draws with, its discriminators and losses, and what rebuilds them.
+
+    It holds no optimizer and no second copy of the generators; :func:`coupling.load_model` takes it. Raises
+    :class:`InputError` where it cannot be written, or the model has no discriminators.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: a model's file is called .safetensors, by which load_model knows it")
+    if model.discriminator is None:
+        raise InputError("the model has no discriminators, which its file must hold; load it from its run")
+    tensors = room_tensors(rooms(model.generator, model.discriminator, model.losses))
+    content = safetensors.torch.save(plain_tensors(tensors), {METADATA: json.dumps(model.description())})
+    _write(content, path)
+
+
+def export_onnx(model: CoupledModel, path: Path, opset: int = OPSET) -> None:
+    """The generators as one graph: ``z`` (batch, latent size) in, an output (batch, *shape) named after each domain.
+
+    What the domains share is in it once, as a node and as weights. Any batch size. Its metadata say shapes, ranges,
+    prior and configuration. Where onnxruntime is installed, its samples are held against torch's. Raises
+    :class:`InputError` where a package is missing or the file cannot be written, :class:`RunError` where a layer
+    cannot be exported or comes out different.
+    """
+    onnx = _package("onnx")
+    _package("onnxscript")
+    device, was_training = model.device, model.generator.training
+    model.to("cpu")
+    model.generator.eval()
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                _Generators(model),
+                (torch.zeros(3, model.config.latent.size),),
+                dynamo=True,
+                input_names=[_INPUT],
+                output_names=list(model.domains),
+                dynamic_shapes=({0: "batch"},),
+                opset_version=opset,
+                verbose=False,
+            )
+        assert program is not None
+        proto = program.model_proto
+        proto.producer_name, proto.producer_version = "coupling", __version__
+        about = model.description() | {"digest": model.digest, "prior": model.config.latent.prior}
+        onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
+        onnx.checker.check_model(proto)
+        content = proto.SerializeToString()
+        _compare(model, content)
+    except (InputError, RunError):
+        raise
+    except Exception as error:  # the exporter may fail in any way on a plugin's layer
+        raise RunError(
+            f"the generators cannot be exported as ONNX, opset {opset}: {cause(error)}; "
+            "--format safetensors needs nothing of the layers"
+        ) from error
+    finally:
+        model.to(device)
+        model.generator.train(was_training)
+    _write(content, path)
+
+
+class _Generators(nn.Module):
+    """All domains' samples of one z, in order."""
+
+    def __init__(self, model: CoupledModel) -> None:
+        super().__init__()
+        self.generator = model.generator
+        self.domains = list(model.domains)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+        samples = self.generator(z, self.domains)
+        return tuple(samples[domain] for domain in self.domains)
+
+
+def _compare(model: CoupledModel, content: bytes) -> None:
+    """Hold onnxruntime's samples against torch's."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        remark("onnxruntime is not installed, so the exported graph is not held against torch")
+        return
+    runtime = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    furthest = 0.0
+    for count in (1, 5):
+        z = model.latent(count)
+        drawn = dict(zip(model.domains, session.run(None, {_INPUT: z.numpy()}), strict=True))
+        for name, samples in model.generate(z).items():
+            low, high = model.domains[name].range
+            furthest = max(furthest, float((samples - torch.from_numpy(drawn[name])).abs().max()) / (high - low))
+    if not furthest <= _TOLERANCE:
+        raise RunError(
+            f"the exported graph draws other samples than torch: they differ by up to {furthest:.2g} of the range"
+        )
+    remark(f"onnxruntime draws the same samples as torch, to {furthest:.1g} of the range")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells what it does in prints, warnings and logs."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _package(name: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ImportError:
+        raise InputError(f"the package '{name}' is needed: pip install 'coupling-gan[onnx]'") from None
+
+
+def _write(content: bytes, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}; give another --output") from None

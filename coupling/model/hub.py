@@ -1,0 +1,141 @@
+"""Models on the Hugging Face hub: one safetensors file, its configuration, a picture, and a card that says what it is.
+
+Only the safetensors file is read back, so a model of a stranger executes nothing but the layers of installed plugins.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coupling.errors import InputError
+from coupling.runs.hub import FILE, HubAddress, _explained
+
+if TYPE_CHECKING:
+    from coupling.model.model import CoupledModel
+
+
+_COLUMNS = 12
+
+
+_SAMPLES = 24
+
+
+def save_pretrained(model: CoupledModel, folder: Path, repository: str = "USER/MODEL") -> None:
+    """Write what a repository holds: the model's file, ``config.yaml``, ``samples.png``, and the card, ``README.md``.
+
+    ``repository``: its name, for the card. :func:`coupling.load_model` takes the folder. Raises :class:`InputError`
+    where it cannot be written.
+    """
+    from coupling.data.pictures import drawable, grid, save_png
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / FILE)
+        (folder / "config.yaml").write_text(model.config.yaml(), encoding="utf-8")
+        pictured = [name for name, domain in model.domains.items() if domain.is_drawable]
+        if pictured:
+            samples = model.sample(_SAMPLES, domains=drawable(model.domains))
+            save_png(grid(samples, model.domains, _COLUMNS), folder / "samples.png")
+        (folder / "README.md").write_text(card(model, repository, pictured=bool(pictured)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another folder") from None
+
+
+def push_to_hub(
+    model: CoupledModel,
+    repository: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    message: str = "Upload a coupled GAN",
+) -> str:
+    """Upload what :func:`save_pretrained` writes; the repository is made at need. Returns its address on the web.
+
+    Raises :class:`InputError` for a name that is none, and where the hub refuses.
+    """
+    import huggingface_hub
+
+    address = HubAddress(repository.removeprefix("hf://"), revision)
+    address.check()
+    with tempfile.TemporaryDirectory() as place, _explained(address):
+        save_pretrained(model, Path(place), address.repository)
+        hub = huggingface_hub.HfApi(token=token)
+        made = hub.create_repo(address.repository, private=private, exist_ok=True)
+        if revision is not None:
+            hub.create_branch(made.repo_id, branch=revision, exist_ok=True)
+        hub.upload_folder(repo_id=made.repo_id, folder_path=place, commit_message=message, revision=revision)
+        return str(made)
+
+
+# -- the card --------------------------------------------------------------------------------------
+
+
+def card(model: CoupledModel, repository: str, *, pictured: bool) -> str:
+    """The model's card, in Markdown: its graph, its data, what was measured, and how to use it."""
+    config, first = model.config, next(iter(model.domains))
+    shape = ", ".join(map(str, model.domains[first].shape))
+    parts = [
+        "---\nlibrary_name: coupling\npipeline_tag: unconditional-image-generation\n"
+        "tags:\n- coupled-gan\n- gan\n- safetensors\n---",
+        f"# {config.name}",
+        f"Coupled GANs (Liu and Tuzel 2016) over {len(model.domains)} domains: one latent code draws corresponding "
+        "samples in all of them. They were trained on unpaired samples, coupled through the layers that they share.",
+    ]
+    if pictured:
+        parts.append("![Corresponding samples: a column is one code, a row one domain](samples.png)")
+    parts += [
+        "## Use",
+        "```python\nfrom coupling import load_model\n\n"
+        f'model = load_model("hf://{repository}")\n'
+        f'samples = model.sample(8, seed=0)  # samples["{first}"]: (8, {shape})\n```',
+        "## Domains",
+        _table(["domain", "shape", "range", "data set"], [_domain_row(model, name) for name in model.domains]),
+    ]
+    for network in (model.generator, model.discriminator):
+        if network is not None:
+            head, *rows = network.graph.table()
+            parts += [f"## Shared {network.graph.team} layers", "Equal letters are one layer; · is private."]
+            parts += [_table(head, rows)]
+    parts += ["## Training", _training(model)]
+    metrics: Mapping[str, float] = model.record.get("metrics", {})
+    if metrics:
+        parts += [
+            f"## Measured after {model.step:,} steps",
+            _table(["metric", "value"], [[f"`{name}`", f"{value:.4g}"] for name, value in metrics.items()]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _domain_row(model: CoupledModel, name: str) -> list[str]:
+    domain, entry = model.domains[name], model.config.domains[name].dataset
+    shape = " × ".join(map(str, domain.shape))
+    options = ", ".join(f"{key}: {value}" for key, value in entry.options.items() if value is not None)
+    data = f"{entry.name} ({options})" if options else entry.name
+    known = model.record.get("data", {}).get(name)
+    return [name, shape, f"{domain.range[0]:g} to {domain.range[1]:g}", data + (f"<br>`{known}`" if known else "")]
+
+
+def _training(model: CoupledModel) -> str:
+    config, record = model.config, model.record
+    latent = config.latent
+    lines = [
+        f"- {model.step:,} steps of Algorithm 1, batches of {config.training.batch_size} a domain, seed {config.seed}",
+        f"- latent codes of {latent.size} numbers, {latent.prior} prior",
+        f"- losses: {', '.join(loss.name for loss in config.losses)}; optimizer: {config.optimizer.name}, learning "
+        f"rate {config.optimizer.lr:g}",
+    ]
+    versions = record.get("versions", {})
+    if versions:
+        lines.append("- " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    lines.append(f"- generators' weights: SHA-256 `{model.digest}`")
+    lines.append("- everything else: `config.yaml`, which `coupling run config.yaml` trains again")
+    return "\n".join(lines)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    cells = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)

@@ -1,0 +1,207 @@
+"""From an image to the code that draws it: z* = argmin |g_A(z) - x|^2 (section 4, cross-domain transformation).
+
+By L-BFGS, as in the paper, over all images and restarts at once. A search starts from the nearest of many samples of
+the model, and keeps to the prior's support: outside of it the generators were never trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from coupling.errors import InputError
+from coupling.model.minimisation import Objective, minimise
+from coupling.networks.latent import support_of
+
+if TYPE_CHECKING:
+    from coupling.model.model import CoupledModel
+
+
+Encoding = Callable[[Tensor], Tensor]
+"""Samples (B, *shape) of one domain to codes (B, latent size) that may draw them: an Encoder, or anything else."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a code is searched for."""
+
+    restarts: int = 4
+    """Codes from which the search for one image starts."""
+    trial: int = 25
+    """Iterations of L-BFGS after which the best of them goes on alone; as many as ``iterations``: all go to the end."""
+    iterations: int = 200
+    """Iterations in all, at most."""
+    candidates: int = 1024
+    """Samples of the model, of which the nearest are the starts."""
+    feature_weight: float = 0.0
+    """Of the distance of features beside that of pixels."""
+    feature_layer: int = -2
+    """Discriminator layer whose output the features are: 1 is the first, -1 the last, -2 the last hidden one."""
+    seed: int = 0
+    """Of the candidates."""
+
+    def check(self) -> None:
+        """Raise :class:`InputError` for numbers that cannot be."""
+        least = {"restarts": 1, "trial": 0, "iterations": 0, "candidates": self.restarts, "feature_weight": 0}
+        for name, lowest in least.items():
+            if not lowest <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name):g}; it is {lowest} or more")
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """Codes of some samples of one domain, all on the CPU."""
+
+    z: Tensor
+    """(B, latent size), in the prior's support."""
+    reconstruction: Tensor
+    """g_A(z), (B, *shape) in the domain's range."""
+    error: Tensor
+    """(B,): root of the mean squared difference of sample and reconstruction, as a share of the range's width."""
+
+
+@dataclass(frozen=True)
+class Transformed(Inverted):
+    """The same, and what the codes draw in other domains."""
+
+    images: dict[str, Tensor]
+    """g_B(z) of every other domain asked for: {domain: (B, *shape) in its range}."""
+
+
+class Description:
+    """Samples of one domain as vectors whose squared distance is what is minimised.
+
+    That is the mean squared difference of the pixels, as a share of the range, plus ``feature_weight`` times the
+    squared distance of the discriminator's features as a share of their mean square in the model's own samples.
+    """
+
+    def __init__(self, model: CoupledModel, domain: str, search: Search) -> None:
+        self.domain = model.domains[domain]
+        self.discriminator = model.discriminator if search.feature_weight > 0 else None
+        self.layer = search.feature_layer
+        self.weight = search.feature_weight
+        self._size = 1.0
+        if search.feature_weight > 0:
+            if self.discriminator is None:
+                raise InputError("the model has no discriminator, whose features feature_weight needs; leave it at 0")
+            depth = self.discriminator.graph.depths[domain]
+            if not 1 <= self.discriminator.graph.numbered(domain, self.layer) <= depth:
+                raise InputError(
+                    f"feature_layer is {self.layer}; the discriminator of domain '{domain}' has layers 1 to {depth}, "
+                    f"or -{depth} to -1 counted from its end"
+                )
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """(B, *shape) to (B, numbers)."""
+        low, high = self.domain.range
+        pixels: Tensor = samples.flatten(1) / ((high - low) * self.domain.size**0.5)
+        if self.discriminator is None:
+            return pixels
+        return torch.cat([pixels, self._features(samples) * (self.weight**0.5 / self._size)], 1)
+
+    def calibrate(self, samples: Tensor) -> None:
+        """Let the features' scale be that of the model's own ``samples``."""
+        if self.discriminator is not None:
+            self._size = max(float(self._features(samples).square().sum(1).mean()) ** 0.5, 1e-12)
+
+    def _features(self, samples: Tensor) -> Tensor:
+        assert self.discriminator is not None
+        tapped: dict[tuple[str, int], Tensor] = self.discriminator({self.domain.name: samples}, taps=[self.layer])[2]
+        return tapped[self.domain.name, self.layer].flatten(1)
+
+
+def invert(
+    model: CoupledModel,
+    samples: Tensor,
+    domain: str,
+    search: Search,
+    batch_size: int = 256,
+    advance: Callable[[int], object] = lambda done: None,
+    encoder: Encoding | None = None,
+) -> Inverted:
+    """The codes of ``samples`` (B, *shape) of ``domain``; ``advance(n)`` is called as samples get done.
+
+    Where there is an ``encoder``, one of the starts of each sample is its guess, in place of the least near candidate.
+    Up to ``batch_size`` searches go at once. What a sample gets does not depend on those beside it, but for rounding.
+    """
+    networks = [network for network in (model.generator, model.discriminator) if network is not None]
+    were = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        return _Inverter(model, domain, search, batch_size, encoder)(samples, advance)
+    finally:
+        for network, was in zip(networks, were, strict=True):
+            network.train(was)
+
+
+class _Inverter:
+    """What all samples have in common: the candidates, and how they are compared."""
+
+    def __init__(
+        self, model: CoupledModel, domain: str, search: Search, batch_size: int, encoder: Encoding | None
+    ) -> None:
+        search.check()
+        self.encoder = encoder
+        self.model = model
+        self.domain = domain
+        self.search = search
+        self.batch_size = max(batch_size, search.restarts)
+        self.support = support_of(model.config.latent)
+        self.describe = Description(model, domain, search)
+        codes = model.latent(search.candidates, search.seed).to(model.device)
+        self.starts = self.support.outward(codes)
+        with torch.no_grad():
+            drawn = [self._draw(part) for part in self.starts.split(batch_size)]
+            self.describe.calibrate(torch.cat(drawn)[:batch_size])
+            self.candidates = torch.cat([self.describe(part) for part in drawn])
+
+    def __call__(self, samples: Tensor, advance: Callable[[int], object]) -> Inverted:
+        if not len(samples):
+            empty = torch.empty(0, self.model.config.latent.size)
+            return Inverted(empty, samples.float().cpu(), torch.empty(0))
+        parts = []
+        for part in samples.split(max(1, self.batch_size // self.search.restarts)):
+            parts.append(self._part(part.to(self.model.device, torch.float32)))
+            advance(len(part))
+        return Inverted(*(torch.cat([getattr(p, name) for p in parts]) for name in ("z", "reconstruction", "error")))
+
+    def _part(self, samples: Tensor) -> Inverted:
+        restarts = self.search.restarts
+        with torch.no_grad():
+            wanted = self.describe(samples)
+            starts = self._starts(samples, wanted)
+
+        def distance(targets: Tensor) -> Objective:
+            return lambda u, rows: (self.describe(self._draw(u)) - targets[rows]).square().sum(1)
+
+        trial = min(self.search.trial, self.search.iterations) if restarts > 1 else 0
+        tried = minimise(distance(wanted.repeat_interleave(restarts, 0)), starts.flatten(0, 1), trial)
+        best = tried.value.view(-1, restarts).argmin(1)
+        u = tried.x.view(len(samples), restarts, -1)[torch.arange(len(samples), device=best.device), best]
+        u = minimise(distance(wanted), u, self.search.iterations - trial).x
+        with torch.no_grad():
+            reconstruction = self._draw(u)
+        low, high = self.model.domains[self.domain].range
+        error = (reconstruction - samples).flatten(1).square().mean(1).sqrt() / (high - low)
+        return Inverted(self.support.inward(u).cpu(), reconstruction.cpu(), error.cpu())
+
+    def _starts(self, samples: Tensor, wanted: Tensor) -> Tensor:
+        """Free coordinates from which the search for each sample starts, (B, restarts, latent size)."""
+        guesses = [] if self.encoder is None else [self.support.outward(self.encoder(samples))[:, None]]
+        distances = torch.cdist(wanted, self.candidates)
+        nearest = distances.topk(self.search.restarts - len(guesses), largest=False).indices
+        return torch.cat([self.starts[nearest], *guesses], 1)
+
+    def _draw(self, u: Tensor) -> Tensor:
+        drawn: Tensor = self.model.generator(self.support.inward(u), [self.domain])[self.domain]
+        return drawn.float()

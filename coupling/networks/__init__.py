@@ -1,0 +1,1 @@
+"""The coupled generators and discriminators, built from architectures along a sharing graph."""

@@ -1,0 +1,109 @@
+"""The paper's networks for images of 64 or 128 pixels (Tables 12 to 14): a base for plugins.
+
+One entry of a returned list is one of the paper's layers, so rules such as ``first: 5`` mean what
+they mean in its tables.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from coupling.domain import Domain
+from coupling.errors import ConfigError
+from coupling.networks.layers import Deconvolution, PReLU, output_activation, scaled
+
+SIDES = (64, 128)
+"""Heights and widths, in pixels, that the networks can draw."""
+
+
+class Convolutional:
+    """Images of 128x128 (Tables 12, 14) or 64x64 pixels (13): 7 deconvolutions; 6 convolutions, 2 dense layers.
+
+    For 64x64 the generator's sixth layer is a 3x3 one of stride 1, all others stay. Any number of
+    channels; the output's activation follows the domain's range. The paper shares generator layers
+    1-5 and discriminator layers 3-8.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[
+            float,
+            Field(gt=0, le=8, description="factor on the channels of every hidden layer; 1 is the paper's"),
+        ] = 1.0,
+    ) -> None:
+        self.width = width
+
+    def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
+        """Seven layers: (B, latent) -> 4, 8, 16, 32, 64, then 64 or 128 pixels a side -> (B, *domain.shape).
+
+        Raises ConfigError where the domain is not 64x64 or 128x128 pixels.
+        """
+        channels, side = _channels_and_side(domain)
+        wide = [scaled(count, self.width) for count in (1024, 512, 256, 128, 64, 32)]
+        double, keep = (4, 2, 1), (3, 1, 1)  # kernel size, stride, padding
+        steps = [double, double, double, double, double if side == 128 else keep]
+        return [
+            nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), *_upsampling(latent, wide[0], kernel=4)),
+            *(
+                _upsampling(inputs, outputs, *step)
+                for (inputs, outputs), step in zip(pairwise(wide), steps, strict=True)
+            ),
+            nn.Sequential(Deconvolution(wide[5], channels, 3, padding=1), output_activation(domain)),
+        ]
+
+    def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
+        """Eight layers: (B, *domain.shape) -> six times half the side -> features -> logits (B, outputs).
+
+        Raises ConfigError where the domain is not 64x64 or 128x128 pixels.
+        """
+        channels, side = _channels_and_side(domain)
+        wide = [channels, *(scaled(count, self.width) for count in (32, 64, 128, 256, 512, 1024))]
+        hidden = scaled(2048, self.width)
+        kernels = (5, 5, 5, 3, 3, 3)
+        return [
+            *(
+                _downsampling(inputs, outputs, kernel)
+                for (inputs, outputs), kernel in zip(pairwise(wide), kernels, strict=True)
+            ),
+            nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(wide[-1] * (side // 64) ** 2, hidden, bias=False),
+                nn.BatchNorm1d(hidden),
+                PReLU(),
+            ),
+            nn.Linear(hidden, outputs),
+        ]
+
+
+def _channels_and_side(domain: Domain) -> tuple[int, int]:
+    if len(domain.shape) != 3 or domain.shape[1] != domain.shape[2] or domain.shape[1] not in SIDES:
+        raise ConfigError(
+            f"domain '{domain.name}': these networks draw images of shape (channels, 64, 64) or (channels, 128, 128), "
+            f"but its samples have shape {domain.shape}; resize them or take another architecture"
+        )
+    return domain.shape[0], domain.shape[1]
+
+
+# The hidden layers have no bias: the batch normalisation that follows would subtract it again.
+
+
+def _upsampling(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
+    return nn.Sequential(
+        Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        PReLU(),
+    )
+
+
+def _downsampling(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    """Halves the side."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        PReLU(),
+    )

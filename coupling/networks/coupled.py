@@ -1,0 +1,224 @@
+"""The two teams' networks: each shared layer owned once, each shared result computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from coupling.errors import ConfigError
+from coupling.networks.normalisation import DomainBatchNorm, Section, by_domain
+from coupling.sharing.graph import Group, Rule, Schedule, SharingGraph, TeamName
+
+
+class CoupledNetwork(nn.Module):
+    """One team: all domains' networks as one module, executed along the sharing graph.
+
+    ``layers`` holds one module a group, under the group's key. The weights of a shared layer are
+    those that its first domain brought.
+    """
+
+    def __init__(
+        self, graph: SharingGraph, lists: Mapping[str, Sequence[nn.Module]], *, joint_statistics: bool = False
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.layers = nn.ModuleDict()
+        self.tied: dict[str, Group] = {}
+        for group in graph.groups:
+            modules = [lists[domain][number - 1] for domain, number in group.members]
+            for (domain, number), module in zip(group.members[1:], modules[1:], strict=True):
+                difference = structural_difference(modules[0], module)
+                if difference:
+                    first = group.members[0]
+                    raise ConfigError(
+                        f"{graph.team}: layer {first[1]} of domain '{first[0]}' and layer {number} of domain "
+                        f"'{domain}' are tied, but differ: {difference}; share fewer layers, or make them alike"
+                    )
+            slots = 1 + max(graph.slots[node] for node in group.members)
+            self.layers[group.key] = by_domain(modules[0], slots, joint=joint_statistics)
+            self.tied[group.key] = group
+        self._check_owners()
+        self._norms = {
+            key: [m for m in layer.modules() if isinstance(m, DomainBatchNorm)] for key, layer in self.layers.items()
+        }
+        self._apart = {
+            key: any(getattr(m, "mixes_samples", False) for m in layer.modules()) for key, layer in self.layers.items()
+        }
+        self._schedules: dict[frozenset[str], Schedule] = {}
+
+    def schedule(self, domains: Iterable[str]) -> Schedule:
+        """The graph's schedule for ``domains``, made once."""
+        chosen = frozenset(domains)
+        if chosen not in self._schedules:
+            self._schedules[chosen] = self.graph.schedule(chosen)
+        return self._schedules[chosen]
+
+    def sharing_sets(self) -> list[tuple[nn.Parameter, tuple[str, ...]]]:
+        """Each parameter once, with the domains that share it."""
+        return [(p, self.tied[key].domains) for key, layer in self.layers.items() for p in layer.parameters()]
+
+    def parameter_counts(self) -> tuple[int, int]:
+        """How many numbers are trained, and how many of them domains share."""
+        sets = [(parameter.numel(), len(domains)) for parameter, domains in self.sharing_sets()]
+        return sum(count for count, _ in sets), sum(count for count, sharers in sets if sharers > 1)
+
+    def _check_owners(self) -> None:
+        """A parameter that two groups held would be averaged over the wrong domains."""
+        owners: dict[nn.Parameter, str] = {}
+        for key, layer in self.layers.items():
+            for name, parameter in layer.named_parameters():
+                if owners.setdefault(parameter, key) != key:
+                    raise ConfigError(
+                        f"{self.graph.team}: {owners[parameter]} and {key} hold the same parameter '{name}'; the "
+                        "architecture must make each layer anew: what domains share, the sharing rules say"
+                    )
+
+    def run(
+        self,
+        inputs: Mapping[str, Tensor],
+        chunks: Sequence[tuple[int, bool]],
+        taps: Iterable[int] = (),
+    ) -> tuple[dict[str, Tensor], dict[tuple[str, int], Tensor]]:
+        """Carry each domain's input to its output.
+
+        ``chunks`` splits every input into parts that are normalised apart: (size, whether it moves
+        the running statistics). ``taps``: layers whose outputs are wanted too, returned as {(domain, tap):
+        output}; 1 is the first layer, -1 the last one of each domain, as depths may differ.
+        """
+        schedule = self.schedule(inputs)
+        values: dict[int, Tensor] = {schedule.start[domain]: tensor for domain, tensor in inputs.items()}
+        wanted: dict[tuple[str, int], list[int]] = {}
+        for tap in taps:
+            for domain in inputs:
+                wanted.setdefault((domain, self.graph.numbered(domain, tap)), []).append(tap)
+        tapped: dict[tuple[str, int], Tensor] = {}
+        for call in schedule.calls:
+            key = call.group.key
+            outputs = self._call(key, [values[i] for i in call.inputs], call.slots, chunks)
+            for number, output, readers in zip(call.outputs, outputs, call.readers, strict=True):
+                values[number] = output
+                for domain in readers if wanted else ():
+                    for tap in wanted.get((domain, call.group.layer_of(domain)), ()):
+                        tapped[domain, tap] = output
+        return {domain: values[schedule.end[domain]] for domain in inputs}, tapped
+
+    def _call(
+        self, key: str, inputs: list[Tensor], slots: Sequence[int], chunks: Sequence[tuple[int, bool]]
+    ) -> Sequence[Tensor]:
+        """One layer on several inputs: side by side in one call, where that gives the same result."""
+        if len(inputs) > 1 and (self._apart[key] or len({i.shape[1:] for i in inputs}) > 1):
+            if any(norm.joint for norm in self._norms[key]):
+                raise ConfigError(
+                    f"batch_statistics: joint: {self.graph.team} {key} gets inputs that cannot be normalised together: "
+                    f"of shapes {', '.join(str(tuple(i.shape[1:])) for i in inputs)}, or it mixes samples; tie fewer "
+                    "layers, or leave batch_statistics: per-domain"
+                )
+            return [self._call(key, [x], [slot], chunks)[0] for x, slot in zip(inputs, slots, strict=True)]
+        if self._apart[key] and len(chunks) > 1:
+            parts = zip(inputs[0].split([size for size, _ in chunks]), chunks, strict=True)
+            return [torch.cat([self._call(key, [part], slots, [chunk])[0] for part, chunk in parts])]
+        sections = tuple(Section(size, slot, track) for slot in slots for size, track in chunks)
+        for norm in self._norms[key]:
+            norm.sections = sections
+        layer = self.layers[key]
+        if len(inputs) == 1:
+            return [layer(inputs[0])]
+        output: Tensor = layer(torch.cat(inputs))
+        return torch.split(output, [x.shape[0] for x in inputs])
+
+
+class CoupledGenerator(CoupledNetwork):
+    """g_1 ... g_N. One z for all domains; the shared prefix costs one domain's work, whatever N."""
+
+    def __init__(
+        self,
+        graph: SharingGraph,
+        lists: Mapping[str, Sequence[nn.Module]],
+        *,
+        joint_statistics: bool = False,
+        condition: bool = False,
+    ) -> None:
+        """``condition``: append the domain to z, one-hot (then the domains' inputs differ)."""
+        super().__init__(graph, lists, joint_statistics=joint_statistics)
+        self.condition = condition
+
+    def forward(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Corresponding samples: (B, latent size) to {domain: (B, *shape)}."""
+        chosen = self.graph.domains if domains is None else domains
+        inputs = {domain: self._latent(z, domain) for domain in chosen}
+        return self.run(inputs, [(z.shape[0], True)])[0]
+
+    def _latent(self, z: Tensor, domain: str) -> Tensor:
+        if not self.condition:
+            return z
+        code = z.new_zeros(z.shape[0], len(self.graph.domains))
+        code[:, self.graph.domains.index(domain)] = 1
+        return torch.cat([z, code], dim=1)
+
+
+class CoupledDiscriminator(CoupledNetwork):
+    """f_1 ... f_N. Real and generated samples go through together, but are normalised apart."""
+
+    def forward(
+        self,
+        real: Mapping[str, Tensor] | None = None,
+        fake: Mapping[str, Tensor] | None = None,
+        taps: Sequence[int] = (),
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[tuple[str, int], Tensor]]:
+        """Logits of real and of generated samples, each {domain: (B, outputs)}, and the taps.
+
+        Either may be left out. The running statistics follow the real samples alone. A tap is
+        the output of a layer for the real samples followed by the generated ones.
+        """
+        given = [part for part in (real, fake) if part]
+        sizes = [next(iter(part.values())).shape[0] for part in given]
+        inputs = {
+            domain: given[0][domain] if len(given) == 1 else torch.cat([part[domain] for part in given])
+            for domain in given[0]
+        }
+        chunks = [(size, part is real) for size, part in zip(sizes, given, strict=True)]
+        logits, tapped = self.run(inputs, chunks, taps)
+        if len(given) == 1:
+            return (logits, {}, tapped) if real else ({}, logits, tapped)
+        halves = {domain: both.split(sizes) for domain, both in logits.items()}
+        return {d: h[0] for d, h in halves.items()}, {d: h[1] for d, h in halves.items()}, tapped
+
+
+def place(network: nn.Module, device: torch.device) -> None:
+    """Move a network; its convolutions' weights become channels-last, which their kernels read fastest."""
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.dim() == 4:  # weights of other dimensions have no such format
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+
+def structural_difference(first: nn.Module, second: nn.Module) -> str:
+    """What keeps two layers from being one module: the first difference, or an empty string."""
+    kinds = [type(m).__name__ for m in first.modules()], [type(m).__name__ for m in second.modules()]
+    for one, other in zip(*kinds, strict=False):
+        if one != other:
+            return f"a {one} against a {other}"
+    if len(kinds[0]) != len(kinds[1]):
+        return f"{len(kinds[0])} modules against {len(kinds[1])}"
+    shapes = [{n: tuple(p.shape) for n, p in m.state_dict().items()} for m in (first, second)]
+    for name in dict.fromkeys([*shapes[0], *shapes[1]]):
+        one_shape, other_shape = shapes[0].get(name), shapes[1].get(name)
+        if one_shape != other_shape:
+            return f"'{name}' has shape {one_shape} against {other_shape}"
+    for (name, one_module), (_, other_module) in zip(first.named_modules(), second.named_modules(), strict=True):
+        if one_module.extra_repr() != other_module.extra_repr():
+            return f"{name or type(one_module).__name__}: {one_module.extra_repr()} against {other_module.extra_repr()}"
+    return ""
+
+
+def team_graph(
+    team: TeamName,
+    lists: Mapping[str, Sequence[nn.Module]],
+    rules: Iterable[Rule],
+    *,
+    same_input: bool,
+) -> SharingGraph:
+    """The sharing graph over the layers that an architecture gave."""
+    return SharingGraph(team, {d: len(layers) for d, layers in lists.items()}, rules, same_input=same_input)

@@ -1,0 +1,156 @@
+"""Batch normalisation whose statistics are taken per domain, real and generated samples apart.
+
+A shared layer is called once on the samples of several domains side by side. Its weights are
+shared, but what it normalises by is each domain's own (unless ``batch_statistics: joint``): the
+mean and variance within each section of the batch, and in evaluation each domain's running ones.
+
+With several processes, each of which holds a part of every domain's batch, the statistics are those
+of the whole batch where the layers are ``synchronised``: P processes then compute what one does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from coupling.errors import ConfigError
+from coupling.system.distributed import total
+
+
+@dataclass(frozen=True)
+class Section:
+    """Consecutive samples of a batch that are normalised together."""
+
+    size: int
+    slot: int
+    """Which running statistics they use."""
+    track: bool = True
+    """Whether these samples move the running statistics (in training)."""
+
+
+class DomainBatchNorm(nn.Module):
+    """Batch normalisation over sections: ``weight`` and ``bias`` are shared, statistics are not.
+
+    ``running_mean`` and ``running_var`` are (slots, C). :attr:`sections` is set by the network
+    before each call and covers the batch in order. With ``joint``, sections of equal ``track``
+    (all real samples, or all generated ones) are normalised as one, whatever their domain.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+
+    def __init__(self, like: _BatchNorm, slots: int, *, joint: bool = False) -> None:
+        super().__init__()
+        if like.momentum is None:
+            raise ConfigError("batch normalisation with momentum=None (cumulative) is not supported; give a number")
+        self.eps = like.eps
+        self.momentum = like.momentum
+        self.joint = joint
+        self.weight = like.weight
+        self.bias = like.bias
+        slots = 1 if joint else slots
+        for name in ("running_mean", "running_var"):
+            value = getattr(like, name)
+            self.register_buffer(name, None if value is None else value.repeat(slots, 1))
+        self.sections: tuple[Section, ...] = ()
+        self.synchronised = False
+        """Take batch statistics over all processes' samples."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, ...) pool by pool: a section each, or jointly."""
+        sections = self.sections or (Section(x.shape[0], 0),)
+        batch = self.training or self.running_mean is None
+        pools = self._pools(sections, batch)
+        parts = list(x.split([section.size for section in sections]))
+        inputs = [parts[pool[0]] if len(pool) == 1 else torch.cat([parts[i] for i in pool]) for pool in pools]
+        firsts = [sections[pool[0]] for pool in pools]
+        if self.training and self.synchronised:
+            outputs = self._over_processes(inputs, firsts)
+        else:
+            outputs = [self._alone(*pair, batch=batch) for pair in zip(inputs, firsts, strict=True)]
+        for pool, output in zip(pools, outputs, strict=True):
+            for i, part in zip(pool, output.split([sections[i].size for i in pool]), strict=True):
+                parts[i] = part
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _pools(self, sections: tuple[Section, ...], batch: bool) -> list[list[int]]:
+        """Which sections are normalised as one."""
+        if not (self.joint and batch):
+            return [[i] for i in range(len(sections))]
+        pools = [[i for i, section in enumerate(sections) if section.track is track] for track in (True, False)]
+        return [pool for pool in pools if pool]
+
+    def _statistics(self, section: Section) -> tuple[Tensor | None, Tensor | None]:
+        """The running mean and variance that a section uses."""
+        if self.running_mean is None or self.running_var is None:
+            return None, None
+        slot = 0 if self.joint else section.slot
+        return self.running_mean[slot], self.running_var[slot]
+
+    def _alone(self, x: Tensor, section: Section, *, batch: bool) -> Tensor:
+        known = self._statistics(section) if section.track or not batch else (None, None)
+        return F.batch_norm(x, *known, self.weight, self.bias, batch, self.momentum, self.eps)
+
+    def _over_processes(self, inputs: list[Tensor], sections: list[Section]) -> list[Tensor]:
+        """Batch normalisation over the samples of all processes, which have equally many.
+
+        Two sums over processes for all inputs together: of the samples, then of the squared
+        distances from their mean (a difference of large sums would cancel).
+        """
+        axes = [0, *range(2, inputs[0].dim())]
+        row = [1, -1, *[1] * (inputs[0].dim() - 2)]
+        kind = inputs[0].dtype
+        if kind in (torch.float16, torch.bfloat16):  # statistics are taken in single precision
+            inputs = [x.float() for x in inputs]
+        counts = [x.numel() // x.shape[1] * dist.get_world_size() for x in inputs]
+        if min(counts) < 2:
+            raise ValueError("batch normalisation needs more than one value a channel, over all processes together")
+        number = inputs[0].new_tensor(counts)[:, None]
+        means = total(torch.stack([x.sum(axes) for x in inputs])) / number
+        centred = [x - mean.view(row) for x, mean in zip(inputs, means, strict=True)]
+        variances = total(torch.stack([x.square().sum(axes) for x in centred])) / number
+        for section, mean, variance, count in zip(sections, means, variances, counts, strict=True):
+            running_mean, running_var = self._statistics(section)
+            if section.track and running_mean is not None and running_var is not None:
+                running_mean.lerp_(mean.detach().to(running_mean), self.momentum)
+                running_var.lerp_(variance.detach().to(running_var) * (count / (count - 1)), self.momentum)
+        scales = (variances + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
+        outputs = [x * scale.view(row) for x, scale in zip(centred, scales, strict=True)]
+        if self.bias is not None:
+            outputs = [x + self.bias.view(row) for x in outputs]
+        return [x.to(kind) for x in outputs]
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(network)``."""
+        slots = 0 if self.running_mean is None else self.running_mean.shape[0]
+        return f"slots={slots}, eps={self.eps}, momentum={self.momentum}, joint={self.joint}"
+
+
+def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
+    """``layer`` with every batch normalisation in it replaced by a :class:`DomainBatchNorm`.
+
+    One that is used in several places stays one. Raises :class:`ConfigError` for a normalisation whose statistics
+    cannot be kept apart.
+    """
+    for module in layer.modules():
+        if isinstance(module, _InstanceNorm) and module.track_running_stats:
+            raise ConfigError(
+                "instance normalisation with track_running_stats=True keeps one mean for the samples of all domains, "
+                "real and generated; leave it at False"
+            )
+    made: dict[nn.Module, nn.Module] = {
+        norm: DomainBatchNorm(norm, slots, joint=joint) for norm in layer.modules() if isinstance(norm, _BatchNorm)
+    }
+    for path, module in list(layer.named_modules(remove_duplicate=False)):
+        if module in made and path:
+            parent, _, name = path.rpartition(".")
+            setattr(layer.get_submodule(parent), name, made[module])
+    return made.get(layer, layer)

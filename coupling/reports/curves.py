@@ -1,0 +1,72 @@
+"""What a run logged, as plots: a panel a kind of value, a line a flat name."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coupling.reports.plots import empty_figure, plain
+from coupling.runs.metrics_log import logged
+
+_FEW = 40
+"""Points of a line, up to which each is marked."""
+
+
+Line = tuple[list[int], list[float]]
+"""Steps, and the values measured at them."""
+
+
+def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
+    """{title: {label: line}}: a panel a team for losses, one a metric for the rest; terms of a loss are left out.
+
+    ``log``: lines of metrics.jsonl, whose keys are flat names. What is measured again at a step counts.
+    """
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for line in sorted(log, key=lambda line: line["step"]):  # what is evaluated later may be of an earlier step
+        for name, value in logged(line).items():
+            kind, *rest = name.split("/")
+            if kind == "loss":
+                kind, rest = f"loss/{rest[0]}", rest[1:]
+                if len(rest) > 1:
+                    continue
+            found.setdefault(kind, {}).setdefault("/".join(rest) or "mean", {})[line["step"]] = value
+    return {
+        title: {label: ([*points], [*points.values()]) for label, points in lines.items()}
+        for title, lines in found.items()
+    }
+
+
+def plot(title: str, lines: Mapping[str, Line]) -> str:
+    """One panel as an SVG element. A floor or ceiling, named below what it belongs to, is dashed.
+
+    Raises :class:`RunError` where matplotlib is not installed.
+    """
+    made = empty_figure(6.4, 3.4)
+    axes = made.subplots()
+    for label, (steps, values) in lines.items():
+        beside = any(label.startswith(f"{other}/") for other in lines)
+        axes.plot(
+            steps,
+            values,
+            label=plain(label),
+            linewidth=1.2,
+            linestyle="--" if beside else "-",
+            marker="o" if len(steps) <= _FEW and not beside else None,
+            markersize=3,
+        )
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("step", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, frameon=False)
+    import matplotlib as mpl  # there is one: it made the figure
+
+    file = io.StringIO()
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": title}
+    ):  # text stays text; the same run, the same file
+        made.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,1 @@
+"""Which layers of which domains are one: the graph, and its picture. No torch."""

@@ -1,0 +1,64 @@
+"""Large files that users bring, as others publish them: held against their checksum once, and known by another name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from coupling.errors import DataError, nearest
+from coupling.system.atomic_files import write_text
+from coupling.system.terminal import progress
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_PIECE = 2**22  # bytes that are read at once
+
+
+def md5_of(path: Path, expected: str, note: Path) -> str:
+    """The MD5 of a file, in hexadecimal digits.
+
+    That takes seconds a gigabyte, so where it is the ``expected`` one the file ``note`` says so, and it is not read
+    again until its size or its time of change is another. Raises :class:`DataError` where it cannot be read.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        found = path.stat()
+        seen = {"path": str(path), "size": found.st_size, "modified": found.st_mtime_ns, "md5": expected}
+        with suppress(OSError, ValueError):
+            if json.loads(note.read_text("utf-8")) == seen:
+                return expected
+        with open(path, "rb") as file, progress(f"Checking {path}", found.st_size) as advance:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                advance(len(piece))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if digest.hexdigest() == expected:
+        with suppress(OSError):  # a folder that cannot be written: it is read again next time
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_text(note, json.dumps(seen))
+    return digest.hexdigest()
+
+
+def perhaps(folder: Path, name: str, size: int, others: Collection[str] = ()) -> str:
+    """A hint that follows "is not there": a file in ``folder`` of ``size`` bytes, or with nearly the ``name``.
+
+    ``others``: names that are known for something else. Empty where there is none.
+    """
+    try:
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    except OSError:  # no such folder
+        return ""
+    for found, bytes_of_it in sizes.items():
+        if bytes_of_it == size:
+            return f", but '{found}' has its size: rename it"
+    hint = nearest(name, sizes.keys() - {*others})
+    return f"; {hint} Rename it if it is the official file" if hint.startswith("did you mean") else ""

@@ -1,0 +1,49 @@
+"""Where tensors are: a device that is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from coupling.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+def usable(wanted: str | torch.device) -> torch.device:
+    """The device of that name; raises :class:`InputError` with the reason alone where there is no such device."""
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such kind, or none in this machine
+        reason = str(error).partition("\n")[0]
+        unknown = reason.startswith("Expected one of")  # then it lists all that torch has ever known
+        raise InputError("no such kind of device (cpu, cuda, cuda:1, mps ...)" if unknown else reason) from None
+    return device
+
+
+def chosen_device(wanted: str | torch.device | None) -> torch.device:
+    """What ``--device`` means: a GPU where there is one and none is named. Raises :class:`InputError`."""
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return usable(wanted)
+    except InputError as error:
+        raise InputError(f"--device {wanted}: {error}; give cpu, or leave it out") from None
+
+
+_SIGNS = (
+    "DefaultCPUAllocator: ",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether ``error`` means that memory ran out: torch does not always raise an OutOfMemoryError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    )

@@ -1,0 +1,29 @@
+"""Calls of code that is not ours: whatever it raises is told in one message that says whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from coupling.errors import CouplingError, PluginError, cause
+from coupling.system.device import is_shortage
+from coupling.system.distributed import is_lost
+
+
+@contextmanager
+def guarded(what: str, prefix: str = "") -> Iterator[None]:
+    """Turn an exception of a plugin's code into a :class:`PluginError`, "<what> failed: ...".
+
+    Errors of coupling's own kinds, which such code raises on purpose, get ``prefix``: the place in the configuration.
+    Memory that ran out and a lost process are no plugin's fault and told by others.
+    """
+    try:
+        yield
+    except CouplingError as error:
+        if not prefix:
+            raise
+        raise type(error)(f"{prefix}{error}") from None
+    except (Exception, SystemExit) as error:  # the latter would end a run as if all were well
+        if is_shortage(error) or is_lost(error):
+            raise
+        raise PluginError(f"{what} failed: {cause(error)}") from error

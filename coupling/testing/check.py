@@ -1,0 +1,95 @@
+"""One check of a component, and those that every kind has."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from coupling.config.registry import Component
+from coupling.config.yaml_text import dump_yaml, parse_yaml
+from coupling.errors import ConfigError, PluginError
+from coupling.plugins import Plugins
+
+Options = Mapping[str, Any]
+
+
+SHAPES = ((1, 28, 28), (3, 32, 32), (1, 16, 16), (3, 16, 16), (1, 64, 64), (3, 64, 64), (3, 128, 128), (1, 128, 128))
+"""Shapes of samples that architectures and transforms are tried with: each must take one of them."""
+
+
+RANGES = ((0.0, 1.0), (-1.0, 1.0))
+
+
+DOMAINS: Mapping[str, Any] = {
+    "one": {"dataset": {"name": "conformance", "half": 1}},
+    "two": {"dataset": {"name": "conformance", "half": 2, "transform": "negative"}},
+}
+"""What losses and metrics are tried with: blurred noise, (1, 16, 16) in [0, 1], three classes."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is true of a component with these options; calling it raises AssertionError where it is not."""
+
+    component: Component
+    options: Options
+    what: str
+    test: Callable[[Check], None] = field(repr=False)
+    plugins: Plugins = field(repr=False)
+    shapes: Sequence[tuple[int, ...]] = field(repr=False)
+    domains: Mapping[str, Any] = field(repr=False)
+    losses: Sequence[Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{key}: {value}" for key, value in self.options.items())
+        return f"{self.component.kind} {self.component.name}{f' ({said})' if said else ''}: {self.what}"
+
+    def __call__(self) -> None:
+        """Check it."""
+        try:
+            self.test(self)
+        except (AssertionError, PluginError) as error:
+            raise AssertionError(f"{self}: {error}") from error
+
+    def make(self) -> Any:
+        """The component, as the framework makes it."""
+        try:
+            return self.plugins.registry.build(
+                self.component.kind, self.component.name, copy.deepcopy(dict(self.options)), "its options"
+            )
+        except ConfigError as error:
+            raise AssertionError(
+                f"cannot be made: {error}\nGive options that it can be tried with: "
+                f"checks(..., {{'{self.component.name}': {{...}}}})"
+            ) from error
+
+
+Tests = Mapping[str, Callable[[Check], None]]
+"""What is checked of a kind of component, in words, and how."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise AssertionError, under ``python -O`` too."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def described(check: Check) -> None:
+    """The component and its options say what they are."""
+    component = check.component
+    require(bool(component.make.__doc__), "has no docstring, which is its description")
+    for option, about in component.options.model_fields.items():
+        require(
+            bool(about.description), f"option '{option}' has no description: Annotated[..., Field(description=...)]"
+        )
+
+
+def written(check: Check) -> None:
+    """A run's configuration holds all options, and must run again as it is."""
+    registry, component = check.plugins.registry, check.component
+    complete = registry.completed(component.kind, component.name, check.options, "its options")
+    read = parse_yaml(dump_yaml({"options": complete}))["options"]
+    again = registry.completed(component.kind, component.name, read, "its options")
+    require(again == complete, f"options are not the same after they were written and read: {complete} -> {again}")

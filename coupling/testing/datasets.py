@@ -1,0 +1,96 @@
+"""What is checked of a data set."""
+
+from __future__ import annotations
+
+import pickle
+
+import torch
+from torch import Tensor
+
+from coupling.data.dataset import Dataset
+from coupling.system.seeds import seed_all
+from coupling.testing.check import Check, Tests, require
+from coupling.testing.small_run import BATCH, opened
+
+
+def _samples(check: Check) -> None:
+    data = _dataset(check)
+    shape, (low, high), count = tuple(data.shape), data.range, len(data)
+    require(count > 0, "has no samples")
+    data.prepare()
+    data.prepare()  # must be safe to repeat
+    count = len(data)  # some may have turned out to be unreadable
+    chosen = [*sorted({0, count // 2, count - 1}), 0]
+    batch = data.batch(chosen)
+    require(isinstance(batch, Tensor), f"batch() gives a {type(batch).__name__}, not a tensor")
+    require(batch.dtype == torch.float32, f"samples are {batch.dtype}, not float32")
+    require(tuple(batch.shape) == (len(chosen), *shape), f"batch() gives {tuple(batch.shape)}, shape is {shape}")
+    require(bool(batch.isfinite().all()), "samples hold values that are not finite")
+    least, most, slack = batch.min().item(), batch.max().item(), 1e-4 * (high - low)
+    require(low - slack <= least and most <= high + slack, f"values lie in [{least}, {most}], range is [{low}, {high}]")
+    for index, sample in zip(chosen, batch, strict=True):
+        require(torch.equal(data[index], sample), f"sample {index} is another in batch() than alone")
+    keys = [7, 2**62, 0, 7]
+    augmented = data.augmented(chosen, keys)
+    require(augmented.shape == batch.shape, f"augmented() gives {tuple(augmented.shape)}, batch() {tuple(batch.shape)}")
+    require(torch.equal(augmented[0], augmented[-1]), "augmented() gives another sample for the same key")
+
+
+def _sameness(check: Check) -> None:
+    """The same samples in every epoch, run and process, whatever else draws random numbers."""
+    seed_all(1)
+    first = _dataset(check)
+    first.prepare()
+    chosen = list(range(min(len(first), BATCH)))
+    samples, keys = first.batch(chosen), [3 * k for k in chosen]
+    augmented, fingerprint = first.augmented(chosen, keys), first.fingerprint()
+    seed_all(2)
+    others = {
+        "read again": first,
+        "made again": _dataset(check),
+        "sent to another process (pickled)": pickle.loads(pickle.dumps(first)),  # noqa: S301  (our own)
+    }
+    for how, other in others.items():
+        other.prepare()
+        require(len(other) == len(first), f"{how}, it has {len(other)} samples, before {len(first)}")
+        require(torch.equal(other.batch(chosen), samples), f"{how}, its samples are others")
+        require(torch.equal(other.augmented(chosen, keys), augmented), f"{how}, its augmented samples are others")
+        require(other.source == first.source, f"{how}, its source is '{other.source}', before '{first.source}'")
+        require(other.fingerprint() == fingerprint, f"{how}, its fingerprint is another")
+    require(isinstance(fingerprint, str) and fingerprint != "", f"fingerprint() gives {fingerprint!r}, not a text")
+
+
+def _known(check: Check) -> None:
+    data = _dataset(check)
+    data.prepare()
+    columns = dict(data.attributes()) | ({} if data.labels is None else {"labels": data.labels})
+    for name, column in columns.items():
+        require(isinstance(column, Tensor) and column.dtype == torch.int64, f"'{name}' is no int64 tensor")
+        require(tuple(column.shape) == (len(data),), f"'{name}' is {tuple(column.shape)}, samples are {len(data)}")
+        require(bool((column >= 0).all()), f"'{name}' holds negative numbers; classes count from 0")
+    apart = data.held_out()
+    if apart is not None:
+        require(tuple(apart.shape) == tuple(data.shape), f"held_out() has shape {apart.shape}, not {data.shape}")
+        require(tuple(apart.range) == tuple(data.range), f"held_out() has range {apart.range}, not {data.range}")
+        require(len(apart) > 0, "held_out() has no samples")
+
+
+def _domain(check: Check) -> None:
+    """In a configuration, with every check of the framework."""
+    data = opened(check, {"it": {"dataset": {**check.options, "name": check.component.name}}})["it"]
+    data.prepare()
+    data.check(data.read([0, len(data) - 1]))
+
+
+def _dataset(check: Check) -> Dataset:
+    data = check.make()
+    require(isinstance(data, Dataset), f"gives a {type(data).__name__}, which is no coupling.Dataset")
+    return data  # type: ignore[no-any-return]
+
+
+TESTS: Tests = {
+    "samples are as declared": _samples,
+    "samples are the same for everyone": _sameness,
+    "labels and attributes fit the samples": _known,
+    "is a domain": _domain,
+}

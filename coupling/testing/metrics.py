@@ -1,0 +1,45 @@
+"""What is checked of a metric."""
+
+from __future__ import annotations
+
+import math
+
+from coupling.metrics.metric import Evaluation, open_metrics
+from coupling.model.model import CoupledModel
+from coupling.system.seeds import seed_all
+from coupling.testing.check import Check, Tests, require
+from coupling.testing.small_run import assembled, configured, opened
+
+
+def _measures(check: Check) -> None:
+    own = {**check.options, "name": check.component.name}
+    config = configured(check, losses=list(check.losses), metrics=[own])
+    found = []
+    for seed in (1, 2):
+        data = opened(check, config.plain()["domains"])
+        for domain in data.values():
+            domain.prepare()
+        networks = assembled(config, check, data)
+        for module in (networks.generator, networks.discriminator, *networks.losses.values()):
+            module.eval().requires_grad_(False)
+        domains = {name: domain.domain for name, domain in data.items()}
+        model = CoupledModel(config, domains, networks.generator, networks.discriminator, 0, networks.losses)
+        (metric,) = open_metrics(config, data, check.plugins.registry)
+        seed_all(seed)  # what a metric draws, it draws by the evaluation's seed
+        values = metric.measure(Evaluation(model, data, config.seed))
+        require(bool(values), "measures nothing")
+        first = next(iter(values))
+        for name, value in values.items():
+            require(isinstance(value, float | int), f"'{name}' is a {type(value).__name__}, not a number")
+            require(math.isfinite(value), f"'{name}' is {value}")
+            require(
+                name == first or name.startswith(f"{first}/"), f"'{name}' does not extend the first name, '{first}'"
+            )
+        require(metric.flat_name() in (None, first), f"flat_name() is '{metric.flat_name()}', the first name '{first}'")
+        found.append({name: float(value) for name, value in values.items()})
+    require(found[0] == found[1], f"measures other values of the same model: {found[0]}, {found[1]}")
+
+
+TESTS: Tests = {
+    "measures finite numbers, twice the same": _measures,
+}

@@ -1,0 +1,62 @@
+"""What is checked of a transform."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coupling.errors import ConfigError
+from coupling.system.seeds import seed_all
+from coupling.testing.check import RANGES, Check, Tests, require
+from coupling.testing.noise import Noise
+
+
+def _images(check: Check) -> Iterator[tuple[Tensor, tuple[float, float], Any]]:
+    """Images that the transform takes, their range, and what it makes of them."""
+    transform = check.make()
+    refused = []
+    for shape in check.shapes:
+        for low, high in RANGES:
+            images = low + (high - low) * Noise(shape=list(shape), seed=2).samples[:4]
+            seed_all(2)
+            try:
+                made = transform(images.clone(), (low, high))
+            except ConfigError as error:
+                refused.append(str(error))
+                continue
+            yield images, (low, high), made
+    require(len(refused) < len(check.shapes) * len(RANGES), f"takes none of the shapes {check.shapes}: {refused[:1]}")
+
+
+def _transformed(check: Check) -> None:
+    for images, (low, high), made in _images(check):
+        place = f"of {tuple(images.shape)} in [{low}, {high}]"
+        require(isinstance(made, Tensor), f"makes a {type(made).__name__} {place}")
+        require(made.dtype == images.dtype, f"makes {made.dtype} {place}, not {images.dtype}")
+        require(len(made) == len(images), f"makes {len(made)} samples {place}")
+        require(bool(made.isfinite().all()), f"makes infinite values {place}")
+        least, most = made.min().item(), made.max().item()
+        require(low <= least and most <= high, f"makes values in [{least}, {most}] {place}; the range must stay")
+
+
+def _sample_by_sample(check: Check) -> None:
+    transform = check.make()
+    for images, span, made in _images(check):
+        given = images.clone()
+        seed_all(3)
+        require(torch.allclose(transform(given, span), made, atol=1e-6), "makes another result of the same images")
+        require(torch.equal(given, images), "changes the images that it is given")
+        alone = torch.cat([transform(image[None].clone(), span) for image in images])
+        require(torch.allclose(alone, made, atol=1e-5), "makes another result of a sample alone than in a batch")
+        sent = pickle.loads(pickle.dumps(transform))  # noqa: S301  (our own)
+        require(torch.allclose(sent(images.clone(), span), made, atol=1e-6), "pickled, makes another result")
+
+
+TESTS: Tests = {
+    "keeps the range": _transformed,
+    "does the same to each sample": _sample_by_sample,
+}

@@ -1,0 +1,293 @@
+"""One step of Algorithm 1, readable beside the paper.
+
+1. draw one z batch for all domains and one batch of real samples a domain
+2. one forward pass of the generators, x~_i = g_i(z), serves both halves
+3. all discriminators: gradient of V on real and generated samples; shared gradients averaged; step
+4. all generators: gradient through the UPDATED discriminators, same z; shared averaged; step
+
+Where memory is short, 3 and 4 add up the gradients of micro-batches, and 2 is done for each in both halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from coupling.domain import Domain
+from coupling.errors import PluginError, nearest
+from coupling.losses.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
+from coupling.sharing.graph import TEAMS, TeamName
+from coupling.system.distributed import total
+from coupling.system.foreign_code import guarded
+from coupling.training.gradients import GradientBuffer
+from coupling.training.precision import LossScale, in_full
+
+Losses = dict[str, Tensor]
+"""{"loss/<team>/<domain>": scalar}, and ".../<term>" where an objective has several terms."""
+
+
+class Team:
+    """A network with the losses' parameters that belong to it, their gradients and optimizer."""
+
+    def __init__(
+        self,
+        network: CoupledGenerator | CoupledDiscriminator,
+        losses: Mapping[str, Loss],
+        optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+        processes: int = 1,
+        scale: LossScale | None = None,
+    ) -> None:
+        """``processes``: over how many gradients are averaged. ``scale``: of the objective, for half precision."""
+        self.name = network.graph.team
+        self.network = network
+        sharing = network.sharing_sets()
+        for loss in losses.values():
+            if loss.team == self.name:
+                users = tuple(loss.users(network.graph.domains))
+                sharing += [(parameter, users) for parameter in loss.parameters()]
+        # What an architecture has frozen for good (a fixed filter, pretrained features) is not trained.
+        self.gradients = GradientBuffer([(p, users) for p, users in sharing if p.requires_grad], processes)
+        self.optimizer = optimizer(self.gradients.parameters)
+        self.scale = scale
+
+    def freeze(self, frozen: bool) -> None:
+        """Frozen, the team passes gradients through and gathers none: no work is thrown away."""
+        for parameter in self.gradients.parameters:
+            parameter.requires_grad_(not frozen)
+
+    def backward(self, objective: Tensor, micro_batches: int = 1) -> None:
+        """Add to the buffer what the objective of one micro-batch gives to the mean over all processes' samples.
+
+        It is divided before it is back-propagated: a sample's gradient in half precision is then that of one process.
+        """
+        part = objective / (micro_batches * self.gradients.processes)
+        with guarded(f"the {self.name}s' backward pass"):
+            (part if self.scale is None else self.scale.scaled(part)).backward()
+
+    def step(self) -> None:
+        """Average what is shared, and step. What overflowed half precision is no step."""
+        self.gradients.average()
+        if self.scale is None or self.scale.unscale(self.gradients.flat, self.optimizer):
+            self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The part of a step's samples that goes through the networks at once."""
+
+    step: int
+    z: Tensor
+    fresh_z: Tensor
+    real: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    own: slice = field(default_factory=lambda: slice(None))
+    """Where its samples lie in this process's batch."""
+
+
+class Algorithm1:
+    """The coupled GAN's alternating step over two teams."""
+
+    def __init__(
+        self,
+        domains: Sequence[Domain],
+        generators: Team,
+        discriminators: Team,
+        losses: Mapping[str, Loss],
+        *,
+        autocast: Callable[[], AbstractContextManager[object]],
+        uniform: Callable[[int, str, int], Tensor],
+        accumulate: int = 1,
+        averaged: tuple[CoupledDiscriminator, Mapping[str, Loss]] | None = None,
+    ) -> None:
+        """``autocast()``: one region a forward. ``uniform(step, purpose, numbers)``: noise for losses.
+
+        ``accumulate``: micro-batches that a batch is cut into, so that the memory for one of them is enough.
+        ``averaged``: discriminators and losses as moving averages, which the caller updates after each step.
+        """
+        self.domains = tuple(domains)
+        self.generators = generators
+        self.discriminators = discriminators
+        self.losses = dict(losses)
+        self.autocast = autocast
+        self.uniform = uniform
+        self.accumulate = accumulate
+        self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
+        terms = {
+            team: [name for name, loss in losses.items() if getattr(type(loss), team) is not getattr(Loss, team)]
+            for team in TEAMS
+        }
+        self.several = {team for team, names in terms.items() if len(names) > 1}
+        """Teams whose objective has several terms, which are then logged by name."""
+        self.only: dict[str, str] = {team: names[0] for team, names in terms.items() if len(names) == 1}
+        """The term of a team that has but one."""
+        self.g = generators.network
+        self.f = discriminators.network
+        self.averaged = None if averaged is None else self._averaged(*averaged)
+
+    def step(
+        self,
+        step: int,
+        z: Tensor,
+        real: Mapping[str, Tensor],
+        fresh_z: Tensor | None = None,
+        labels: Mapping[str, Tensor] | None = None,
+    ) -> Losses:
+        """Both halves of step ``step`` (from 0) on z (B, size) and {domain: (B, *shape)}.
+
+        ``fresh_z``: another z for the generators' half (``training.fresh_latent``). ``labels``: classes of
+        the real samples of labelled domains, {domain: (B,) int64}.
+        """
+        parts = self._micro_batches(step, z, real, z if fresh_z is None else fresh_z, labels or {})
+        kept = fresh_z is None and len(parts) == 1  # one forward pass serves both halves
+        records: list[Losses] = []
+        self.discriminators.gradients.clear()
+        for part in parts:
+            with torch.set_grad_enabled(kept):
+                fake = self.generate(part.z)
+            records.append(self.discriminator_half(part, fake))
+        self.discriminators.step()
+        self.generators.gradients.clear()  # also of what a loss's own parameters got in the other half
+        for part, record in zip(parts, records, strict=True):
+            if not kept:
+                fake = self.generate(part.fresh_z)
+            record |= self.generator_half(part, fake)
+        self.generators.step()
+        return records[0] if len(records) == 1 else _mean(records)
+
+    def _micro_batches(
+        self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor, labels: Mapping[str, Tensor]
+    ) -> list[MicroBatch]:
+        size = len(z) // self.accumulate
+        parts = [slice(start, start + size) for start in range(0, len(z), size)]
+        return [
+            MicroBatch(
+                step,
+                z[own],
+                fresh_z[own],
+                {d: x[own] for d, x in real.items()},
+                {d: c[own] for d, c in labels.items()},
+                own,
+            )
+            for own in parts
+        ]
+
+    def generate(self, z: Tensor) -> PerDomain:
+        """x~_i = g_i(z) of every domain; the shared prefix once."""
+        with guarded("the generators' forward pass"), self.autocast():
+            fake: PerDomain = self.g(z)
+        return in_full(fake)
+
+    def discriminator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
+        """Gradients of all discriminators, on real and generated samples together."""
+        fake = {domain: x.detach() for domain, x in fake.items()}
+        with guarded("the discriminators' forward pass"), self.autocast():
+            real_logits, fake_logits, features = self.f(part.real, fake, self.taps)
+        half = DiscriminatorHalf(
+            step=part.step,
+            domains=self.domains,
+            real=part.real,
+            fake=fake,
+            real_logits=in_full(real_logits),
+            fake_logits=in_full(fake_logits),
+            features=in_full(features),
+            score=lambda samples: self.f.run(samples, [(len(next(iter(samples.values()))), False)])[0],
+            tap=lambda samples, layer: self._tap(self.f, samples, layer),
+            labels=part.labels,
+            uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
+            averaged=self.averaged,
+            mean=self._over_samples,
+        )
+        terms = {name: term(name, loss, "discriminator", half) for name, loss in self.losses.items()}
+        objective, record = combine("discriminator", terms, named="discriminator" in self.several)
+        self.discriminators.backward(objective, self.accumulate)
+        return record
+
+    def _averaged(self, f: CoupledDiscriminator, losses: Mapping[str, Loss]) -> Averaged:
+        def tap(samples: Mapping[str, Tensor], layer: int) -> PerDomain:
+            with torch.no_grad():
+                return self._tap(f, samples, layer)
+
+        return Averaged(losses, tap)
+
+    def _tap(self, f: CoupledGenerator | CoupledDiscriminator, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
+        """A layer's outputs for other samples than the step's; the running statistics stay."""
+        with self.autocast():
+            size = len(next(iter(samples.values())))
+            tapped = f.run(samples, [(size, False)], [layer])[1]
+        return {domain: x for (domain, _), x in in_full(tapped).items()}
+
+    def _over_samples(self, x: Tensor) -> Tensor:
+        """The mean over the first axis and all processes, which have equally many samples."""
+        count = self.discriminators.gradients.processes
+        return x.mean(0) if count == 1 else total(x.mean(0)) / count
+
+    def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
+        """Gradients of all generators, through the updated discriminators, which are frozen."""
+        self.discriminators.freeze(True)
+        try:
+            with guarded("the discriminators' forward pass"), self.autocast():
+                _, fake_logits, features = self.f(None, fake, self.taps)
+            half = GeneratorHalf(
+                part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features), self._over_samples
+            )
+            terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}
+            objective, record = combine("generator", terms, named="generator" in self.several)
+            self.generators.backward(objective, self.accumulate)
+        finally:
+            self.discriminators.freeze(False)
+        return record
+
+
+def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | GeneratorHalf) -> PerDomain:
+    """What a loss adds to a team's objective: {domain: scalar}.
+
+    Raises :class:`PluginError` where it fails, or gives anything else.
+    """
+    with guarded(f"loss '{name}' on the {team}s"):
+        values: PerDomain = getattr(loss, team)(half)
+    if not isinstance(values, Mapping):
+        raise PluginError(f"loss '{name}': {team}() gives a {type(values).__name__}; return {{domain: scalar}}")
+    for domain, value in values.items():
+        if domain not in half.fake:
+            raise PluginError(
+                f"loss '{name}': {team}() gives a term for domain '{domain}'; {nearest(str(domain), half.fake)}"
+            )
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise PluginError(
+                f"loss '{name}': {team}() gives, for domain '{domain}', something of {found}; return one scalar tensor "
+                "a domain, such as the mean over the batch"
+            )
+    return values
+
+
+def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[Tensor, Losses]:
+    """The objective (the sum over domains and terms) and its parts, detached; ``named``: each term's too.
+
+    Raises :class:`PluginError` where there is no term at all: nothing says what to do in this step.
+    """
+    totals: Losses = {}
+    parts: Losses = {}
+    for name, per_domain in terms.items():
+        for domain, value in per_domain.items():
+            key = f"loss/{team}/{domain}"
+            totals[key] = totals[key] + value if key in totals else value
+            parts[f"{key}/{name}"] = value.detach()
+    if not totals:
+        raise PluginError(f"losses: none of {', '.join(terms)} gives the {team}s a term in this step; one of them must")
+    objective = torch.stack(list(totals.values())).sum()
+    record = {key: value.detach() for key, value in totals.items()}
+    return objective, record | parts if named else record
+
+
+def _mean(records: Sequence[Losses]) -> Losses:
+    """Each loss's mean over micro-batches, which are of one size; a term that one of them lacks is 0 there."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {
+        name: torch.stack([record[name] for record in records if name in record]).sum() / len(records) for name in names
+    }

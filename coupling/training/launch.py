@@ -1,0 +1,166 @@
+"""How a run is launched: device, processes, trackers, all by Accelerate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import InitProcessGroupKwargs
+
+from coupling.config.config import Config, TrainingConfig
+from coupling.errors import ConfigError, InputError, nearest
+from coupling.system.distributed import PATIENCE
+
+_WORKS = (
+    "launch with accelerate launch --multi_gpu --num_processes N, on CPUs with "
+    "ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
+)
+
+
+_PARALLEL = {
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpirun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+"""Variables in which a launcher that connects nobody says how often it has started its command. (SLURM_NTASKS is
+none of them: it says what was asked for, also in the batch script and the shell of an allocation, which run once.)"""
+
+
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+
+
+def launched(config: Config) -> Accelerator:
+    """The accelerator of this process; refuses a launch that would not do what it says.
+
+    Raises:
+        ConfigError: launcher and configuration contradict each other.
+        InputError: one process in place of several, processes that do not know each other, or a way of
+            sharding that cannot hold two teams.
+    """
+    settings = config.training
+    _refuse_sharding()
+    _refuse_unread(settings)
+    _refuse_one_for_many()
+    accelerator = Accelerator(
+        log_with=_trackers(config.trackers),
+        project_dir=".",
+        mixed_precision="no",  # ours: each team has a scale of its own
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
+    processes = accelerator.num_processes
+    _refuse_unconnected(processes)
+    refuse_unfit(config, processes)
+    return accelerator
+
+
+def speaks() -> bool:
+    """Whether this process tells what all of a launch would tell; known before they are connected, and after."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def refuse_unfit(config: Config, processes: int) -> None:
+    """Raise :class:`ConfigError` for trackers that are not there, or a batch that cannot be cut for the processes."""
+    _trackers(config.trackers)
+    settings = config.training
+    if settings.batch_size % (processes * settings.accumulate):
+        cut = f"{processes} processes" if processes > 1 else ""
+        if settings.accumulate > 1:
+            cut += (" times " if cut else "") + f"{settings.accumulate} micro-batches (training.accumulate)"
+        raise ConfigError(
+            f"training.batch_size: {settings.batch_size} cannot be divided among {cut}; "
+            f"choose a multiple of {processes * settings.accumulate}"
+        )
+
+
+def _trackers(names: Sequence[str]) -> list[str] | None:
+    available = {str(kind) for kind in get_available_trackers()}
+    for name in names:
+        if name not in LOGGER_TYPE_TO_CLASS:
+            raise ConfigError(f"trackers: no tracker is called '{name}'; {nearest(name, LOGGER_TYPE_TO_CLASS)}")
+        if name not in available:
+            raise ConfigError(f"trackers: '{name}' is not installed; pip install {name}, or leave it out")
+    return list(names) or None
+
+
+def _refuse_sharding() -> None:
+    """Accelerate shards one model with one optimizer; a step here is of two teams, one through the other."""
+    for variable, name in _SHARDING.items():
+        if os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise InputError(
+                f"launched with {name}: it shards one model with one optimizer, but a coupled GAN trains two teams, "
+                "one through the other, and averages shared gradients in one buffer a team; these networks "
+                f"fit on one device, so more devices share the batch: {_WORKS} (docs/scaling.md)"
+            )
+
+
+def _refuse_unread(settings: TrainingConfig) -> None:
+    """What a launcher was asked for, and the configuration alone decides."""
+    precision = {"no": "fp32"}.get(given := os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), given)
+    if precision not in ("fp32", settings.precision):
+        raise ConfigError(
+            f"training.precision: {settings.precision}, but launched with mixed precision {precision}; the "
+            f"configuration decides: --set training.precision={precision}, or launch with --mixed_precision no"
+        )
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("1", str(settings.accumulate)):
+        raise ConfigError(
+            f"training.accumulate: {settings.accumulate}, but launched with {steps} accumulation steps; the "
+            f"configuration decides: --set training.accumulate={steps}"
+        )
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no" and not settings.compile:
+        raise ConfigError(
+            "training.compile: false, but launched with a dynamo backend; the configuration decides: "
+            "--set training.compile=true, or launch without it"
+        )
+
+
+def _refuse_one_for_many() -> None:
+    """``accelerate launch --cpu --num_processes N`` starts one process, and only these variables tell."""
+    environment = os.environ
+    if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
+        raise InputError(
+            "launched for several processes, but Accelerate started only this one, as it does with --cpu: the others "
+            f"would be missing, and nobody would say so; {_WORKS}; for one process, --num_processes 1"
+        )
+
+
+def _refuse_unconnected(processes: int) -> None:
+    """Started several times without knowing of each other, each process would train the same run alone."""
+    world = _number(os.environ, "WORLD_SIZE")
+    if world not in (0, processes):
+        raise InputError(
+            f"launched as {world} processes, but they are not connected (this one sees {processes}): each would train "
+            f"alone; {_WORKS}"
+        )
+    # Each copy of a launcher such as torchrun, which says how many it has found, may stand for several processes.
+    members = _number(os.environ, "GROUP_WORLD_SIZE") or processes
+    for variable, launcher in _PARALLEL.items():
+        copies = 0 if variable.startswith("SLURM") and _in_terminal() else _number(os.environ, variable)
+        if copies > members:
+            raise InputError(
+                f"started {copies} times by {launcher} ({variable}), but connected with "
+                f"{members - 1 or 'none'} of the others: the run would be trained several times over, side by side; on "
+                f"one machine, leave {launcher} out and {_WORKS}; on several, let it start torchrun once on each "
+                f"(docs/scaling.md); for runs that have nothing to do with each other, put env -u {variable} before "
+                "the command"
+            )
+
+
+def _number(environment: Mapping[str, str], variable: str) -> int:
+    """The number in a variable; 0 where there is none."""
+    value = environment.get(variable, "")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def _in_terminal() -> bool:
+    """Whether a person sits in ``srun --pty``, where the first task is a shell and the others have ended."""
+    return "SLURM_PTY_PORT" in os.environ and sys.stdin is not None and sys.stdin.isatty()

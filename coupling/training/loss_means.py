@@ -1,0 +1,81 @@
+"""The losses of a line of metrics.jsonl: means over the steps since the line before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coupling.errors import RunError
+from coupling.training.algorithm import Losses
+
+
+class LossMeans:
+    """Mean of each loss since the last line.
+
+    Sums and counts are part of a checkpoint, so that the first line of a resumed run covers the steps
+    that it would have covered.
+    """
+
+    def __init__(self, across: Callable[[Tensor], Tensor], advice: str, only: Mapping[str, str] | None = None) -> None:
+        """``across``: the mean over processes. ``advice``: what to do about a number that is not finite.
+
+        ``only``: the term of a team whose objective has but one, which is not logged beside the whole.
+        """
+        self._across = across
+        self._advice = advice
+        self._only = dict(only or {})
+        self._pending: list[tuple[int, Losses]] = []
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+
+    def add(self, step: int, losses: Losses) -> None:
+        """Note the losses of ``step`` (from 1); they stay on the device."""
+        self._pending.append((step, losses))
+
+    def read(self) -> None:
+        """Add up what was noted, in one transfer, which waits for the device: rarely, then.
+
+        Raises :class:`RunError` naming the term, domain and step of a number that is not finite.
+        """
+        if not self._pending:
+            return
+        numbers = torch.stack([value.float() for _, losses in self._pending for value in losses.values()])
+        row = iter(self._across(numbers).tolist())
+        for step, losses in self._pending:
+            values = {name: next(row) for name in losses}
+            for name, value in sorted(values.items(), key=lambda item: -item[0].count("/")):
+                if not math.isfinite(value):
+                    raise RunError(f"{self._term(name)} is {value} at step {step}: {self._advice}")
+            for name, value in values.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+        self._steps += len(self._pending)
+        self._pending.clear()
+
+    def _term(self, name: str) -> str:
+        """``loss/<team>/<domain>/<term>``, also where a team has but one term."""
+        _, team, *rest = name.split("/")
+        return f"{name}/{self._only[team]}" if len(rest) == 1 and team in self._only else name
+
+    def take(self) -> dict[str, float]:
+        """The means; the next ones begin after this step.
+
+        A term that is taken every few steps counts as 0 in the others, so that terms add up to the total.
+        """
+        self.read()
+        means = {name: total / self._steps for name, total in self._sums.items()}
+        self._sums, self._steps = {}, 0
+        return means
+
+    def plain(self) -> dict[str, Any]:
+        """Sums so far and their number of steps, for a checkpoint."""
+        self.read()
+        return {"steps": self._steps, "sums": dict(self._sums)}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Put back what :meth:`plain` gave."""
+        self._pending.clear()
+        self._steps, self._sums = values.get("steps", 0), dict(values.get("sums", {}))

@@ -1,0 +1,101 @@
+"""When each metric is due in training, and how the metrics stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coupling.config.config import Config
+from coupling.config.registry import Registry
+from coupling.data.domain_data import DomainData
+from coupling.metrics.metric import open_metrics
+from coupling.metrics.scoring import Score, measured, prepare
+from coupling.model.model import CoupledModel
+from coupling.system.terminal import remark
+
+
+class Measurement:
+    """Measures a model in training, on the main process."""
+
+    def __init__(self, config: Config, data: Mapping[str, DomainData], registry: Registry) -> None:
+        self.metrics = list(zip(config.metrics, open_metrics(config, data, registry), strict=True))
+        self.data = data
+        self.seed = config.seed
+        self.standings = Standings()
+
+    def prepare(self) -> None:
+        """Let every metric get ready, once the data are; errors name its place."""
+        if self.metrics and self.metrics[0][1].oracle:
+            remark(
+                f"metrics[0] {self.metrics[0][0].name}: reads labels that training does not, so the checkpoint kept as "
+                "the best is an oracle's choice, and no result; put a metric that reads none first"
+            )
+        for number, (_, metric) in enumerate(self.metrics):
+            prepare(metric, self.data, self.seed, f"metrics[{number}]")
+
+    def due(self, step: int, last: bool) -> bool:
+        """Whether any metric is to be measured after ``step``."""
+        return any(_due(entry.every, step, last) for entry, _ in self.metrics)
+
+    def leads(self, step: int) -> bool:
+        """Whether the first metric is due: the checkpoint of its best step is kept."""
+        return bool(self.metrics) and _due(self.metrics[0][0].every, step, last=False)
+
+    def take(self, model: CoupledModel, step: int, last: bool, log: Callable[[Score], None]) -> bool:
+        """Measure what is due; whether the first metric is better than ever.
+
+        Raises:
+            RunError: a metric failed; the message names it and says how to go on.
+        """
+        better = False
+        for number, (entry, metric) in enumerate(self.metrics):
+            if _due(entry.every, step, last):
+                score = measured(metric, entry, model, self.data, self.seed)
+                log(score)
+                improved = self.standings.note(score.name, score.values[score.name], step, metric.improves)
+                if number == 0:
+                    self.standings.leading, better = score.name, improved
+                remark(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in score.values.items()))
+        return better
+
+
+def _due(every: int | None, step: int, last: bool) -> bool:
+    return last or (every is not None and step % every == 0)
+
+
+@dataclass
+class Standings:
+    """Last and best values by a metric's flat name. Part of a checkpoint, as what is best goes on counting."""
+
+    last: dict[str, float] = field(default_factory=dict)
+    best: dict[str, dict[str, float]] = field(default_factory=dict)
+    leading: str | None = None
+    """Flat name of the configuration's first metric: the checkpoint of its best step is kept."""
+
+    @property
+    def best_step(self) -> int | None:
+        """The step at which the first metric was best; None before it was measured."""
+        best = self.best.get(self.leading or "")
+        return None if best is None else int(best["step"])
+
+    def note(self, name: str, value: float, step: int, improves: Callable[[float, float], bool]) -> bool:
+        """Note a measurement; whether it is the best so far. What is not finite counts for nothing."""
+        if not math.isfinite(value):
+            return False
+        self.last[name] = value
+        better = name not in self.best or improves(value, self.best[name]["value"])
+        if better:
+            self.best[name] = {"value": value, "step": step}
+        return better
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"last": self.last, "best": self.best, "leading": self.leading}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Put back what :meth:`plain` gave; nothing, from a checkpoint that says nothing."""
+        self.last = dict(values.get("last", {}))
+        self.best = dict(values.get("best", {}))
+        self.leading = values.get("leading")

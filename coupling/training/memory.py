@@ -1,0 +1,46 @@
+"""Running out of memory: what was too large, and what makes it smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from coupling.config.config import Config
+from coupling.errors import RunError
+from coupling.system.device import is_shortage
+
+if TYPE_CHECKING:
+    from coupling.networks.build import Networks
+
+
+@contextmanager
+def shortage_explained(
+    config: Config, when: Callable[[], str], networks: Networks | None = None, processes: int = 1
+) -> Iterator[None]:
+    """Turn an out-of-memory error of any device into a :class:`RunError` that says what to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"out of memory {when()}: {_load(config, networks, processes)}. Free memory, or launch more processes, "
+            "which divide the batch, and go on with --resume; or, in a new run, raise training.accumulate, which cuts "
+            f"the batch up, or lower training.batch_size or the architectures' width. ({reason})"
+        ) from None
+
+
+def _load(config: Config, networks: Networks | None, processes: int) -> str:
+    """What had to fit: the batch, and the model of each team."""
+    batch = config.training.batch_size
+    share = f", {batch // processes} of them on this process" if processes > 1 else ""
+    teams = []
+    for team in ("generator", "discriminator"):
+        size = "" if networks is None else f", {sum(p.numel() for p in getattr(networks, team).parameters()):,} numbers"
+        teams.append(f"{team}s '{getattr(config, team).architecture.name}'{size}")
+    return (
+        f"training.batch_size is {batch} for each of {len(config.domains)} domains{share}; "
+        f"the model is {'; '.join(teams)}"
+    )

@@ -1,0 +1,217 @@
+"""Everything that training changes, and how it is saved and put back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coupling.config.config import Config
+from coupling.errors import InputError, RunError
+from coupling.networks.build import Networks
+from coupling.networks.weights import averaged_room, description, load_tensors, room_tensors
+from coupling.runs import checkpoint
+from coupling.runs.checkpoint import Checkpoint
+from coupling.training.algorithm import Team
+from coupling.training.ema import MovingAverage
+from coupling.training.loss_means import LossMeans
+from coupling.training.measurement import Standings
+from coupling.training.setup import with_averages
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors: ``<parameter number>.<name>``."""
+    flat = {}
+    for number, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if value is not None:
+                flat[f"{number}.{name}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    return flat
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`optimizer_tensors` gave, with each parameter's own strides.
+
+    Fused Adam computes wrong updates, silently, on moments whose strides are not the parameter's.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no tensor holds an infinity or what is not a number; those of whole numbers don't.
+
+    The largest absolute value of all is finite just where all are. It takes one fused pass and one transfer;
+    asking each tensor would wait for the device as often.
+    """
+    floats = [x.detach() for x in tensors if (x.is_floating_point() or x.is_complex()) and x.numel()]
+    return not floats or bool(torch.nn.utils.get_total_norm(floats, math.inf).isfinite())
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of those that are not finite, in order; one look at each only where there are any."""
+    return [] if finite(tensors.values()) else [name for name, x in tensors.items() if not finite([x])]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Networks, losses, moving average, optimizers, and what goes on being counted.
+
+    No random state: each step draws from its own seed.
+    """
+
+    networks: Networks
+    average: MovingAverage | None
+    teams: Sequence[Team]
+    means: LossMeans
+    standings: Standings
+    given: frozenset[str] = field(init=False)
+    """Tensors that an architecture has brought infinite (a mask of -inf, say): training did not break them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "given", frozenset(not_finite(self._numbers())))
+
+    @property
+    def shown(self) -> Networks:
+        """The networks as users will load them: averages where they are kept."""
+        return with_averages(self.networks, self.average)
+
+    @property
+    def _rooms(self) -> dict[str, torch.nn.Module]:
+        """All networks that a checkpoint holds, by what their tensors' names begin with."""
+        return self.networks.rooms | {averaged_room(room): network for room, network in self._averages.items()}
+
+    @property
+    def _averages(self) -> dict[str, Any]:
+        return {} if self.average is None else self.average.networks
+
+    def save(self, folder: Path, config: Config, step: int) -> None:
+        """Write the checkpoint of ``step`` into ``folder``."""
+        optimizers = {
+            f"{team.name}.{name}": tensor
+            for team in self.teams
+            for name, tensor in self._optimizer_tensors(team).items()
+        }
+        optimizers |= {
+            f"loss_scale.{team.name}.{name}": tensor
+            for team in self.teams
+            if team.scale is not None
+            for name, tensor in team.scale.tensors().items()
+        }
+        progress = {"losses": self.means.plain(), "metrics": self.standings.plain()}
+        described = description(config, self.networks.domains, self.networks.graphs, step)
+        checkpoint.save(folder, step, room_tensors(self._rooms), optimizers, described, progress)
+
+    def restore(self, found: Checkpoint) -> None:
+        """Put back a checkpoint; raises :class:`InputError` naming what does not fit."""
+        self._refuse_other_sharing(found)
+        tensors, state, progress = found.model(), found.state(), found.progress()
+        for room, module in self._rooms.items():
+            load_tensors(module, tensors, room, found.path)
+        for team in self.teams:
+            own = {k.removeprefix(f"{team.name}."): v for k, v in state.items() if k.startswith(f"{team.name}.")}
+            restore_optimizer(team.optimizer, self._numbered(team, own, found))
+            if team.scale is not None:
+                prefix = f"loss_scale.{team.name}."
+                team.scale.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self.means.restore(progress.get("losses", {}))
+        self.standings.restore(progress.get("metrics", {}))
+
+    def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
+        """A team's optimizer: ``<parameter>.<what is kept of it>``."""
+        names = self._parameter_names(team)
+        named = {}
+        for key, tensor in optimizer_tensors(team.optimizer).items():
+            number, kind = key.split(".", 1)
+            named[f"{names[int(number)]}.{kind}"] = tensor
+        return named
+
+    def _parameter_names(self, team: Team) -> list[str]:
+        """A name for each of a team's trained parameters, in the optimizer's order."""
+        names = {id(p): name for name, p in team.network.named_parameters()}
+        for loss, module in self.networks.losses.items():
+            names |= {id(p): f"loss.{loss}.{name}" for name, p in module.named_parameters()}
+        return [names[id(p)] for p in team.gradients.parameters]
+
+    def _numbered(self, team: Team, saved: Mapping[str, Tensor], found: Checkpoint) -> dict[str, Tensor]:
+        """An optimizer's saved state by number; raises :class:`InputError` where it is of other parameters."""
+        names = self._parameter_names(team)
+        shapes = {name: p.shape for name, p in zip(names, team.gradients.parameters, strict=True)}
+        lines, numbered = [], {}
+        for key, tensor in saved.items():
+            name, _, kind = key.rpartition(".")
+            if name not in shapes:
+                lines.append(f"{team.name}: {key} is of a parameter that is not trained here")
+            elif tensor.dim() and tensor.shape != shapes[name]:
+                lines.append(f"{team.name}: {key} has shape {tuple(tensor.shape)}, here {tuple(shapes[name])}")
+            else:
+                numbered[f"{names.index(name)}.{kind}"] = tensor
+        # Plain SGD keeps nothing, and no team does whose every step has overflowed half precision.
+        kept = {key.rpartition(".")[0] for key in saved}
+        if saved or (team.scale is None and not isinstance(team.optimizer, torch.optim.SGD)):
+            lines += [f"{team.name}: nothing was kept for {name}" for name in names if name not in kept]
+        if lines:
+            raise InputError(
+                f"{found.path}: its optimizer does not fit its configuration:\n  "
+                + "\n  ".join(lines[:10])
+                + "\ngo on with the versions that environment.json names, or start a new run"
+            )
+        return numbered
+
+    def _refuse_other_sharing(self, found: Checkpoint) -> None:
+        """The same configuration may share otherwise: its architecture's plugin may have changed since."""
+        saved = found.metadata().get("sharing", {})
+        lines = []
+        for team, graph in self.networks.graphs.items():
+            there = saved.get(team, {}).get("groups", [])
+            here = [group.key for group in graph.groups]
+            for place, keys, others in (("checkpoint", there, here), ("configuration", here, there)):
+                only = [key for key in keys if key not in others]
+                if only:
+                    lines.append(f"{team}: in the {place} alone: {', '.join(only)}")
+        if lines:
+            raise InputError(
+                f"{found.path}: does not fit its configuration: its layers are shared otherwise:\n  "
+                + "\n  ".join(lines)
+                + "\ngo on with the versions that environment.json names, or start a new run"
+            )
+
+    def check_finite(self, step: int, advice: str) -> None:
+        """Refuse to save what is broken: it must not become the newest checkpoint.
+
+        Of all that is saved, as a loss need not show it: it is finite where its gradient is infinite, and of what
+        only sampling reads (running statistics, the average) it says nothing. One look at the device, for all.
+
+        Raises:
+            RunError: naming what is not finite, weights first.
+        """
+        numbers = {name: tensor for name, tensor in self._numbers().items() if name not in self.given}
+        broken = not_finite(numbers)
+        if broken:
+            others = f" (nor are {len(broken) - 1} other tensors)" if len(broken) > 1 else ""
+            raise RunError(f"{broken[0]} is not finite at step {step}{others}: {advice}")
+
+    def _numbers(self) -> dict[str, Tensor]:
+        """All that training changes, by a name for people: ``generator: layers...weight``."""
+        spoken: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
+        spoken |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
+        spoken |= {f"average of the {room}": network for room, network in self._averages.items()}
+        numbers: dict[str, Tensor] = {
+            f"{room}: {name}": x for room, module in spoken.items() for name, x in module.named_parameters()
+        }
+        numbers |= {f"{room}: {name}": x for room, module in spoken.items() for name, x in module.named_buffers()}
+        for team in self.teams:
+            numbers |= {f"optimizer of the {team.name}: {k}": x for k, x in self._optimizer_tensors(team).items()}
+        return numbers
