@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from coupling.system.data_directory import data_directory as data_directory
 
 if TYPE_CHECKING:
+    from coupling.api import load_config as load_config
+    from coupling.api import load_model as load_model
     from coupling.config.config import Config as Config
-    from coupling.config.config import load_config as load_config
     from coupling.data.dataset import Dataset as Dataset
     from coupling.domain import Domain as Domain
     from coupling.errors import CouplingError as CouplingError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from coupling.metrics.metric import Metric as Metric
     from coupling.model.inversion import Search as Search
     from coupling.model.inversion import Transformed as Transformed
-    from coupling.model.loading import load_model as load_model
     from coupling.model.model import CoupledModel as CoupledModel
     from coupling.sharing.graph import SharingGraph as SharingGraph
     from coupling.training.trainer import train as train
@@ -37,9 +37,9 @@ __version__ = "0.1.0"
 _HOME = {
     "hookimpl": "coupling.hookspecs",
     "Config": "coupling.config.config",
-    "load_config": "coupling.config.config",
+    "load_config": "coupling.api",
     "train": "coupling.training.trainer",
-    "load_model": "coupling.model.loading",
+    "load_model": "coupling.api",
     "CoupledModel": "coupling.model.model",
     "evaluate": "coupling.metrics.evaluate",
     "learned_encoder": "coupling.generation.encoder",

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from coupling.api import parse_config
 from coupling.config import config as settings
-from coupling.config.config import parse_config
 from coupling.config.registry import KINDS
 from coupling.data.domain_data import open_domains
 from coupling.networks.build import assemble
@@ -44,7 +44,7 @@ def pictures() -> Iterator[tuple[Path, str]]:
     text = (DOCS / "sharing.md").read_text(encoding="utf-8")
     for block, name in re.findall(r"```yaml\n(.*?)```\n\n!\[.*?\]\((.*?)\)", text, re.DOTALL):
         config = parse_config(yaml.safe_load(block))
-        domains = {name: data.domain for name, data in open_domains(config, installed()).items()}
+        domains = {name: data.domain for name, data in open_domains(config, installed().registry).items()}
         yield DOCS / name, sharing_picture(assemble(config, domains, installed().registry).graphs)
 
 

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 
 import coupling.training.trainer
 from coupling import plugins
+from coupling.api import load_model
 from coupling.cli import cli
-from coupling.model.loading import load_model
 from coupling.model.model import CoupledModel
 from tests import tiny
 

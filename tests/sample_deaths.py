@@ -14,10 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
+from coupling.api import load_model
 from coupling.generation import samples
 from coupling.generation.sample_files import FORMATS
 from coupling.generation.selection import Selection
-from coupling.model.loading import load_model
 from tests import tiny
 
 _CHANGES = ("os.mkdir", "os.rename", "os.remove", "open")

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling import Dataset, hookimpl
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.plugins import Plugins
 from tests import tiny
@@ -127,7 +127,7 @@ def opened(a: Mapping[str, object], b: Mapping[str, object]) -> dict[str, Domain
     """Two domains of squares, ``a`` and ``b``."""
     values = tiny.values()
     values["domains"] = {"a": {"dataset": {"name": "squares", **a}}, "b": {"dataset": {"name": "squares", **b}}}
-    return open_domains(parse_config(values, PLUGINS), PLUGINS)
+    return open_domains(parse_config(values, plugins=PLUGINS), PLUGINS.registry)
 
 
 @hookimpl

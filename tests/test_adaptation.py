@@ -10,13 +10,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from coupling.api import load_model
 from coupling.data.held_out import set_apart
 from coupling.errors import ConfigError, DataError, InputError
 from coupling.losses.augmentation import Augmentation
 from coupling.metrics.accuracy import Accuracy
 from coupling.metrics.metric import Evaluation
 from coupling.model.export import export_safetensors
-from coupling.model.loading import load_model
 from coupling.runs import checkpoint
 from coupling.training.trainer import Trainer, train
 from tests import tiny

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coupling.config.config import Config, PartOptions, load_config, parse_config
+from coupling.api import load_config, parse_config
+from coupling.config.config import Config, PartOptions
 from coupling.config.overrides import override
 from coupling.config.registry import options_model
 from coupling.config.yaml_text import parse_yaml
@@ -230,8 +231,8 @@ def configurations(draw) -> dict[str, Any]:
 @example(tiny.values("name='2e-4'", "domains.no={dataset: tiny}"))
 @settings(max_examples=80, deadline=None)
 def test_a_configuration_survives_its_yaml(values):
-    config = parse_config(values, tiny.plugins())
-    again = parse_config(parse_yaml(config.yaml()), tiny.plugins())
+    config = parse_config(values, plugins=tiny.plugins())
+    again = parse_config(parse_yaml(config.yaml()), plugins=tiny.plugins())
     assert again == config
     assert again.yaml() == config.yaml()
     assert list(again.domains) == list(values["domains"])  # the order is the order in every picture
@@ -255,7 +256,7 @@ def test_whatever_is_given_the_answer_is_a_message(values, key):
     """No nonsense in any place of a configuration gets past, or through as another exception."""
     told = key
     try:
-        parse_config(copy.deepcopy(tiny.VALUES) | {key: values}, tiny.plugins())
+        parse_config(copy.deepcopy(tiny.VALUES) | {key: values}, plugins=tiny.plugins())
     except ConfigError as error:
         told = str(error)
     assert key in told
@@ -370,7 +371,7 @@ def test_half_and_part_exclude_each_other():
 
 def test_required_keys():
     with pytest.raises(ConfigError) as caught:
-        parse_config({"name": "x"}, tiny.plugins())
+        parse_config({"name": "x"}, plugins=tiny.plugins())
     assert str(caught.value).splitlines() == [
         f"{key}: is required and not given" for key in ("domains", "generator", "discriminator")
     ]
@@ -442,7 +443,7 @@ def test_a_directory(tmp_path):
 def test_names_are_made_of_what_file_names_are_made_of():
     for character in set(string.printable) - set(string.ascii_letters + string.digits + "-_"):
         with pytest.raises(ConfigError):
-            parse_config(tiny.VALUES | {"name": f"a{character}"}, tiny.plugins())
+            parse_config(tiny.VALUES | {"name": f"a{character}"}, plugins=tiny.plugins())
 
 
 @pytest.mark.parametrize(

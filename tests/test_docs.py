@@ -15,8 +15,9 @@ import torch
 import yaml
 from click.testing import CliRunner
 
+from coupling.api import load_config, parse_config
 from coupling.cli import cli
-from coupling.config.config import MetricConfig, load_config, metric_entry, parse_config
+from coupling.config.config import MetricConfig, metric_entry
 from coupling.plugins import Plugins
 from coupling.training.trainer import train
 
@@ -68,7 +69,7 @@ def test_every_whole_configuration_validates(path, monkeypatch):
     for block in blocks(path.read_text(encoding="utf-8"), "yaml"):
         values = yaml.safe_load(block)
         if isinstance(values, dict) and {"name", "domains"} <= set(values):
-            parse_config(values, plugins)
+            parse_config(values, plugins=plugins)
 
 
 @documents

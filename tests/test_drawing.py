@@ -103,7 +103,7 @@ def test_an_image_domain_without_the_plugin_that_draws_it_is_drawn_as_it_is(comm
 def test_a_name_that_is_not_registered(monkeypatch, drawn_by, message):
     monkeypatch.setattr(tiny.Tiny, "drawn_by", drawn_by)
     with pytest.raises(ConfigError, match=message):
-        open_domains(tiny.config(), tiny.plugins())
+        open_domains(tiny.config(), tiny.plugins().registry)
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_a_drawing_that_makes_no_pictures(command, plugin, monkeypatch, body, me
         "@hookimpl\ndef register_transforms(register): register('bad', Bad)"
     )
     with pytest.raises(PluginError, match=message):
-        open_domains(tiny.config(), Plugins(("tests.tiny", str(path)), entry_points=False))
+        open_domains(tiny.config(), Plugins(("tests.tiny", str(path)), entry_points=False).registry)
 
 
 def test_what_is_transformed_is_no_longer_drawn_so(monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "drawn_by", "false-colours")
-    made = open_domains(tiny.config("domains.a.dataset.transform=negative"), tiny.plugins())
+    made = open_domains(tiny.config("domains.a.dataset.transform=negative"), tiny.plugins().registry)
     assert made["a"].domain.drawing is None
     assert made["b"].domain.drawing is not None
     assert made["b"].domain.is_drawable

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import coupling
+from coupling.api import load_model
 from coupling.config.config import MetricConfig
 from coupling.errors import ConfigError, InputError
 from coupling.metrics import probe
 from coupling.metrics.evaluate import chosen_metrics, evaluate
-from coupling.model.loading import load_model
 from coupling.runs.directory import RunDirectory
 from coupling.training.trainer import train
 from tests import squares, tiny
@@ -258,7 +258,7 @@ def test_metrics_with_probes_train_and_measure_in_a_run(tmp_path, monkeypatch):
         {"name": "label-agreement", "from": "a", "to": "b", "count": 20, "every": 2},
         {"name": "frechet-distance", "domain": ["a", "b"], "count": 20},
     ]
-    config = coupling.config.config.config.parse_config(values, squares.PLUGINS)
+    config = coupling.api.parse_config(values, plugins=squares.PLUGINS)
     assert yaml.safe_load(config.yaml())["metrics"][1]["domain"] == ["a", "b"]
     run = train(config, tmp_path / "run", plugins=squares.PLUGINS)
     assert sum("label-agreement/a/b" in line for line in lines(run.path)) == 2
@@ -277,7 +277,7 @@ def test_a_metric_that_cannot_be_is_said_before_the_first_step(tmp_path, monkeyp
     values["metrics"] = [{"name": "label-agreement", "from": "a", "to": "b"}]
     with pytest.raises(ConfigError, match=r"metrics\[0\]\.probe: samples of squares:pool\+test have no labels"):
         train(
-            coupling.config.config.config.parse_config(values, squares.PLUGINS),
+            coupling.api.parse_config(values, plugins=squares.PLUGINS),
             tmp_path / "run",
             plugins=squares.PLUGINS,
         )

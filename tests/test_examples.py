@@ -177,7 +177,7 @@ def test_what_measures_an_example_has_samples_that_no_domain_trains_on(path, sma
     (evaluate,) = (words for words in commands(path) if words[1] == "evaluate")
     config = load_config(path, [*after("--set", run), *small(FILES[path])])
     assert evaluate[2] == f"runs/{config.name}-001"
-    data = open_domains(config, installed())
+    data = open_domains(config, installed().registry)
     for entry, place in chosen_metrics(config, after("--metric", evaluate), installed()):
         open_metric(entry, data, {}, installed().registry, place)
 

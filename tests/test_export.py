@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from coupling.config.config import parse_config
+from coupling.api import load_model, parse_config
 from coupling.domain import Domain
 from coupling.errors import InputError, RunError
 from coupling.model.export import export_onnx, export_safetensors
-from coupling.model.loading import load_model
 from coupling.model.model import CoupledModel
 from coupling.networks.architecture import layer_lists
 from coupling.networks.architectures import Upsampling
@@ -36,7 +35,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 def trained(path, *changes):
     values = tiny.values("training.steps=2", *changes)
-    return train(parse_config(values, tiny.plugins()), path, plugins=tiny.plugins()).path
+    return train(parse_config(values, plugins=tiny.plugins()), path, plugins=tiny.plugins()).path
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,7 @@ def test_the_graph_draws_what_the_model_draws_for_any_batch(run, tmp_path):
     about = json.loads({p.key: p.value for p in proto.metadata_props}["coupling"])
     assert about["domains"]["a"] == {"shape": [1, 4, 4], "range": [-1, 1]}
     assert (about["prior"], about["digest"]) == ("uniform", model.digest)
-    assert parse_config(about["config"], tiny.plugins()) == model.config
+    assert parse_config(about["config"], plugins=tiny.plugins()) == model.config
 
 
 @pytest.mark.parametrize(("shared", "layers"), [(0, 9), (1, 7), (2, 5), (3, 3)])

@@ -17,9 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling.config.config import parse_config
+from coupling.api import load_model, parse_config
 from coupling.errors import InputError, RunError
-from coupling.model.loading import load_model
 from coupling.runs import checkpoint
 from coupling.system.device import is_shortage
 from coupling.training.trainer import Trainer, train
@@ -314,7 +313,7 @@ def photographs(tmp_path, monkeypatch):
 
 
 def test_a_cache_that_vanishes_in_the_run_is_not_missed_and_made_anew(tmp_path, photographs):
-    config = parse_config(photographs, tiny.plugins())
+    config = parse_config(photographs, plugins=tiny.plugins())
     train(config, tmp_path / "whole", plugins=tiny.plugins())
 
     def vanish():
@@ -331,7 +330,7 @@ def test_a_cache_that_vanishes_in_the_run_is_not_missed_and_made_anew(tmp_path, 
 
 
 def test_an_image_that_is_gone_is_another_data_set(tmp_path, photographs):
-    config = parse_config(photographs, tiny.plugins())
+    config = parse_config(photographs, plugins=tiny.plugins())
     train(config, tmp_path / "run", plugins=tiny.plugins())
     (tmp_path / "a/3.png").unlink()
     more = config.model_copy(update={"training": config.training.model_copy(update={"steps": 12})})

@@ -117,7 +117,9 @@ def test_a_grid_is_what_nested_loops_make(axes, seeds):
                 "metrics=[brightness]", f"seed={seed}", *(f"{k}={v}" for k, v in zip(axes, point, strict=True))
             )
             expected.append(plain)
-    assert [run.config.yaml() for run in made.runs] == [tiny.parse_config(p, tiny.plugins()).yaml() for p in expected]
+    assert [run.config.yaml() for run in made.runs] == [
+        tiny.parse_config(p, plugins=tiny.plugins()).yaml() for p in expected
+    ]
     again = Grid(SweepConfig.model_validate(yaml.safe_load(made.yaml())), tiny.plugins())
     assert [run.config for run in again.runs] == [run.config for run in made.runs]
 

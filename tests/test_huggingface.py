@@ -20,7 +20,7 @@ import torch
 import yaml
 from PIL import Image
 
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.data.domain_data import open_domains
 from coupling.data.images import stream_cache
 from coupling.data.images.huggingface import HuggingFace
@@ -437,7 +437,7 @@ def domains(path: str, *options: dict[str, Any]) -> dict[str, Any]:
         "discriminator": {"architecture": "mlp"},
     }
     plugins = Plugins(entry_points=False)
-    return open_domains(parse_config(values, plugins), plugins)
+    return open_domains(parse_config(values, plugins=plugins), plugins.registry)
 
 
 STREAM = {"streaming": True, "limit": 2, "size": [6, 8]}

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.data.domain_data import open_domains
 from coupling.data.images import files as image_files
 from coupling.data.images.folder import ImageFolder
@@ -257,7 +257,7 @@ def domains(*paths: Path, **common: Any) -> dict[str, Any]:
         "discriminator": {"architecture": "mlp"},
     }
     plugins = Plugins(entry_points=False)
-    return open_domains(parse_config(values, plugins), plugins)
+    return open_domains(parse_config(values, plugins=plugins), plugins.registry)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import coupling
+from coupling.api import load_model
 from coupling.config.config import LatentConfig
 from coupling.data.pictures import to_pixels
 from coupling.errors import InputError
@@ -23,7 +24,6 @@ from coupling.generation.coverage import known_coverage, measure_coverage
 from coupling.generation.encoder import Encoder, known_encoder, learned_encoder
 from coupling.generation.transformation import results_folder
 from coupling.model.inversion import Search, invert
-from coupling.model.loading import load_model
 from coupling.model.model import CoupledModel
 from coupling.networks.latent import Shell, support_of
 from coupling.training.trainer import train
@@ -427,7 +427,7 @@ def test_bad_input(command, copied, pictures):
 def test_a_model_of_one_domain_has_nowhere_to_go(tmp_path, command, pictures):
     values = tiny.values("training.steps=1")
     del values["domains"]["b"]
-    config = coupling.config.config.config.parse_config(values, tiny.plugins())
+    config = coupling.api.parse_config(values, plugins=tiny.plugins())
     path = train(config, tmp_path / "one", plugins=tiny.plugins()).path
     refused(transform(command, path, pictures, "--from", "a"), "the model has no other domain than 'a'")
 

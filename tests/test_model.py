@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 
 import coupling
-from coupling.config.config import parse_config
+from coupling.api import load_model, parse_config
 from coupling.errors import CouplingError, InputError
 from coupling.generation.samples import write_samples
 from coupling.generation.selection import Selection
-from coupling.model.loading import load_model
 from coupling.runs import checkpoint
 from coupling.training.trainer import Trainer, train
 from tests import tiny
@@ -70,7 +69,7 @@ def test_the_order_of_the_domains_is_kept(tmp_path):
     """It is the order of every picture, and of the code that tells a conditional generator its domain."""
     plain = tiny.values("training.steps=1", "latent.condition=domain")
     plain["domains"] = {name: plain["domains"][old] for name, old in (("z", "a"), ("y", "b"))}
-    trainer = Trainer(parse_config(plain, tiny.plugins()), tiny.plugins())
+    trainer = Trainer(parse_config(plain, plugins=tiny.plugins()), tiny.plugins())
     trainer.open(tmp_path / "run", resume=False)
     trainer.run()
     model = load(tmp_path / "run")

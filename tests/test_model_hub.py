@@ -20,8 +20,8 @@ import yaml
 from huggingface_hub import errors
 from PIL import Image
 
+from coupling.api import load_model
 from coupling.errors import InputError
-from coupling.model.loading import load_model
 from coupling.model.model import CoupledModel
 from coupling.runs.hub import HubAddress, hub_address
 from coupling.runs.locations import beside

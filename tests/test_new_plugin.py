@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coupling.api import load_config
 from coupling.cli.new_plugin import write_plugin
-from coupling.config.config import load_config
 from coupling.errors import InputError
 from coupling.plugins import Plugins, installed
 from tests.conftest import refused

@@ -293,7 +293,7 @@ def made_files(tmp_path_factory):
 def opened(name: str) -> Config:
     """A configuration; CelebA's files are made ones."""
     verify = ["domains.*.dataset.verify=false"] if name.startswith("celeba") else []
-    return load_config(PAPER / f"{name}.yaml", verify).completed(installed())
+    return load_config(PAPER / f"{name}.yaml", verify).completed(installed().registry)
 
 
 def sharing(graph: SharingGraph) -> dict[int, list[list[str]]]:
@@ -336,7 +336,7 @@ def test_data_and_networks(name):
         given = {"name": dataset.name, **dataset.options}
         assert {key: given.get(key) for key in wanted} == wanted
         assert given.get("transform") == wanted.get("transform")
-    data = open_domains(config, installed())
+    data = open_domains(config, installed().registry)
     assert list(data) == list(task.data)
     shapes = task.shape if isinstance(task.shape, Mapping) else dict.fromkeys(data, task.shape)
     assert {domain: samples.domain.shape for domain, samples in data.items()} == shapes

@@ -16,7 +16,7 @@ from tests import tiny
 
 
 def domains(*overrides):
-    return open_domains(tiny.config(*overrides), tiny.plugins())
+    return open_domains(tiny.config(*overrides), tiny.plugins().registry)
 
 
 def shared(one, other):

@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.errors import InputError
 from coupling.plugins import Plugins
 from coupling.runs import checkpoint, directory
@@ -642,7 +642,7 @@ def test_domains_in_another_order_are_another_run(tmp_path):
     values = tiny.values("sharing={}", "training.steps=4")
     values["domains"] = dict(reversed(values["domains"].items()))
     with pytest.raises(InputError, match="domains: a, b -> b, a, in another order"):
-        train(parse_config(values, tiny.plugins()), tmp_path / "run", resume=True, plugins=tiny.plugins())
+        train(parse_config(values, plugins=tiny.plugins()), tmp_path / "run", resume=True, plugins=tiny.plugins())
 
 
 def test_an_optimizers_state_belongs_to_named_parameters(tmp_path):

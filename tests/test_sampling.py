@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from coupling.api import load_model
 from coupling.config.config import LatentConfig
 from coupling.data.images.folder import ImageFolder
 from coupling.errors import InputError
@@ -26,7 +27,6 @@ from coupling.generation import samples as sampling
 from coupling.generation.sample_files import FORMATS
 from coupling.generation.samples import write_samples
 from coupling.generation.selection import BLOCK, Selection
-from coupling.model.loading import load_model
 from coupling.networks.latent import support_of
 from coupling.system.file_lock import RunLock
 from coupling.training.trainer import train

@@ -162,13 +162,15 @@ def test_parts_depend_on_the_seed_and_the_source_alone():
 
 
 def test_domains_of_one_source_get_disjoint_parts_unless_the_user_says_otherwise():
-    silent = open_domains(tiny.config("domains.c.dataset={name: tiny, count: 33}"), tiny.plugins())
+    silent = open_domains(tiny.config("domains.c.dataset={name: tiny, count: 33}"), tiny.plugins().registry)
     parts = [set(silent[d].indices.tolist()) for d in "abc"]
     assert [len(part) for part in parts] == [11, 11, 11]
     assert set.union(*parts) == set(range(33))
-    said = open_domains(tiny.config("domains.a.dataset.part=all", "domains.b.dataset.part=all"), tiny.plugins())
+    said = open_domains(
+        tiny.config("domains.a.dataset.part=all", "domains.b.dataset.part=all"), tiny.plugins().registry
+    )
     assert len(said["a"]) == len(said["b"]) == 33
-    other = open_domains(tiny.config("domains.b.dataset.pool=other"), tiny.plugins())
+    other = open_domains(tiny.config("domains.b.dataset.pool=other"), tiny.plugins().registry)
     assert len(other["a"]) == len(other["b"]) == 33
 
 

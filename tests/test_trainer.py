@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from coupling.config.config import load_config
+from coupling.api import load_config
 from coupling.errors import ConfigError, DataError, InputError, RunError
 from coupling.hookspecs import hookimpl
 from coupling.losses.adversarial import NonSaturating
@@ -613,7 +613,7 @@ def test_one_domain_alone_and_the_conditional_gan_are_configurations(tmp_path):
     assert tensors["discriminator.layers.layer3[a,b].0.weight"].shape == (3, 6)
     plain = tiny.values("training.steps=1", "sharing={}")
     del plain["domains"]["b"]
-    from coupling.config.config import parse_config
+    from coupling.api import parse_config
 
-    train(parse_config(plain, tiny.plugins()), tmp_path / "one", plugins=tiny.plugins())
+    train(parse_config(plain, plugins=tiny.plugins()), tmp_path / "one", plugins=tiny.plugins())
     assert summary(tmp_path / "one")["status"] == "finished"

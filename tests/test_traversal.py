@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from coupling.api import load_model
 from coupling.data.pictures import grid
 from coupling.errors import InputError
 from coupling.generation.traversal import moving
 from coupling.model.interpolation import path, suited_to
-from coupling.model.loading import load_model
 from coupling.training.trainer import train
 from tests import tiny
 from tests.conftest import TINY, refused

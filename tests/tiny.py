@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from coupling import Dataset, Domain, Loss, Metric, hookimpl
-from coupling.config.config import Config, parse_config
+from coupling.api import parse_config
+from coupling.config.config import Config
 from coupling.config.overrides import override
 from coupling.networks.layers import output_activation
 from coupling.plugins import Plugins
@@ -224,7 +225,7 @@ def values(*overrides: str) -> dict[str, Any]:
 
 def config(*overrides: str) -> Config:
     """The configuration, changed as by ``--set``: ``config("training.steps=2")``."""
-    return parse_config(values(*overrides), plugins())
+    return parse_config(values(*overrides), plugins=plugins())
 
 
 class AfterStep:

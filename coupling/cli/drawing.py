@@ -48,9 +48,9 @@ def sample(
     modules: tuple[str, ...],
 ) -> None:
     """Draw corresponding images of RUN, or go on with it: OUTPUT/<domain>/000000.png, a grid, a manifest."""
+    from coupling.api import load_model
     from coupling.generation.samples import write_samples
     from coupling.generation.selection import Selection
-    from coupling.model.loading import load_model
     from coupling.runs.locations import beside
     from coupling.system.device import chosen_device
 
@@ -85,8 +85,8 @@ def traverse(
     modules: tuple[str, ...],
 ) -> None:
     """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
+    from coupling.api import load_model
     from coupling.generation.traversal import check_file, write_traversal
-    from coupling.model.loading import load_model
     from coupling.runs.locations import beside
     from coupling.system.device import chosen_device
 
@@ -136,6 +136,7 @@ def transform(
     modules: tuple[str, ...],
 ) -> None:
     """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
+    from coupling.api import load_model
     from coupling.cli.tables import print_errors
     from coupling.generation.coverage import known_coverage
     from coupling.generation.encoder import known_encoder
@@ -148,7 +149,6 @@ def transform(
         write_transformed,
     )
     from coupling.model.inversion import Search
-    from coupling.model.loading import load_model
     from coupling.runs.locations import beside, run_of
     from coupling.system.device import chosen_device
 

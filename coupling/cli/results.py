@@ -78,8 +78,8 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 @plugin_option
 def export(run: Path, kind: Format | None, output: Path | None, opset: int, modules: tuple[str, ...]) -> None:
     """Write the model of RUN for others: safetensors for coupling, or its generators as one ONNX graph."""
+    from coupling.api import load_model
     from coupling.model.export import export_onnx, export_safetensors, format_of
-    from coupling.model.loading import load_model
     from coupling.runs.locations import beside
 
     kind = format_of(output, kind)

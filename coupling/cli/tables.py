@@ -108,7 +108,7 @@ def table(*columns: str) -> Table:
 def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
     """Build a configuration, and print its domains, sharing tables, parameters and cost; returns what was built."""
     refuse_unfit(config, 1)
-    data = open_domains(config, plugins)
+    data = open_domains(config, plugins.registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
     for domain in data.values():  # refuses a batch that is larger than the data set
         Stream(domain, config.seed, config.training.batch_size)

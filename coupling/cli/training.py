@@ -16,7 +16,7 @@ from coupling.errors import InputError
 @click.option("--resume", is_flag=True, help="Go on with the run in --output, or the newest of this name.")
 def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], output: Path | None, resume: bool) -> None:
     """Train CONFIG. Also: accelerate launch -m coupling run CONFIG."""
-    from coupling.config.config import load_config
+    from coupling.api import load_config
     from coupling.training.launch import speaks
     from coupling.training.trainer import train
 
@@ -31,8 +31,8 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw the sharing graph into this SVG file.")
 def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None) -> None:
     """Validate and build CONFIG; print domains, sharing, parameters, cost of a step. Trains nothing."""
+    from coupling.api import load_config
     from coupling.cli.tables import print_check
-    from coupling.config.config import load_config
     from coupling.sharing.picture import sharing_picture
 
     if picture is not None and picture.suffix != ".svg":

@@ -15,10 +15,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from coupling.config import validation
 from coupling.config.overrides import override
+from coupling.config.registry import Registry
 from coupling.config.validation import Model, describe
 from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
 from coupling.errors import ConfigError, nearest
-from coupling.plugins import Plugins, installed
 
 Name = Annotated[
     str, AfterValidator(validation.checked), Field(json_schema_extra={"pattern": f"^{validation.PATTERN}$"})
@@ -301,9 +301,8 @@ class Config(Model):
         """Everything as YAML that runs again as it is."""
         return dump_yaml(self.plain())
 
-    def completed(self, plugins: Plugins, *, data: bool = True) -> Config:
+    def completed(self, registry: Registry, *, data: bool = True) -> Config:
         """The same with every component's defaults written out, so that it stays the same when they change."""
-        registry = plugins.registry
 
         def full(kind: str, component: ComponentConfig) -> ComponentConfig:
             return ComponentConfig(
@@ -328,12 +327,11 @@ class Config(Model):
             ]
         return self.model_copy(update=update)
 
-    def check(self, plugins: Plugins, *, data: bool = True) -> None:
+    def check(self, registry: Registry, *, data: bool = True) -> None:
         """Check every component's name and options; raises :class:`ConfigError` naming the path.
 
         ``data=False`` leaves out data sets and metrics: a trained model needs neither.
         """
-        registry = plugins.registry
         for name, domain in self.domains.items() if data else ():
             path = f"domains.{name}.dataset"
             common, own = split_options(domain.dataset.options, path)
@@ -349,7 +347,7 @@ class Config(Model):
             registry.validate("metric", metric.name, metric.options, f"metrics[{number}]", common=("every",))
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugins | None = None) -> Config:
+def read_config(path: str | Path, overrides: Iterable[str], registry: Registry) -> Config:
     """Read, override, validate and check a configuration.
 
     Raises :class:`ConfigError` that names the file and, for each problem, the path in it, the
@@ -367,18 +365,17 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plu
             raise ConfigError(f"is a sweep, not the configuration of a run; give it to: coupling sweep {path}")
         for assignment in overrides:
             override(values, assignment)
-        return parse_config(values, plugins)
+        return build_config(values, registry)
     except ConfigError as error:
         separator = ":\n  " if "\n" in str(error) else ": "
         raise ConfigError(f"{path}{separator}" + str(error).replace("\n", "\n  ")) from None
 
 
-def parse_config(values: Mapping[str, Any], plugins: Plugins | None = None, *, data: bool = True) -> Config:
+def build_config(values: Mapping[str, Any], registry: Registry, *, data: bool = True) -> Config:
     """Validate and check a configuration given as plain values (see :meth:`Config.check`)."""
     try:
         config = Config.model_validate(values)
     except pydantic.ValidationError as error:
         raise ConfigError(describe(error, Config, values)) from None
-    plugins = plugins or installed()
-    config.check(plugins, data=data)
-    return config.completed(plugins, data=data)
+    config.check(registry, data=data)
+    return config.completed(registry, data=data)

@@ -22,7 +22,6 @@ from coupling.config.registry import Registry
 from coupling.data.dataset import Dataset
 from coupling.domain import Domain, Drawing
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
-from coupling.plugins import Plugins
 from coupling.system.foreign_code import guarded
 from coupling.system.seeds import derive
 from coupling.system.terminal import remark
@@ -163,9 +162,8 @@ class DomainData:
             return f"{self.dataset.fingerprint()}:part{self.part[0]}of{self.part[1]}"
 
 
-def open_domains(config: Config, plugins: Plugins) -> dict[str, DomainData]:
+def open_domains(config: Config, registry: Registry) -> dict[str, DomainData]:
     """Construct every domain's data set and cut it; nothing heavy is read yet."""
-    registry = plugins.registry
     made: dict[str, tuple[Dataset, PartOptions, list[Transform]]] = {}
     origins: dict[str, str] = {}
     for name, entry in config.domains.items():

@@ -77,8 +77,8 @@ def measure_coverage(
     """
     plugins = plugins or installed()
     model.chosen(domain)
-    model.config.check(plugins)
-    data = open_domains(model.config, plugins)
+    model.config.check(plugins.registry)
+    data = open_domains(model.config, plugins.registry)
     now, then = data[domain].domain, model.domains[domain]
     if (now.shape, now.range) != (then.shape, then.range):
         raise DataError(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pydantic
 import torch
 
-from coupling.config.config import Config, MetricConfig, load_config, metric_entry, parse_config
+from coupling.config.config import Config, MetricConfig, build_config, metric_entry, read_config
 from coupling.config.overrides import override
 from coupling.config.validation import describe
 from coupling.config.yaml_text import parse_yaml
@@ -20,7 +20,7 @@ from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError, InputError, refuse_unknown_domain
 from coupling.metrics.metric import open_metric
 from coupling.metrics.scoring import Score, measured, prepare
-from coupling.model.loading import load_model
+from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins, installed
 from coupling.runs import checkpoint
@@ -91,12 +91,12 @@ def evaluate(
             root = run_of(path)
             run = None
             if root is not None:
-                run = RunDirectory(root, load_config(root / MARKER, overrides, plugins=plugins))
-                _refuse_without_effect(load_config(root / MARKER, plugins=plugins), run.config)
+                run = RunDirectory(root, read_config(root / MARKER, overrides, plugins.registry))
+                _refuse_without_effect(read_config(root / MARKER, (), plugins.registry), run.config)
             if run is not None and output is None:
                 run.lock()
                 stack.callback(run.release)
-            loaded = load_model(_chosen(path, which), device=chosen_device(device), plugins=plugins)
+            loaded = read_model(_chosen(path, which), plugins.registry, device=chosen_device(device))
             config = run.config if run is not None else _changed(loaded.config, overrides, plugins)
         for name in config.domains:
             refuse_unknown_domain("domains", name, loaded.domains)
@@ -210,7 +210,7 @@ def _changed(config: Config, overrides: Sequence[str], plugins: Plugins) -> Conf
     values = config.plain()
     for assignment in overrides:
         override(values, assignment)
-    changed = parse_config(values, plugins)
+    changed = build_config(values, plugins.registry)
     _refuse_without_effect(config, changed)
     return changed
 
@@ -230,7 +230,7 @@ def _refuse_without_effect(trained: Config, changed: Config) -> None:
 
 def _data(config: Config, run: RunDirectory | None, plugins: Plugins) -> dict[str, DomainData]:
     """The domains' data; refused where they are not those that the run was trained on."""
-    data = open_domains(config, plugins)
+    data = open_domains(config, plugins.registry)
     trained = {} if run is None else run.read_json("environment.json").get("data", {})
     for name, before in trained.items():
         now = data[name].fingerprint

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from coupling.errors import InputError, RunError, cause
-from coupling.model.model import CoupledModel
+from coupling.model.sampler import CoupledSampler
 from coupling.networks.weights import room_tensors, rooms
 from coupling.runs.tensor_files import METADATA, plain_tensors
 from coupling.system.atomic_files import write_bytes
@@ -52,7 +52,7 @@ def format_of(output: Path | None, given: Format | None) -> Format:
     return by_suffix
 
 
-def export_safetensors(model: CoupledModel, path: Path) -> None:
+def export_safetensors(model: CoupledSampler, path: Path) -> None:
     """One file with the weights that the model draws with, its discriminators and losses, and what rebuilds them.
 
     It holds no optimizer and no second copy of the generators; :func:`coupling.load_model` takes it. Raises
@@ -67,7 +67,7 @@ def export_safetensors(model: CoupledModel, path: Path) -> None:
     _write(content, path)
 
 
-def export_onnx(model: CoupledModel, path: Path, opset: int = OPSET) -> None:
+def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
     """The generators as one graph: ``z`` (batch, latent size) in, an output (batch, *shape) named after each domain.
 
     What the domains share is in it once, as a node and as weights. Any batch size. Its metadata say shapes, ranges,
@@ -116,7 +116,7 @@ def export_onnx(model: CoupledModel, path: Path, opset: int = OPSET) -> None:
 class _Generators(nn.Module):
     """All domains' samples of one z, in order."""
 
-    def __init__(self, model: CoupledModel) -> None:
+    def __init__(self, model: CoupledSampler) -> None:
         super().__init__()
         self.generator = model.generator
         self.domains = list(model.domains)
@@ -126,7 +126,7 @@ class _Generators(nn.Module):
         return tuple(samples[domain] for domain in self.domains)
 
 
-def _compare(model: CoupledModel, content: bytes) -> None:
+def _compare(model: CoupledSampler, content: bytes) -> None:
     """Hold onnxruntime's samples against torch's."""
     if importlib.util.find_spec("onnxruntime") is None:
         remark("onnxruntime is not installed, so the exported graph is not held against torch")

@@ -8,14 +8,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from coupling.errors import InputError
+from coupling.model.export import export_safetensors
+from coupling.model.sampler import CoupledSampler
 from coupling.runs.hub import FILE, HubAddress, _explained
-
-if TYPE_CHECKING:
-    from coupling.model.model import CoupledModel
-
 
 _COLUMNS = 12
 
@@ -23,7 +20,7 @@ _COLUMNS = 12
 _SAMPLES = 24
 
 
-def save_pretrained(model: CoupledModel, folder: Path, repository: str = "USER/MODEL") -> None:
+def save_pretrained(model: CoupledSampler, folder: Path, repository: str = "USER/MODEL") -> None:
     """Write what a repository holds: the model's file, ``config.yaml``, ``samples.png``, and the card, ``README.md``.
 
     ``repository``: its name, for the card. :func:`coupling.load_model` takes the folder. Raises :class:`InputError`
@@ -33,7 +30,7 @@ def save_pretrained(model: CoupledModel, folder: Path, repository: str = "USER/M
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        model.save(folder / FILE)
+        export_safetensors(model, folder / FILE)
         (folder / "config.yaml").write_text(model.config.yaml(), encoding="utf-8")
         pictured = [name for name, domain in model.domains.items() if domain.is_drawable]
         if pictured:
@@ -45,7 +42,7 @@ def save_pretrained(model: CoupledModel, folder: Path, repository: str = "USER/M
 
 
 def push_to_hub(
-    model: CoupledModel,
+    model: CoupledSampler,
     repository: str,
     *,
     private: bool | None = None,
@@ -74,7 +71,7 @@ def push_to_hub(
 # -- the card --------------------------------------------------------------------------------------
 
 
-def card(model: CoupledModel, repository: str, *, pictured: bool) -> str:
+def card(model: CoupledSampler, repository: str, *, pictured: bool) -> str:
     """The model's card, in Markdown: its graph, its data, what was measured, and how to use it."""
     config, first = model.config, next(iter(model.domains))
     shape = ", ".join(map(str, model.domains[first].shape))
@@ -110,7 +107,7 @@ def card(model: CoupledModel, repository: str, *, pictured: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _domain_row(model: CoupledModel, name: str) -> list[str]:
+def _domain_row(model: CoupledSampler, name: str) -> list[str]:
     domain, entry = model.domains[name], model.config.domains[name].dataset
     shape = " × ".join(map(str, domain.shape))
     options = ", ".join(f"{key}: {value}" for key, value in entry.options.items() if value is not None)
@@ -119,7 +116,7 @@ def _domain_row(model: CoupledModel, name: str) -> list[str]:
     return [name, shape, f"{domain.range[0]:g} to {domain.range[1]:g}", data + (f"<br>`{known}`" if known else "")]
 
 
-def _training(model: CoupledModel) -> str:
+def _training(model: CoupledSampler) -> str:
     config, record = model.config, model.record
     latent = config.latent
     lines = [

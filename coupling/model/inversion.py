@@ -9,18 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from coupling.errors import InputError
 from coupling.model.minimisation import Objective, minimise
+from coupling.model.sampler import CoupledSampler
 from coupling.networks.latent import support_of
-
-if TYPE_CHECKING:
-    from coupling.model.model import CoupledModel
-
 
 Encoding = Callable[[Tensor], Tensor]
 """Samples (B, *shape) of one domain to codes (B, latent size) that may draw them: an Encoder, or anything else."""
@@ -84,7 +81,7 @@ class Description:
     squared distance of the discriminator's features as a share of their mean square in the model's own samples.
     """
 
-    def __init__(self, model: CoupledModel, domain: str, search: Search) -> None:
+    def __init__(self, model: CoupledSampler, domain: str, search: Search) -> None:
         self.domain = model.domains[domain]
         self.discriminator = model.discriminator if search.feature_weight > 0 else None
         self.layer = search.feature_layer
@@ -120,7 +117,7 @@ class Description:
 
 
 def invert(
-    model: CoupledModel,
+    model: CoupledSampler,
     samples: Tensor,
     domain: str,
     search: Search,
@@ -148,7 +145,7 @@ class _Inverter:
     """What all samples have in common: the candidates, and how they are compared."""
 
     def __init__(
-        self, model: CoupledModel, domain: str, search: Search, batch_size: int, encoder: Encoding | None
+        self, model: CoupledSampler, domain: str, search: Search, batch_size: int, encoder: Encoding | None
     ) -> None:
         search.check()
         self.encoder = encoder

@@ -8,34 +8,38 @@ from typing import Any
 
 import torch
 
-from coupling.config.config import parse_config
+from coupling.config.config import build_config
+from coupling.config.registry import Registry
 from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
 from coupling.networks.weights import averaged_room, load_tensors
-from coupling.plugins import Plugins, installed
 from coupling.runs.locations import locate
 from coupling.runs.provenance import training_record
 from coupling.runs.tensor_files import read_metadata, read_tensors
 from coupling.system.terminal import remark
 
 
-def load_model(
-    path: str | Path, *, device: str | torch.device = "cpu", plugins: Plugins | None = None, live: bool = False
+def read_model(
+    path: str | Path,
+    registry: Registry,
+    *,
+    device: str | torch.device = "cpu",
+    live: bool = False,
+    token: str | None = None,
 ) -> CoupledModel:
     """The model of a run directory, a checkpoint in it, a model file, or a model on the hub, ``hf://USER/MODEL``.
 
     Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugins of the
     architectures and losses, not those of the data. Raises :class:`InputError` saying what is wrong.
     """
-    file = locate(path)
-    plugins = plugins or installed()
+    file = locate(path, token)
     values, domains, step, record = _described(file)
-    domains = {name: _with_drawing(domain, plugins) for name, domain in domains.items()}
+    domains = {name: _with_drawing(domain, registry) for name, domain in domains.items()}
     try:
-        config = parse_config(values, plugins, data=False)
-        networks = assemble(config, domains, plugins.registry)
+        config = build_config(values, registry, data=False)
+        networks = assemble(config, domains, registry)
     except InputError as error:
         raise type(error)(f"{file}: {error}") from None
     tensors = read_tensors(file)
@@ -48,12 +52,12 @@ def load_model(
     return model.to(device)
 
 
-def _with_drawing(domain: Domain, plugins: Plugins) -> Domain:
+def _with_drawing(domain: Domain, registry: Registry) -> Domain:
     """The domain with what draws it; the model is as good where a plugin that only draws is not installed."""
     if not domain.drawn_by:
         return domain
     try:
-        drawing = plugins.registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
+        drawing = registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
     except InputError as error:
         remark(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
         return domain

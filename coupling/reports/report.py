@@ -11,11 +11,11 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from coupling.config.config import load_config
+from coupling.config.config import read_config
 from coupling.data.pictures import drawable, png
 from coupling.errors import InputError, PluginError
 from coupling.generation.traversal import paths_picture
-from coupling.model.loading import load_model
+from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins
 from coupling.reports.curves import panels, plot
@@ -56,13 +56,13 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
 def reported_run(run: Path, plugins: Plugins) -> RunDirectory | None:
     """The run that RUN is, or lies in; None for a model that lies in none."""
     root = run_of(run) if run.exists() else None
-    return None if root is None else RunDirectory(root, load_config(root / MARKER, plugins=plugins))
+    return None if root is None else RunDirectory(root, read_config(root / MARKER, (), plugins.registry))
 
 
 def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
     """The model of a run or of a checkpoint in it; None, and a remark, where a run has none yet."""
     try:
-        return load_model(run, plugins=plugins)
+        return read_model(run, plugins.registry)
     except InputError as error:
         if run_of(run) != run:  # one checkpoint, or a model's file, was asked for
             raise

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coupling.config.config import Config, parse_config
+from coupling.config.config import Config, build_config
 from coupling.data.batches import Stream
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError
@@ -46,7 +46,7 @@ def configured(check: Check, **changed: Any) -> Config:
     if len(values["domains"]) < 2:
         values["sharing"] = {}
     try:
-        return parse_config(values, check.plugins)
+        return build_config(values, check.plugins.registry)
     except ConfigError as error:
         raise AssertionError(f"its configuration is not valid: {error}") from error
 
@@ -54,7 +54,7 @@ def configured(check: Check, **changed: Any) -> Config:
 def opened(check: Check, domains: Mapping[str, Any]) -> dict[str, DomainData]:
     """The data of domains, as in a configuration."""
     config = configured(check, domains=dict(domains), sharing={})
-    return open_domains(config, check.plugins)
+    return open_domains(config, check.plugins.registry)
 
 
 def assembled(config: Config, check: Check, data: Mapping[str, DomainData]) -> Networks:

@@ -68,7 +68,7 @@ def train(
     plugins = plugins or installed()
     path = None if output is None else Path(output)
     if resume:  # what cannot go on is said before anything heavy is done
-        before = resumable(config, path, plugins)
+        before = resumable(config, path, plugins.registry)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # of several, one may already hold it for all
             refuse_in_use(before.path)
         if is_finished(before):
@@ -95,7 +95,7 @@ class Trainer:
         self.device = self.accelerator.device
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, processes)
-        self.data = open_domains(config, plugins)
+        self.data = open_domains(config, plugins.registry)
         self.measurement = Measurement(config, self.data, plugins.registry)
         domains = {name: data.domain for name, data in self.data.items()}
         self.networks = assemble(config, domains, plugins.registry)
@@ -168,7 +168,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             environment = describe_environment(self.config, self.accelerator, self.data, self.plugins)
             if resume:
-                self.run_directory = resumable(self.config, output, self.plugins)
+                self.run_directory = resumable(self.config, output, self.plugins.registry)
                 self.run_directory.lock()
             else:
                 self.run_directory = RunDirectory.create(self.config, output)

@@ -20,12 +20,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from coupling.api import load_model
 from coupling.data.domain_data import open_domains
 from coupling.data.held_out import held_out, split, true_pairs
 from coupling.data.images.folder import ImageFolder
 from coupling.domain import Domain
 from coupling.metrics.probe import BATCH, RATE, STEPS, Centred, Hourglass, in_portions, unit
-from coupling.model.loading import load_model
 from coupling.plugins import installed
 from coupling.system.terminal import progress
 
@@ -81,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
 
     model = load_model(options.run)
-    data = open_domains(model.config, installed())
+    data = open_domains(model.config, installed().registry)
     source, target = held_out(data, options.from_), held_out(data, options.to)
     for pool in (source, target):
         pool.prepare()

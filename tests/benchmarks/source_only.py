@@ -16,7 +16,7 @@ import dataclasses
 import torch
 from torch.nn import functional as F
 
-from coupling.config.config import load_config
+from coupling.api import load_config
 from coupling.data.batches import Stream
 from coupling.data.domain_data import open_domains
 from coupling.losses.classification import Classification
@@ -38,7 +38,7 @@ def main() -> None:
     arguments.add_argument("--set", dest="overrides", action="append", default=[], metavar="K=V")
     given = arguments.parse_args()
     config = load_config(given.config, given.overrides)
-    data = open_domains(config, installed())
+    data = open_domains(config, installed().registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, installed().registry)
     (head,) = (loss for loss in networks.losses.values() if isinstance(loss, Classification))
     stream = Stream(data[given.label], config.seed, config.training.batch_size)

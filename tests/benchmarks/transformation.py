@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from coupling.api import load_model
 from coupling.data.domain_data import open_domains
 from coupling.generation.coverage import COUNT, QUANTILE
 from coupling.generation.encoder import Encoder, known_encoder
 from coupling.model.inversion import Search, invert
-from coupling.model.loading import load_model
 from coupling.plugins import installed
 from coupling.system.terminal import progress
 
@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
 
     model = load_model(options.run, device=options.device)
-    data = open_domains(model.config, installed())
+    data = open_domains(model.config, installed().registry)
     source, target = data[options.from_], data[options.to]
     held_out = source.dataset.held_out()
     if held_out is None or len(held_out) < COUNT + options.count:

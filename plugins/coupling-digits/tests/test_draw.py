@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError
 from coupling.plugins import installed
@@ -77,7 +77,7 @@ def opened(dataset, seed=0, more=()):
         "generator": {"architecture": "digits"},
         "discriminator": {"architecture": "digits"},
     }
-    return open_domains(parse_config(values), installed())
+    return open_domains(parse_config(values), installed().registry)
 
 
 def test_one_draw_for_two_domains_is_cut_in_disjoint_parts(forty):

@@ -10,11 +10,11 @@ import click
 import numpy as np
 import torch
 
+from coupling.api import load_model
 from coupling.cli import plugin_option, run_argument
 from coupling.data.pictures import grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.model.loading import load_model
 from coupling.model.model import CoupledModel
 from coupling.plugins import installed
 from coupling.runs.locations import beside

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from coupling import load_model, train
+from coupling.api import parse_config
 from coupling.cli import cli
-from coupling.config.config import parse_config
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.folder import ColorDepthFolder

@@ -13,7 +13,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, DataError
 from coupling.plugins import installed
@@ -118,7 +118,7 @@ def test_the_paper_s_domains(root: Path) -> None:
         "generator": {"architecture": "rgbd"},
         "discriminator": {"architecture": "rgbd"},
     }
-    made = open_domains(parse_config(values), installed())
+    made = open_domains(parse_config(values), installed().registry)
     assert [len(made[name]) for name in ("color", "depth")] == [24, 16]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.config.config import parse_config
+from coupling.api import parse_config
 from coupling.data.domain_data import open_domains
 from coupling.errors import ConfigError, DataError
 from coupling.plugins import installed
@@ -84,7 +84,7 @@ def test_halves_are_of_objects(root: Path) -> None:
     }
     found = set()
     for seed in range(6):
-        made = open_domains(parse_config({**values, "seed": seed}), installed())
+        made = open_domains(parse_config({**values, "seed": seed}), installed().registry)
         halves = [{i // 6 for i in made[name].indices.tolist()} for name in ("color", "depth")]
         assert halves[0].isdisjoint(halves[1])
         assert [len(half) for half in halves] == [3, 3]

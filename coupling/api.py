@@ -1,0 +1,62 @@
+"""Reading configurations and models with the plugins of this environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coupling.config.config import Config, build_config, read_config
+from coupling.model.loading import read_model
+from coupling.model.model import CoupledModel
+from coupling.plugins import Plugins, installed
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugins | None = None) -> Config:
+    """Read and check the configuration in a YAML file.
+
+    Args:
+        path: the file.
+        overrides: ``key=value`` assignments, as ``--set`` takes them; the value is YAML.
+        plugins: the components that it may name; by default those of this environment.
+
+    Raises:
+        ConfigError: names the file and, for each problem, the path in it, the value and the fix.
+    """
+    return read_config(path, overrides, (plugins or installed()).registry)
+
+
+def parse_config(values: Mapping[str, Any], *, plugins: Plugins | None = None) -> Config:
+    """Check a configuration that is given as plain values, as a YAML file would hold them.
+
+    Raises:
+        ConfigError: names, for each problem, the path, the value and the fix.
+    """
+    return build_config(values, (plugins or installed()).registry)
+
+
+def load_model(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    plugins: Plugins | None = None,
+    live: bool = False,
+    token: str | None = None,
+) -> CoupledModel:
+    """Load the model of a run directory, a checkpoint, a model file, or ``hf://USER/MODEL[@REVISION]``.
+
+    It needs the plugins of the architectures and losses, not those of the data.
+
+    Args:
+        path: what to load.
+        device: where to place the model.
+        plugins: the components that the model may name; by default those of this environment.
+        live: the weights of the last step, where the default is their moving average if the run kept one.
+        token: for a private model on the hub; by default the one of ``hf auth login``.
+
+    Raises:
+        InputError: nothing can be loaded from there; the message says why.
+    """
+    return read_model(path, (plugins or installed()).registry, device=device, live=live, token=token)

@@ -1,0 +1,231 @@
+"""Checkpoints: safetensors and a manifest, written whole or not at all, verified when read.
+
+No pickle: loading a checkpoint from a stranger can execute nothing. ``model.safetensors`` holds
+what users need (generators: live and averaged; discriminators; losses), and its metadata all that
+rebuilds the networks; ``state.safetensors`` what only going on needs: the optimizers, and in its metadata
+how far the metrics and the losses' means are. Random states are none of it: every step draws from its
+own seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from coupling.errors import InputError, RunError
+from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
+from coupling.system.atomic_files import sync
+from coupling.system.checksums import digest
+
+VERSION = 1
+
+
+_FILES = ("model.safetensors", "state.safetensors")
+
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+class IntactError(InputError):
+    """A checkpoint that cannot be used here and now, with nothing wrong in it that is known of.
+
+    It is of another format, or cannot be read at the moment. So it is neither skipped nor replaced.
+    """
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint on disk."""
+
+    path: Path
+    step: int
+
+    def model(self) -> dict[str, Tensor]:
+        """Tensors of the networks and losses."""
+        return read_tensors(self.path / "model.safetensors")
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that only going on needs."""
+        return read_tensors(self.path / "state.safetensors")
+
+    def metadata(self) -> dict[str, Any]:
+        """What rebuilds the networks: configuration, domains, sharing graphs."""
+        return read_metadata(self.path / "model.safetensors")
+
+    def progress(self) -> dict[str, Any]:
+        """What only going on needs and is no tensor: how the metrics stand, the losses' sums."""
+        return read_metadata(self.path / "state.safetensors")
+
+
+def save(
+    folder: Path,
+    step: int,
+    model: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    progress: Mapping[str, Any],
+) -> Path:
+    """Write ``folder/step-NNNNNNN`` through a temporary directory; returns its path.
+
+    ``metadata`` and ``progress``: plain data that go with ``model`` and ``state``. Raises :class:`RunError`
+    where it cannot be written; earlier checkpoints are untouched.
+    """
+    final = folder / f"step-{step:07d}"
+    temporary = folder / f".step-{step:07d}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        described: dict[str, Any] = {}
+        for name, tensors, plain in zip(_FILES, (model, state), (metadata, progress), strict=True):
+            path = temporary / name
+            safetensors.torch.save_file(plain_tensors(tensors), path, {METADATA: json.dumps(plain)})
+            path.chmod(0o644)
+            sync(path)
+            described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+        values = _signed({"version": VERSION, "step": step, "files": described})
+        manifest = temporary / "manifest.json"
+        manifest.write_text(json.dumps(values, indent=2) + "\n")
+        sync(manifest)
+        sync(temporary)
+        # A run goes on from its newest whole checkpoint, so those from here on are damaged. They must
+        # not count as the newest when older ones are pruned.
+        for damaged in _newest_first(folder):
+            if _step(damaged) >= step:
+                _remove(damaged)
+        temporary.rename(final)
+        sync(folder)
+    except (OSError, safetensors.SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(
+            f"{final}: the checkpoint cannot be written: {error}; earlier checkpoints are whole: make room or mend "
+            "the permissions, then go on with --resume"
+        ) from None
+    return final
+
+
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the newest ``keep`` checkpoints and that of step ``best``, and what interrupted writing left."""
+    with contextlib.suppress(OSError):  # what stays costs room, and nothing else
+        for stale in folder.glob(".step-*.tmp"):
+            shutil.rmtree(stale, ignore_errors=True)
+        for old in _newest_first(folder)[keep:]:
+            if _step(old) != best:
+                with contextlib.suppress(OSError):
+                    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint: first its name, so that a death half-way leaves none that looks damaged."""
+    going = path.with_name(f".{path.name}.old.tmp")
+    shutil.rmtree(going, ignore_errors=True)
+    path.rename(going)
+    shutil.rmtree(going)
+
+
+def newest_step(folder: Path) -> int:
+    """Step of the newest checkpoint by its name, whole or not; 0 where there is none."""
+    found = _newest_first(folder) if folder.is_dir() else []
+    return _step(found[0]) if found else 0
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint in ``folder``, and what is wrong with the newer ones that are not.
+
+    Raises :class:`IntactError` where one of them is of another version, or cannot be read.
+    """
+    complaints: list[str] = []
+    try:
+        paths = _newest_first(folder)
+    except FileNotFoundError:  # nothing has been saved yet
+        return None, complaints
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    for path in paths:
+        try:
+            return verified(path), complaints
+        except IntactError:
+            raise
+        except InputError as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def verified(path: Path) -> Checkpoint:
+    """The checkpoint at ``path``.
+
+    Raises :class:`InputError` saying what is missing or altered, :class:`IntactError` where nothing is.
+    """
+    manifest = _manifest(path)
+    for name in _FILES:
+        file, written = path / name, manifest["files"][name]
+        try:
+            size = file.stat().st_size
+            if size != written["bytes"]:
+                raise InputError(f"{path}: {name} has {size} bytes, written were {written['bytes']}")
+            if digest(file) != written["sha256"]:
+                raise InputError(f"{path}: {name} was altered: its SHA-256 is not the one that was written")
+        except _ABSENT:
+            raise InputError(f"{path}: {name} is missing") from None
+        except OSError as error:
+            raise _unreadable(file, error) from None
+    return Checkpoint(path, manifest["step"])
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint at ``path``, whole and of this version."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except _ABSENT:
+        raise InputError(f"{path}: no checkpoint: manifest.json is missing") from None
+    except OSError as error:
+        raise _unreadable(path / "manifest.json", error) from None
+    except ValueError as error:
+        raise InputError(f"{path}: manifest.json is damaged: {error}") from None
+    if not isinstance(manifest, dict) or manifest != _signed(manifest):  # signed alike in all versions
+        raise InputError(f"{path}: manifest.json was altered: its SHA-256 is not the one that was written")
+    version = manifest.get("version")
+    if version != VERSION:
+        raise IntactError(
+            f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: go on with the "
+            "version that wrote it (environment.json names it), or train anew"
+        )
+    files = manifest.get("files")
+    described = isinstance(files, dict) and all({"bytes", "sha256"} <= set(files.get(name) or ()) for name in _FILES)
+    if not isinstance(manifest.get("step"), int) or not described:
+        raise InputError(f"{path}: manifest.json names no step and files")
+    return manifest
+
+
+def _unreadable(path: Path, error: OSError) -> IntactError:
+    """Rights or a device that fails say nothing about what was written: it may be whole."""
+    return IntactError(
+        f"{path}: cannot be read: {error.strerror or error}; that is no damage, so no older checkpoint is taken in its "
+        "place: mend its permissions or the disk, or move the checkpoint away yourself"
+    )
+
+
+def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """``manifest`` with the SHA-256 of its own values, so that a step or size that was altered is noticed."""
+    values = {key: value for key, value in manifest.items() if key != "sha256"}
+    return values | {"sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if p.is_dir() and _step(p) >= 0), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    """The step in a checkpoint's name; -1 where it is no checkpoint's."""
+    match = re.fullmatch(r"step-(\d+)", path.name)
+    return int(match[1]) if match else -1

@@ -1,0 +1,81 @@
+"""What RUN means: its model file, its directory, and where what is made of it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coupling.errors import InputError, nearest
+from coupling.runs import checkpoint
+from coupling.runs.directory import MARKER
+from coupling.runs.hub import hub_address
+from coupling.system.terminal import remark
+
+
+def locate(path: str | Path, token: str | None = None) -> Path:
+    """The model file that RUN means: of a run's newest whole checkpoint, of a checkpoint, a folder, or on the hub.
+
+    Raises :class:`InputError` where it is none of them, or cannot be read.
+    """
+    address = hub_address(path)
+    if address is not None:
+        from coupling.runs.hub import download
+
+        return download(address, token)
+    path = Path(path)
+    try:
+        return _located(path)
+    except OSError as error:  # a folder that may not be entered
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
+
+
+def _located(path: Path) -> Path:
+    if (path / "manifest.json").is_file():
+        return checkpoint.verified(path).path / "model.safetensors"
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    if path.is_file() and path.suffix == ".onnx":
+        raise InputError(
+            f"{path}: an ONNX graph, which onnxruntime loads; coupling takes the run, or coupling export --format "
+            "safetensors"
+        )
+    if (path / "model.safetensors").is_file():  # a copy of a repository on the hub
+        return path / "model.safetensors"
+    if (path / "checkpoints").is_dir():
+        found, complaints = checkpoint.newest(path / "checkpoints")
+        if found is not None:
+            for complaint in complaints:
+                remark(f"skipped: {complaint}")
+            return found.path / "model.safetensors"
+        detail = "; ".join(complaints) or "train it longer, or wait for the first"
+        raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
+    if not path.exists():
+        beside = path.parent.iterdir() if path.parent.is_dir() else []
+        loadable = [str(p) for p in beside if (p / "checkpoints").is_dir() or p.suffix == ".safetensors"]
+        raise InputError(f"{path}: no such run; {nearest(str(path), loadable)}")
+    raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model")
+
+
+def run_of(run: Path) -> Path | None:
+    """The run's directory that RUN is, or lies in; None: it is a model without one."""
+    for place in (run, *list(run.absolute().parents)[:3]):
+        if (place / MARKER).is_file() and (place / "checkpoints").is_dir():
+            return place
+    return None
+
+
+def beside(run: Path, name: str) -> Path:
+    """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
+
+    ``name`` is a file's or a folder's; what is made of a checkpoint, or of a model's file, has its name too. What is
+    made of a model on the hub goes into a folder of the model's name, here.
+    """
+    address = hub_address(run)
+    if address is not None:
+        return Path(address.name) / name
+    place = run if run.is_dir() else run.parent
+    if place.parent.name == "checkpoints":
+        stem, dot, suffix = name.partition(".")
+        return place.parent.parent / f"{stem}-{place.name}{dot}{suffix}"
+    if run.is_file() and run.stem != "model":  # there may be several models in a folder
+        name = f"{run.stem}-{name}"
+    return place / name

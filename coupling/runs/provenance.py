@@ -1,0 +1,39 @@
+"""What is known of a model's training beside its weights: what was measured, on which data, with which versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from coupling.runs.locations import run_of
+from coupling.runs.metrics_log import measured, read_log
+
+
+def training_record(file: Path, step: int) -> dict[str, Any]:
+    """Of a model file in a run's directory, at ``step``: ``metrics`` by flat name, ``data``, ``versions``, ``device``.
+
+    Empty where the file lies in no run, and without what the run does not say.
+    """
+    run = run_of(file)
+    if run is None:
+        return {}
+    environment = _read(run / "environment.json")
+    record: dict[str, Any] = {"metrics": _measured(run, step)}
+    record |= {key: environment.get(key) for key in ("data", "versions", "plugins", "device")}
+    return {key: value for key, value in record.items() if value}
+
+
+def _measured(run: Path, step: int) -> dict[str, float]:
+    """Values of all metrics at ``step``; what was measured last counts."""
+    return {
+        name: float(value) for line in read_log(run) if line["step"] == step for name, value in measured(line).items()
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

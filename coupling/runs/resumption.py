@@ -1,0 +1,105 @@
+"""Which run --resume means, and whether it may go on with a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coupling.config.config import Config, read_config
+from coupling.config.registry import Registry
+from coupling.errors import InputError
+from coupling.runs import checkpoint
+from coupling.runs.directory import MARKER, RunDirectory, latest_numbers
+
+MAY_CHANGE = (
+    "training.steps",
+    "training.log_every",
+    "training.sample_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "trackers",
+    "metrics",
+)
+"""Keys that may differ when a run is resumed: they do not change what is learned at a step."""
+
+
+def resumable(config: Config, output: Path | None, registry: Registry) -> RunDirectory:
+    """The run to go on with: ``output``, or the newest of this configuration under runs/.
+
+    Raises :class:`InputError` where there is none, or it was made with another configuration.
+    """
+    if output is None:
+        runs = Path("runs")
+        numbers = latest_numbers(runs, config.name) if runs.is_dir() else []
+        if not numbers:
+            raise InputError(f"--resume: there is no run of '{config.name}' under {runs}/ yet; leave --resume out")
+        newest_first = [runs / f"{config.name}-{number:03d}" for number in sorted(numbers, reverse=True)]
+        fitting = (path for path in newest_first if _is_run(path) and not _changes(path, config, registry))
+        output = next(fitting, newest_first[0])
+    if not _is_run(output):
+        raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
+    changes = _changes(output, config, registry)
+    if changes:
+        raise InputError(
+            f"--resume: {output} was made with another configuration:\n  "
+            + "\n  ".join(changes)
+            + "\nundo the changes, name another run with --output, or start a new one without --resume"
+        )
+    return RunDirectory(output, config)
+
+
+def is_finished(run: RunDirectory) -> bool:
+    """Whether a run has ended in order at its last step, whose checkpoint is whole: there is nothing left to do."""
+    summary = run.read_json("summary.json")
+    steps = run.config.training.steps
+    if summary.get("status") != "finished" or summary.get("step") != steps:
+        return False
+    found, _ = checkpoint.newest(run.checkpoints)
+    return found is not None and found.step == steps
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / MARKER).is_file()
+    except OSError as error:  # a folder that may not be entered
+        raise InputError(f"--resume: {path}: cannot be read: {error.strerror}; mend its permissions") from None
+
+
+def _changes(run: Path, config: Config, registry: Registry) -> list[str]:
+    """Where a run's configuration differs from ``config`` in what may not change."""
+    before = read_config(run / MARKER, (), registry)
+    return [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
+
+
+def refuse_other_data(run: RunDirectory, data: Mapping[str, str]) -> None:
+    """Raise :class:`InputError` where a domain's data are not those that the run began with.
+
+    ``data``: the fingerprint of each domain. Other samples would make it another run, silently.
+    """
+    before: Mapping[str, str] = run.read_json("environment.json").get("data", {})
+    changes = [f"domains.{name}: {before[name]} -> {now}" for name, now in data.items() if before.get(name, now) != now]
+    if changes:
+        raise InputError(
+            f"--resume: {run.path} was trained on other data:\n  "
+            + "\n  ".join(changes)
+            + "\nbring back the data, or start a new run without --resume"
+        )
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """Keys whose values differ, one a line: ``key: before -> after``."""
+    old, new = dict(_flat(before.plain())), dict(_flat(after.plain()))
+    keys = dict.fromkeys([*old, *new])
+    orders = list(before.domains), list(after.domains)
+    if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):  # the same keys, but other weights and streams
+        return [f"domains: {', '.join(orders[0])} -> {', '.join(orders[1])}, in another order"]
+    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+
+
+def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, values

@@ -1,0 +1,1 @@
+"""A grid of runs, and the table that comes of it."""

@@ -1,0 +1,280 @@
+"""What a sweep is: a configuration, axes over it, seeds; and the runs that these make."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from coupling.config.config import Config, Name, build_config
+from coupling.config.overrides import assign, keys_of, override
+from coupling.config.validation import Model, describe
+from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
+from coupling.errors import ConfigError, nearest
+from coupling.plugins import Plugins
+
+_LONGEST = 60
+
+
+def _part_of_a_path(value: str) -> str:
+    """An axis or label names a folder and is given as AXIS=LABEL."""
+    if not value or len(value) > _LONGEST or not value.isprintable() or "/" in value or value != value.strip():
+        raise ValueError(f"an axis or label has 1 to {_LONGEST} printable characters and no /, none blank at its ends")
+    return value
+
+
+def _axis_name(value: str) -> str:
+    if "=" in value or value == "seed":
+        raise ValueError("an axis has no = in its name and is not called seed; the seeds have their own key")
+    return _part_of_a_path(value)
+
+
+def _labelled(value: Any) -> Any:
+    """A list of values of the key that the axis is called after, as labels with assignments."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _labels(name, axis) if isinstance(axis, list) else axis for name, axis in value.items()}
+
+
+def _labels(path: str, values: list[Any]) -> dict[str, dict[str, Any]]:
+    labels = [v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for v in values]
+    for number, label in enumerate(labels):
+        if label in labels[:number]:
+            raise ValueError(f"axis '{path}' lists {label} twice")
+    return {label: {path: value} for label, value in zip(labels, values, strict=True)}
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is given twice")
+    return seeds
+
+
+Label = Annotated[str, AfterValidator(_part_of_a_path)]
+
+
+AxisName = Annotated[str, AfterValidator(_axis_name)]
+
+
+Assignments = dict[str, Any]
+
+
+Axis = Annotated[dict[Label, Assignments], Field(min_length=1)]
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class SweepConfig(Model):
+    """A grid and seeds over the configuration of a run."""
+
+    name: Name = Field(description="the sweep's name, and its directory's: sweeps/NAME")
+    base: str | dict[str, Any] = Field(
+        description="the configuration of a run: a file, found from the sweep's own folder, or its keys"
+    )
+    set: Assignments = Field({}, description="values of keys of all runs: {training.steps: 1500}")
+    axes: Annotated[dict[AxisName, Axis], BeforeValidator(_labelled)] = Field(
+        {},
+        description="by name, what is varied: labels, each with the values of keys that it stands for, or a list of "
+        "values of the key that the axis is called after; the last axis makes the columns of the table",
+    )
+    seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(
+        [0], min_length=1, description="every cell of the grid is run with each"
+    )
+    metric: str | None = Field(
+        None, description="of the table, one of the runs' metrics by its flat name; default: their first"
+    )
+    baselines: list[str] = Field(
+        ["unrelated", "constant"],
+        description="what metrics measure beside their value and the table and figure show: METRIC/unrelated",
+    )
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One run of a sweep: a cell of the grid, with a seed."""
+
+    labels: tuple[str, ...]
+    """One of each axis, in the axes' order."""
+    seed: int
+    config: Config
+    folder: Path
+    """In the sweep's directory; another of its kind where an earlier configuration has taken it."""
+    title: str
+    """For people: ``generator=1-2, discriminator=none, seed 0``."""
+
+
+class Grid:
+    """A sweep with all its runs' configurations, each of them valid."""
+
+    def __init__(self, config: SweepConfig, plugins: Plugins) -> None:
+        """Make the runs of ``config``, whose base is no file any more.
+
+        Raises :class:`ConfigError` naming the cell where one is not valid, or two are the same.
+        """
+        self.config = config
+        self.plugins = plugins
+        self.axes = {name: list(axis) for name, axis in config.axes.items()}
+        """Labels of each axis."""
+        assert isinstance(config.base, dict)
+        base = copy.deepcopy(config.base)
+        for path, value in config.set.items():
+            assign(base, path, copy.deepcopy(value), f"set.{path}")
+        self.runs: list[GridRun] = []
+        for labels in itertools.product(*self.axes.values()):
+            for seed in config.seeds:
+                self.runs.append(self._run(base, labels, seed))
+        self._refuse_equal()
+
+    def _run(self, base: dict[str, Any], labels: tuple[str, ...], seed: int) -> GridRun:
+        values = copy.deepcopy(base)
+        points = list(zip(self.axes, labels, strict=True))
+        title = ", ".join(f"{axis}={label}" for axis, label in points)
+        try:
+            for axis, label in points:
+                for path, value in self.config.axes[axis][label].items():
+                    assign(values, path, copy.deepcopy(value), f"axes.{axis}.{label}.{path}")
+            values["seed"] = seed
+            config = build_config(values, self.plugins.registry)
+        except ConfigError as error:
+            if not points:
+                raise
+            raise ConfigError(f"cell {title}: {error}") from None
+        folder = Path("runs", *(f"{axis}={label}" for axis, label in points), f"seed-{seed}")
+        return GridRun(labels, seed, config, folder, ", ".join(part for part in (title, f"seed {seed}") if part))
+
+    def _refuse_equal(self) -> None:
+        seen: dict[str, GridRun] = {}
+        for run in self.runs:
+            text = run.config.yaml()
+            if text in seen:
+                raise ConfigError(
+                    f"cells {seen[text].title} and {run.title} are the same configuration; leave one out, or see "
+                    "whether another axis overrides what it sets"
+                )
+            seen[text] = run
+
+    def chosen(self, only: Iterable[str]) -> list[GridRun]:
+        """Runs at the given ``AXIS=LABEL``: any of one axis's, all axes' together; all runs without any."""
+        wanted: dict[str, set[str]] = {}
+        for choice in only:
+            axis, separator, label = choice.partition("=")
+            if not separator:
+                raise ConfigError(f"--only {choice}: write it as AXIS=LABEL")
+            if axis not in self.axes:
+                raise ConfigError(f"--only {choice}: no axis is called '{axis}'; {nearest(axis, self.axes)}")
+            if label not in self.axes[axis]:
+                hint = nearest(label, self.axes[axis])
+                raise ConfigError(f"--only {choice}: no label of axis '{axis}' is '{label}'; {hint}")
+            wanted.setdefault(axis, set()).add(label)
+        order = list(self.axes)
+        return [
+            run for run in self.runs if all(run.labels[order.index(axis)] in labels for axis, labels in wanted.items())
+        ]
+
+    def yaml(self) -> str:
+        """The sweep as YAML that runs again as it is."""
+        return dump_yaml(self.config.model_dump(mode="json"))
+
+
+def load_grid(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugins) -> Grid:
+    """Read a sweep's file and make its runs.
+
+    ``overrides``: those of the sweep's own keys (``seeds=[0]``) change the sweep, all others every
+    run (``training.steps=10``). Raises :class:`ConfigError` that names the file and what to mend.
+    """
+    path = Path(path)
+    text = read_text(path)
+    try:
+        values = parse_yaml(text)
+        if not isinstance(values, dict):
+            raise ConfigError("a sweep is a mapping with the keys name, base, axes, seeds")
+        if "domains" in values and "base" not in values:
+            raise ConfigError(
+                f"is the configuration of a run; a sweep is a file of its own that names it: base: {path.name}"
+            )
+        config = _validated(values, overrides)
+        if isinstance(config.base, str):
+            config = config.model_copy(update={"base": _read_base(path.parent / config.base)})
+        return Grid(config, plugins)
+    except ConfigError as error:
+        separator = ":\n  " if "\n" in str(error) else ": "
+        raise ConfigError(f"{path}{separator}" + str(error).replace("\n", "\n  ")) from None
+
+
+def _validated(values: dict[str, Any], overrides: Iterable[str]) -> SweepConfig:
+    """The sweep's own keys, with what ``--set`` changes: of the sweep, or under ``set`` of all runs."""
+    of_runs: dict[str, str] = {}
+    for assignment in overrides:
+        path = assignment.partition("=")[0]
+        if keys_of(path)[0] in SweepConfig.model_fields:
+            override(values, assignment)
+        else:
+            of_runs[assignment] = path
+    try:
+        config = SweepConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(describe(error, SweepConfig, values)) from None
+    setting = dict(config.set)
+    for assignment, path in of_runs.items():
+        parsed: dict[str, Any] = {}
+        override(parsed, f"value={assignment.partition('=')[2]}" if "=" in assignment else assignment)
+        setting.pop(path, None)  # the last one holds
+        setting[path] = parsed["value"]
+    config = config.model_copy(update={"set": setting})
+    _refuse_overridden(config, of_runs)
+    return config
+
+
+def _refuse_overridden(config: SweepConfig, of_runs: Mapping[str, str]) -> None:
+    """Raise :class:`ConfigError` where a value would silently be lost to another's."""
+    given = [(f"--set {assignment}", path) for assignment, path in of_runs.items()]
+    given += [(f"set.{path}", path) for path in config.set]
+    varied = [
+        (f"axes.{name}.{label}", name, path)
+        for name, axis in config.axes.items()
+        for label in axis
+        for path in axis[label]
+    ]
+    for place, path in [*given, *((place, path) for place, _, path in varied)]:
+        if keys_of(path)[0] == "seed":
+            raise ConfigError(f"{place}: seed: the seeds of a sweep's runs are its key `seeds`: [0, 1, 2]")
+    for assignment, path in of_runs.items():
+        for place, name, other in varied:
+            if _within(path, other) or _within(other, path):
+                raise ConfigError(
+                    f"--set {assignment}: is what axis '{name}' varies ({place}: {other}); change the axis"
+                )
+    for path in config.set:
+        for place, name, other in varied:
+            if path not in of_runs.values() and _within(path, other):
+                raise ConfigError(f"set.{path}: is what axis '{name}' varies ({place}: {other}); leave it out of set")
+    for number, (place, name, path) in enumerate(varied):
+        for earlier, other_name, other in varied[:number]:
+            if name != other_name and _within(other, path):
+                raise ConfigError(f"{place}: {path}: is set by axis '{other_name}' too ({earlier}); one would be lost")
+
+
+def _within(path: str, outer: str) -> bool:
+    """Whether ``path`` is ``outer`` or a key under it."""
+    keys, above = keys_of(path), keys_of(outer)
+    return len(keys) >= len(above) and all(a == b or "*" in (a, b) for a, b in zip(keys, above, strict=False))
+
+
+def _read_base(path: Path) -> dict[str, Any]:
+    try:
+        values = parse_yaml(read_text(path))
+    except ConfigError as error:
+        raise ConfigError(f"base: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"base: {path}: is no configuration of a run, a mapping with the keys name, domains, ...")
+    if "base" in values:
+        raise ConfigError(f"base: {path}: is a sweep itself; name the configuration of a run")
+    return values
