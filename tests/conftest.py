@@ -24,7 +24,7 @@ from coupling import plugins
 from coupling.api import load_model
 from coupling.cli import cli
 from coupling.model.model import CoupledModel
-from tests import tiny
+from tests.support import tiny_plugin as tiny
 
 TINY = str(Path(tiny.__file__).resolve())
 _numbers = itertools.count(1)
@@ -45,7 +45,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 
 @pytest.fixture
 def train(command: Callable[..., Result]) -> Callable[..., Result]:
-    """``train("training.steps=2", "--output", "out")``: run tests/tiny.py's configuration, so changed."""
+    """``train("training.steps=2", "--output", "out")``: run the tiny plugin's configuration with these changes."""
 
     def train(*arguments: object, verb: str = "run") -> Result:
         Path("tiny.yaml").write_text(yaml.safe_dump(tiny.values("training.steps=2"), sort_keys=False))
@@ -59,7 +59,7 @@ def train(command: Callable[..., Result]) -> Callable[..., Result]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of tests/tiny.py's configuration, one for all tests of a file."""
+    """A run of tests/support/tiny_plugin.py's configuration, one for all tests of a file."""
     path = tmp_path_factory.mktemp("runs") / "run"
     return coupling.training.trainer.train(tiny.config(), path, plugins=tiny.plugins()).path
 

@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from tests import processes
+from tests.support import launched_runs as processes
 
 HALVES = [slice(0, processes.BATCH // 2), slice(processes.BATCH // 2, processes.BATCH)]
 Networks = tuple[nn.Module, nn.Module]

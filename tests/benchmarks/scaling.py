@@ -29,7 +29,7 @@ from coupling.training.batch_statistics import set_statistics
 from coupling.training.cost import separate, step_cost
 from coupling.training.ema import MovingAverage
 from coupling.training.setup import make_algorithm
-from tests import tiny
+from tests.support import tiny_plugin as tiny
 
 SHAPE = (1, 32, 32)
 DEPTHS = {"generator": 5, "discriminator": 4}

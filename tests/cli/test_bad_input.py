@@ -1,0 +1,616 @@
+"""What a new user gets wrong: one message with path, value and mend; exit code 2; nothing written, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.conftest import TINY, refused
+from tests.support import tiny_plugin as tiny
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(command):
+    """Bad input is found before a run directory is made."""
+    yield
+    assert not Path("runs").exists()
+
+
+def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: float = 255, sample: str = "") -> str:
+    """Source of a data set plugin, `numbers`."""
+    return f"""
+    import torch
+    from coupling import Dataset
+    class Numbers(Dataset):
+        '''Numbers.'''
+        shape, range, source = {shape}, ({low}, {high}), "numbers"
+        def __len__(self): return {count}
+        def __getitem__(self, index):
+            return {sample or "torch.full((1, 4, 4), 255.0 * index / 7)"}
+    @hookimpl
+    def register_datasets(register): register("numbers", Numbers)
+    """
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragments"),
+    [
+        (["traning.steps=3"], ["tiny.yaml: traning: unknown key 'traning'; did you mean 'training'?"]),
+        (["domains.a.dataset=tinny"], ["tiny.yaml: domains.a.dataset: no dataset is called 'tinny'", "'tiny'?"]),
+        (["generator.architecture=upsamling"], ["generator.architecture: no architecture", "'upsampling'?"]),
+        (["domains.a.dataset.count=lots"], ["domains.a.dataset.count: 'lots' is not valid", "valid integer"]),
+        (["training.steps=-1"], ["training.steps: -1 is not valid: should be greater than or equal to 1"]),
+        (["training.steps"], ["--set training.steps: write it as path.to.key=value"]),
+        (
+            [
+                "latent.condition=domain",
+                "generator.architecture={name: linear, batch_norm: true}",
+                "sharing={generator: [{first: 3}]}",
+            ],
+            ["latent.condition: domain: all domains draw the same", "set batch_statistics: joint"],
+        ),
+        (
+            ["sharing.generator.0.first=9"],
+            ["sharing.generator[0] {first: 9}: the generator of domain 'a' has layers 1"],
+        ),
+        (["sharing.discriminator=[{layers: [4]}]"], ["sharing.discriminator[0] {layers: [4]}", "1 to 3, not 4"]),
+        (
+            ["sharing.generator=[{first: 2, domains: [a, c]}]"],
+            ["sharing.generator[0].domains: no domain is called 'c'"],
+        ),
+        (["domains.a.dataset.count=0"], ["domains.a.dataset: 'tiny' has no samples"]),
+        (
+            ["domains.a.dataset.count=1", "domains.b.dataset.count=1"],
+            ["domains.a.dataset: 'tiny' has 1 samples, too few for 2 disjoint parts"],
+        ),
+        (["domains.a.dataset.half=1"], ["domains.b.dataset: shares the source 'tiny:pool'", "where one of them says"]),
+        (
+            ["domains.a.dataset.scale=255"],
+            ["domains.a.dataset: dataset 'tiny'", "declared is [-1, 1]; scale them into"],
+        ),
+        (["training.batch_size=17"], ["training.batch_size: 17 is larger than the 16 samples of domain 'a'; lower it"]),
+        (["generator.architecture.batch_norm=true", "training.batch_size=1"], ["training.batch_size: 1 leaves one"]),
+        (["losses=[r1]"], ["losses: r1: nothing here trains the generators; add an adversarial loss, such as"]),
+        (["generator.architecture=digits", "sharing={}"], ["generator.architecture: domain 'a'", "28, 28"]),
+        (["generator.architecture=upsampling", "sharing={}"], ["generator.architecture: domain 'a'", "resize"]),
+        (
+            ["metrics=[{name: pixel-agreement, from: a, to: c}]"],
+            ["metrics[0].to: no domain is called 'c'; known: a, b"],
+        ),
+        (["trackers=[tensorbord]"], ["trackers: no tracker is called 'tensorbord'; did you mean 'tensorboard'?"]),
+        (["trackers=[aim]"], ["trackers: 'aim' is not installed; pip install aim, or leave it out"]),
+        (["generator.optimizer.betas=[0.5, 1]"], ["generator.optimizer.betas[1]: 1 is not valid"]),
+        (["latent.size=0"], ["latent.size: 0 is not valid"]),
+        (["latent.size=100000000000"], ["latent.size: 100000000000 is not valid", "1000000"]),
+        (["name=my run"], ["name: 'my run' is not valid: a name consists of letters (a to z), digits, - and _"]),
+    ],
+)
+def test_configurations(train, changes, fragments):
+    refused(train(*changes), *fragments)
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        ("training.accumulate=3", "training.batch_size: 4 cannot be divided among 3 micro-batches"),
+        ("trackers=[tensorbord]", "trackers: no tracker is called 'tensorbord'"),
+        ("training={batch_size: 4, accumulate: 4, steps: 2}", "training.batch_size: 4 leaves one sample a micro-batch"),
+    ],
+)
+def test_what_no_run_would_begin_with_fails_the_check_too(train, change, fragment):
+    normal = "generator.architecture={name: linear, batch_norm: true}"
+    assert fragment in refused(train(change, normal), fragment)
+    assert fragment in refused(train(change, normal, verb="check"), fragment)
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("name: [x", "c.yaml: line 1, column 9: not valid YAML"),
+        ("name: x\n\tseed: 1", "c.yaml: line 2, column 1: not valid YAML: found character '\\t'"),
+        ("domains:\n  a: 1\n  a: 2\n", "c.yaml: line 3: 'a' is given twice; a name stands for one thing only"),
+        ("", "c.yaml: is empty"),
+        ("- a", "c.yaml: a configuration is a mapping"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_files(command, verb, text, fragment):
+    Path("c.yaml").write_text(text)
+    refused(command(verb, "c.yaml"), fragment)
+
+
+def test_files_that_are_none(command):
+    refused(command("run", "missing.yaml"), "missing.yaml: no such file")
+    Path("folder").mkdir()
+    refused(command("run", "folder"), "folder: is a directory; give a file")
+    Path("latin.yaml").write_bytes(b"name: \xe9")
+    refused(command("run", "latin.yaml"), "latin.yaml: line 1: is not UTF-8 text")
+
+
+def test_a_forgotten_plugin(command):
+    Path("c.yaml").write_text(yaml.safe_dump(tiny.VALUES))
+    refused(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "needs --plugin MODULE")
+    refused(command("run", "c.yaml", "--plugin", "missing.py"), "--plugin missing.py: there is no file")
+
+
+# -- data sets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "fragments"),
+    [
+        (
+            numbers(low=0, high=1),
+            ["values lie in [0, 255]", "declared is [0, 1]; scale them into [0, 1], or declare their own range"],
+        ),
+        (numbers(low=1, high=0), ["declares shape (1, 4, 4), range [1, 0]", "a range is (lowest, highest)"]),
+        (numbers(shape="(4, 4)"), ["samples have shape (1, 4, 4), declared is (4, 4)"]),
+        (numbers(shape="(1, 0, 4)"), ["declares shape (1, 0, 4)", "a shape is of positive whole numbers"]),
+        (numbers(shape="4"), ["does not say its shape, range, source, length or groups: TypeError"]),
+        (numbers(count=0), ["'numbers' has no samples"]),
+        (numbers(count=-1), ["does not say its shape, range, source, length or groups: ValueError"]),
+        (numbers(sample="torch.full((1, 4, 4), float('nan'))"), ["values lie in [nan, nan], declared is [0, 255]"]),
+        (
+            numbers(sample="torch.zeros(1, 4, 4, dtype=torch.uint8)"),
+            ["samples are torch.uint8; a data set gives torch.float32"],
+        ),
+        (
+            numbers(sample="torch.zeros(1, 4, 4).double()"),
+            ["samples are torch.float64; a data set gives torch.float32"],
+        ),
+        (
+            numbers(sample="[[0.0] * 4] * 4"),
+            ["failed: TypeError: __getitem__ gives a list; return a float32 torch tensor"],
+        ),
+        (numbers(sample="torch.zeros(1, 4, 4 + index % 2)"), ["failed: RuntimeError: stack expects each tensor"]),
+        (numbers(sample="1 / 0"), ["failed: ZeroDivisionError: division by zero (plugin_"]),
+        ("def f(): ...\n@hookimpl\ndef register_datasets(register): register('numbers', f)", ["gives a NoneType"]),
+        (
+            "def f(): raise KeyError('x')\n@hookimpl\ndef register_datasets(register): register('numbers', f)",
+            ["failed: KeyError: 'x' (plugin_"],
+        ),
+        (
+            "from coupling import Dataset\nclass D(Dataset):\n  '''D.'''\n"
+            "@hookimpl\ndef register_datasets(register): register('numbers', D)",
+            ["failed: TypeError: Can't instantiate abstract class D"],
+        ),
+    ],
+)
+def test_data_sets_of_plugins(train, plugin, source, fragments):
+    path = plugin(source)
+    domains = "domains={x: {dataset: {name: numbers}}}"
+    told = refused(train(domains, "training.batch_size=8", "sharing={}", "--plugin", path), *fragments)
+    assert told.startswith("error: domains.x.dataset: ")
+    assert "numbers" in told
+    if "has no samples" not in told:
+        assert f"plugin '{path}'" in told
+
+
+def test_an_architecture_that_fails(train, plugin):
+    path = plugin(
+        """
+        class Odd:
+            '''Odd.'''
+            def generator(self, domain, latent): return [][0]
+            def discriminator(self, domain, outputs): return []
+        @hookimpl
+        def register_architectures(register): register("odd", Odd)
+        """
+    )
+    told = refused(train("generator.architecture=odd", "sharing={}", "--plugin", path), "IndexError: list index")
+    assert told.startswith(f"error: generator.architecture: architecture 'odd' of plugin '{path}' failed: ")
+    told = refused(
+        train("discriminator.architecture=odd", "sharing={}", "--plugin", path),
+        "gives no list of nn.Module, one a layer, for domain",
+    )
+    assert told.startswith("error: discriminator.architecture: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            "half.real_logits['a'].flatten()",
+            "for domain 'a', something of shape (4,); return one scalar tensor",
+        ),
+        ("0.0 * half.real['a'].sum(), 'bb': half.real['b'].sum()", "gives a term for domain 'bb'; "),
+        ("__import__('sys').exit(0)", "loss 'odd' on the discriminators failed: SystemExit: 0"),
+        ("0.5", "for domain 'a', something of type float; return one scalar tensor a domain"),
+        ("1 / 0", "loss 'odd' on the discriminators failed: ZeroDivisionError: division by zero (plugin_"),
+    ],
+)
+def test_losses_that_fail(train, plugin, body, told):
+    path = plugin(f"""
+        from coupling import Loss
+        class Odd(Loss):
+            "Odd."
+            def discriminator(self, half): return {{"a": {body}}}
+        @hookimpl
+        def register_losses(register): register("odd", Odd)
+        """)
+    result = train("losses=[non-saturating, odd]", "--plugin", path, "--output", "out")
+    assert result.exit_code == 1, result.output
+    [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert message.startswith("error: step 1: loss 'odd'")
+    assert told in message
+    assert "go on with --resume" in message
+
+
+GUESTS = """
+import torch
+from coupling import Dataset, Loss, Metric
+class OddMetric(Metric):
+    def METHOD(self, *arguments): 1 / 0
+    def measure(self, evaluation): return {"odd": 1.0}
+class OddLoss(Loss):
+    def METHOD(self, *arguments): 1 / 0
+    def discriminator(self, half): return {}
+class OddData(Dataset):
+    def METHOD(self, *arguments): 1 / 0
+    shape, range, source = (1, 4, 4), (-1.0, 1.0), "odd"
+    def __len__(self): return 40
+    def __getitem__(self, index): return torch.zeros(1, 4, 4)
+@hookimpl
+def register_losses(register): register("odd", OddLoss)
+@hookimpl
+def register_metrics(register): register("odd", OddMetric)
+@hookimpl
+def register_datasets(register): register("odd", OddData)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "told"),
+    [
+        ("metrics=[odd]", "check", "metrics[0]: the check of metric 'odd' of plugin '"),
+        ("metrics=[odd]", "check_losses", "metrics[0]: the check of metric 'odd' of plugin '"),
+        ("metrics=[odd]", "prepare", "metrics[0]: prepare() failed: "),
+        ("losses=[non-saturating, odd]", "outputs", "losses: outputs() of odd failed: "),
+        ("losses=[non-saturating, odd]", "taps", "losses: taps() of odd failed: "),
+        ("losses=[non-saturating, odd]", "labels", "losses[1] odd: loss 'odd' of plugin '"),
+        ("losses=[non-saturating, odd]", "users", "losses[1] odd: loss 'odd' of plugin '"),
+        ("losses=[non-saturating, odd]", "check_labels", "losses[1]: check_labels() of odd failed: "),
+        ("domains.a.dataset=odd", "fingerprint", "domains.a.dataset: "),
+    ],
+)
+def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plugin, change, method, told):
+    path = plugin(GUESTS.replace("METHOD", method))
+    message = refused(train(change, "--plugin", path, "--output", "out"), told, "ZeroDivisionError: division by zero")
+    assert message.startswith("error: ")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            "None",
+            "domains.a.dataset.transform: Odd gives a NoneType for 2 samples of shape (1, 4, 4); it must give as many",
+        ),
+        ("samples[:1]", "domains.a.dataset.transform: Odd gives (1, 1, 4, 4) for 2 samples"),
+        ("sys.exit(0)", "domains.a.dataset.transform: Odd does not take samples of shape (1, 4, 4): SystemExit: 0"),
+        ("samples if samples.std() == 0 else sys.exit(0)", " failed: SystemExit: 0"),
+    ],
+)
+def test_transforms_that_fail(train, plugin, body, told):
+    path = plugin(f"""
+        import sys
+        class Odd:
+            "Odd."
+            def __init__(self) -> None: pass
+            def __call__(self, samples, range): return {body}
+        @hookimpl
+        def register_transforms(register): register("odd", Odd)
+        """)
+    assert refused(train("domains.a.dataset.transform=odd", "--plugin", path), told).startswith("error: domains.a")
+
+
+@pytest.mark.parametrize("team", ["generator", "discriminator"])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("1 / 0 if self.training else x", "s' forward pass failed: ZeroDivisionError: division by zero (plugin_"),
+        ("Broken.apply(x) if self.training else x", "s' backward pass failed: ZeroDivisionError"),
+    ],
+)
+def test_layers_that_fail_in_training_alone(train, plugin, team, body, told):
+    path = plugin(f"""
+        import torch
+        from torch import nn
+        from tests.support.tiny_plugin import Linear
+        class Broken(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x): return x.clone()
+            @staticmethod
+            def backward(ctx, *gradients): 1 / 0
+        class Layer(nn.Module):
+            def forward(self, x): return {body}
+        class Odd(Linear):
+            "Odd."
+            def __init__(self) -> None: super().__init__()
+            def _layers(self, *layers): return [nn.Sequential(*parts, Layer()) for parts in layers]
+        @hookimpl
+        def register_architectures(register): register("odd", Odd)
+        """)
+    result = train(f"{team}.architecture=odd", "--plugin", path, "--output", "out")
+    assert result.exit_code == 1, result.output
+    [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert message.startswith("error: step 1: the ")
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("better", "body", "told"),
+    [
+        ("higher", "0.5", "error: metric 'odd': measure() gives a float; it returns {flat name: number}"),
+        ("higher", "{'odd': None}", "error: metric 'odd': measure() gives a NoneType as 'odd'; it returns"),
+        ("higher", "{}", "error: metric 'odd': measure() gives no value"),
+        ("higher", "1 / 0", "error: metric 'odd' failed at step 2: ZeroDivisionError"),
+        ("high", "{'odd': 1.0}", "metrics[0] odd: better is 'high'; say 'higher' or 'lower'"),
+    ],
+)
+def test_metrics_that_fail(train, plugin, better, body, told):
+    path = plugin(f"""
+        from coupling import Metric
+        class Odd(Metric):
+            "Odd."
+            better = "{better}"
+            def measure(self, evaluation): return {body}
+        @hookimpl
+        def register_metrics(register): register("odd", Odd)
+        """)
+    result = train("metrics=[odd]", "--plugin", path, "--output", "out")
+    assert result.exit_code == (1 if better == "higher" else 2), result.output
+    assert "Traceback" not in result.output
+    assert told in result.stderr
+
+
+def test_tied_layers_of_different_shape(train, plugin):
+    path = plugin(numbers(shape="(1, 8, 8)", low=-1, high=1, sample="torch.zeros(1, 8, 8)"))
+    changes = ["domains.b.dataset=numbers", "sharing.generator=[{last: 1}]", "--plugin", path]
+    refused(
+        train(*changes),
+        "generator: layer 3 of domain 'a' and layer 3 of domain 'b' are tied, but differ: '0.weight' has shape (16, 6)",
+        "(64, 6); share fewer layers",
+    )
+
+
+def test_data_that_go_away_during_training(train, plugin):
+    path = plugin("left = 40\n" + textwrap.dedent(numbers(sample="read(index)")) + textwrap.dedent("""
+        def read(index):
+            global left
+            left -= 1
+            if left < 0: raise OSError(5, "disk gone")
+            return torch.full((1, 4, 4), float(index))
+        """))  # fmt: skip
+    arguments = [
+        "domains={x: {dataset: numbers}}",
+        "training.steps=20",
+        "sharing={}",
+        "--plugin",
+        path,
+        "--output",
+        "out",
+    ]
+    result = train("training.checkpoint_every=2", *arguments)
+    assert result.exit_code == 1  # it was rightly asked for
+    assert isinstance(result.exception, SystemExit)
+    assert "error: step 10: domains.x.dataset: dataset 'numbers'" in result.stderr
+    assert "OSError: [Errno 5] disk gone (plugin_" in result.stderr
+    assert "mend it, then go on with --resume" in result.stderr
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
+    assert Path("out/checkpoints/step-0000008/manifest.json").exists()
+
+
+def test_pictures_of_what_is_none(train, command, plugin):
+    path = plugin(numbers(shape="(3,)", sample="torch.zeros(3)"))
+    result = train("domains={x: {dataset: numbers}}", "sharing={}", "--plugin", path, "--output", "out")
+    assert result.exit_code == 0, result.output
+    told = "none of the domains is of images: 'x' (3,)"
+    refused(command("sample", "out", "--plugin", TINY), told)
+    assert not Path("out/sampled").exists()
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images(train) -> Callable[..., object]:
+    """``images("domains.a.dataset.on_error=skip")``: train on 16 pictures in ``pictures/``, in halves."""
+    Path("pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(f"pictures/{number:02d}.png")
+
+    def run(*arguments: object) -> object:
+        both = [f"domains.{d}.dataset={{name: image-folder, path: pictures, on_error: stop}}" for d in "ab"]
+        return train(*both, *arguments)
+
+    return run
+
+
+SKIP = [f"domains.{d}.dataset.on_error=skip" for d in "ab"]
+
+
+def test_a_folder_that_is_none(images):
+    refused(images("domains.a.dataset.path=picture"), "domains.a.dataset: path 'picture'", "did you mean 'pictures'?")
+    refused(images("domains.a.dataset.path=pictures/00.png"), "is a file, neither folder nor zip")
+
+
+def test_a_domain_without_images(images):
+    Path("empty").mkdir()
+    Path("empty/readme.txt").write_text("")
+    refused(
+        images("domains.a.dataset.path=empty"),
+        "domains.a.dataset: ",
+        "empty holds no images",
+        "but 1 hidden or other files (1 .txt)",
+    )
+
+
+def test_corrupt_images_are_named_and_counted(images):
+    Path("pictures/bad.png").write_bytes(b"nonsense")
+    Path("pictures/torn.png").write_bytes(Path("pictures/00.png").read_bytes()[:60])
+    refused(images(), "domains.a.dataset: ", "2 of 18", "bad.png: not an image", "torn.png: ", "`on_error: skip`")
+    result = images(*SKIP, "--output", "out")
+    assert result.exit_code == 0
+    assert "left out 2 of 18 samples" in result.stderr
+    refused(images(*SKIP, "training.batch_size=9"), "9 is larger than the 8 samples of domain 'a'")  # of 16, not 18
+
+
+def test_an_image_of_another_size(images):
+    Image.new("RGB", (9, 8)).save("pictures/large.png")
+    refused(images(), "large.png is [8, 9], expected [8, 8]", "`resize: crop` or `resize: stretch`")
+
+
+def test_an_image_of_another_mode(images):
+    Image.new("I;16", (8, 8)).save("pictures/deep.png")
+    refused(images(), "deep.png: has 16-bit gray pixels; convert it to 8-bit RGB or gray")
+
+
+def test_a_data_directory_that_cannot_be_written(images, monkeypatch):
+    Path("file").write_text("")
+    monkeypatch.setenv("COUPLING_DATA", "file")
+    refused(images(), "cannot write prepared images to file/image-folder: Not a directory", "set COUPLING_DATA")
+
+
+# -- where a run goes --------------------------------------------------------------------------------
+
+
+def test_an_existing_output_is_left_alone(train):
+    assert train("--output", "out").exit_code == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    told = "out: exists already and is never overwritten; add --resume to go on with it, or give another --output"
+    refused(train("seed=1", "--output", "out"), told)
+    refused(train("seed=1", "--output", "out", "--resume"), "made with another configuration:\n  seed: 0 -> 1")
+    assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+
+
+def test_what_a_run_leaves_that_was_killed_at_once_is_no_run(train):
+    for folder in ("samples", "checkpoints"):
+        (Path("out") / folder).mkdir(parents=True)
+    Path("out/.lock").write_text("{}")
+    Path("out/.config.yaml.0123456789ab.tmp").write_text("na")
+    assert train("--output", "out").exit_code == 0
+    assert not Path("out/.config.yaml.0123456789ab.tmp").exists()
+
+
+def test_an_output_that_is_something_else(train):
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("years of work")
+    refused(train("--output", "mine"), "mine: exists already and is never overwritten; give another --output")
+    refused(train("--output", "mine/thesis.tex"), "mine/thesis.tex: exists already")
+    refused(train("--output", "mine/thesis.tex/run"), "cannot be written: Not a directory; give another --output")
+    refused(train("--output", "mine", "--resume"), "--resume: mine is no run directory (config.yaml is missing)")
+    refused(train("--output", "x" * 300), "cannot be written: File name too long")
+    assert Path("mine/thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_directory_is_taken(train):
+    Path("empty").mkdir()
+    assert train("--output", "empty").exit_code == 0
+
+
+def test_nothing_to_resume(train):
+    refused(train("--resume"), "--resume: there is no run of 'tiny' under runs/ yet; leave --resume out")
+
+
+def test_a_directory_that_cannot_be_written(train):
+    if not Path("/proc/self").exists():
+        pytest.skip("needs /proc: root may write everywhere else")
+    refused(train("--output", "/proc/run"), "/proc/run: cannot be written", "give another --output")
+
+
+def _limited(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``coupling`` in a process that can write no file of more than ``size`` bytes, as on a full disk."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    Path("tiny.yaml").write_text(yaml.safe_dump(tiny.values("training.steps=2"), sort_keys=False))
+    return subprocess.run(
+        [sys.executable, "-B", "-m", "coupling", "run", "tiny.yaml", "--plugin", TINY, *map(str, arguments)],
+        capture_output=True, text=True, check=False, preexec_fn=limit,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+
+
+def test_no_room_for_a_run():
+    result = _limited(8, "--output", "out")  # a few bytes: some libraries try a temporary file when imported
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: out: cannot be written: File too large; give another --output\n"
+    assert not Path("out").exists()  # the next attempt finds no half-made run
+
+
+def test_no_room_for_a_checkpoint(train):
+    wide = "generator.architecture.width=200"  # larger than a picture
+    result = _limited(50_000, "--output", "out", "--set", wide)
+    assert result.returncode == 1  # the run was rightly asked for
+    assert "Traceback" not in result.stderr
+    assert "the checkpoint cannot be written: " in result.stderr
+    assert "go on with --resume" in result.stderr
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
+    assert list(Path("out/checkpoints").iterdir()) == []
+    resumed = train(wide, "--output", "out", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert json.loads(Path("out/summary.json").read_text())["status"] == "finished"
+
+
+# -- trained runs --------------------------------------------------------------------------------------
+
+
+def test_sampling_from_what_is_no_run(command, train):
+    assert train("--output", "faces").exit_code == 0
+    refused(command("sample", "face"), "face: no such run; did you mean 'faces'?")
+    refused(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
+    Path("empty").mkdir()
+    refused(command("sample", "empty"), "empty: neither a run directory")
+    refused(command("sample", "faces"), "no architecture is called 'linear'", "needs --plugin MODULE")
+    Path("file").write_text("")
+    refused(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
+
+
+def test_sampling_from_a_damaged_run(command, train):
+    assert train("--output", "out").exit_code == 0
+    model = Path("out/checkpoints/step-0000002/model.safetensors")
+    model.write_bytes(model.read_bytes()[:-1])
+    refused(
+        command("sample", "out", "--plugin", TINY), "out: this run has no whole checkpoint yet", "model.safetensors"
+    )
+    shutil.rmtree("out/checkpoints/step-0000002")
+    refused(command("sample", "out", "--plugin", TINY), "out: this run has no whole checkpoint yet")
+    Path("other.safetensors").write_bytes(b"nonsense")
+    refused(
+        command("sample", "other.safetensors", "--plugin", TINY), "other.safetensors: cannot be read as safetensors"
+    )
+
+
+def test_losses_that_give_nothing_in_a_step(train, plugin):
+    path = plugin("""
+        from coupling import Loss
+        class Rare(Loss):
+            "Gives a term every second step."
+            def discriminator(self, half):
+                return {"a": half.real_logits["a"].mean()} if half.step % 2 == 0 else {}
+            def generator(self, half): return {"a": half.fake_logits["a"].mean()}
+        @hookimpl
+        def register_losses(register): register("rare", Rare)
+        """)
+    result = train("losses=[rare]", "--plugin", path, "--output", "out")
+    assert result.exit_code == 1, result.output
+    assert "step 2: losses: none of rare gives the discriminators a term in this step" in result.stderr
+    assert "Traceback" not in result.stderr

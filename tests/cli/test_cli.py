@@ -1,0 +1,190 @@
+"""The command line: what each command prints, on which stream, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import coupling
+from tests.conftest import TINY, refused
+
+
+@pytest.fixture
+def trained(train) -> Path:
+    assert train("--output", "trained").exit_code == 0
+    return Path("trained")
+
+
+def test_run(train):
+    result = train()
+    assert result.exit_code == 0
+    assert result.stdout == "runs/tiny-001\n"  # results on stdout, the rest on stderr
+    assert "step 2 of 2" in result.stderr
+    assert {p.name for p in Path("runs/tiny-001").iterdir()} >= {
+        "config.yaml", "environment.json", "metrics.jsonl", "summary.json", "samples", "checkpoints"
+    }  # fmt: skip
+    assert train().stdout == "runs/tiny-002\n"
+
+
+def test_a_runs_own_configuration_runs_again(trained, command):
+    again = command("run", trained / "config.yaml", "--plugin", TINY, "--output", "again")
+    assert again.exit_code == 0, again.output
+    assert (trained / "config.yaml").read_text() == Path("again/config.yaml").read_text()
+    first, second = (
+        [json.loads(line) | {"seconds": 0} for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (trained, Path("again"))
+    )
+    assert first == second
+
+
+def test_a_run_with_a_plugin_can_be_resumed(train, trained):
+    result = train("training.steps=3", "--output", trained, "--resume")
+    assert result.exit_code == 0, result.output
+    assert json.loads((trained / "summary.json").read_text())["step"] == 3
+
+
+def test_check(train):
+    result = train(verb="check")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["a", "tiny", "1", "×", "4", "×", "4", "-1", "to", "1", "16", "1", "of", "2"] in lines
+    assert ["b", "tiny", "1", "×", "4", "×", "4", "-1", "to", "1", "17", "2", "of", "2"] in lines
+    assert lines[lines.index(["layer", "a", "b", "parameters"]) + 1][:3] == ["1", "A", "A"]
+    # Generator: 5x6+6+1 and 6x6+6+1 shared, 6x16+16 for each of two domains.
+    assert ["generator", "304", "80", "384", "21%"] in lines
+    assert not list(Path().glob("runs*"))
+
+
+def test_check_says_what_joint_statistics_mean(train):
+    assert "couples" not in train(verb="check").stdout
+    assert "depends on the other domains' samples too" in train("batch_statistics=joint", verb="check").stdout.replace(
+        "\n", " "
+    )
+
+
+def test_a_run_says_what_joint_statistics_mean(train):
+    assert "depends on" not in train("--output", "alone").stderr
+    told = train("batch_statistics=joint", "--output", "joint").stderr
+    assert "a domain's gradient depends on the other domains' samples too" in told
+
+
+def test_sample(trained, command):
+    result = command("sample", trained, "--count", 3, "--seed", 1, "--plugin", TINY)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{trained}/sampled\n"
+    folder = trained / "sampled"
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.png")) == sorted(
+        ["grid.png", *(f"{domain}/{number:06d}.png" for domain in "ab" for number in range(3))]
+    )
+    command("sample", trained, "--count", 3, "--seed", 1, "--plugin", TINY, "--output", "same")
+    command("sample", trained, "--count", 3, "--seed", 2, "--plugin", TINY, "--output", "other")
+    pixels = [np.asarray(Image.open(Path(f) / "a" / "000002.png")) for f in (folder, "same", "other")]
+    assert pixels[0].shape == (4, 4)
+    assert (pixels[0] == pixels[1]).all()
+    assert (pixels[0] != pixels[2]).any()
+
+
+def test_sample_takes_a_checkpoint_or_a_model_file(trained, command):
+    checkpoint = trained / "checkpoints" / "step-0000002"
+    for run in (checkpoint, checkpoint / "model.safetensors"):
+        result = command("sample", run, "--count", 1, "--plugin", TINY, "--output", "out")
+        assert result.exit_code == 0, result.output
+
+
+def test_plugins(command):
+    result = command("plugins", "--plugin", TINY)
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert any(row[:3] == ["metric", "pixel-agreement", "coupling"] for row in rows)
+    assert any(row[:2] == ["dataset", "tiny"] for row in rows)
+
+
+def test_one_components_options(command):
+    text = " ".join(command("plugins", "image-folder").stdout.split())
+    assert text.startswith("dataset image-folder (plugin coupling) All images of a folder")
+    assert "path text required the folder or zip; ~ is your home directory" in text
+    assert "integer, 1 or more" in text
+    assert "none | stretch | crop" in text
+    assert "[k, n]: the k-th of n" in text  # brackets are no markup
+    metric = " ".join(command("plugins", "pixel-agreement").stdout.split())
+    assert " from text required" in metric
+    assert "every integer | null, 1 or more null steps between measurements" in metric
+    refused(command("plugins", "image-foldr"), "no component is called 'image-foldr'; did you mean 'image-folder'?")
+
+
+def test_schema(command):
+    schema = json.loads(command("schema", "--plugin", TINY).stdout)
+    assert "dataset tiny" in schema["$defs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rnu"], "no command 'rnu'; did you mean 'run'?"),
+        (["run"], "Missing argument 'CONFIG'"),
+        (["run", "x.yaml", "--outptu", "y"], "No such option"),
+        (["sample", "x", "--count", "0"], "0 is not in the range"),
+        (["sample", "x", "--count", "many"], "'many' is not a valid integer"),
+    ],
+)
+def test_usage_errors(command, arguments, message):
+    refused(command(*arguments), message)
+
+
+def test_help_and_version(command):
+    assert "run" in command("--help").stdout
+    assert command("-h").exit_code == 0
+    assert coupling.__version__ in command("--version").stdout
+
+
+def test_sigterm_where_nothing_is_saved_for_it(trained, command, monkeypatch):
+    """Its code is that of an interruption, what is open is closed, and an interrupted draw says what is kept."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("coupling.generation.samples.Image.Image.save", terminated)
+    result = command("sample", trained, "--count", "3", "--output", "drawn", "--plugin", TINY)
+    assert result.exit_code == 143
+    assert result.stderr.endswith("drawn: 0 of 3 samples are kept; the same command goes on\nterminated\n")
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_an_interruption_before_training(train, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("coupling.training.trainer.train", interrupted)
+    result = train()
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted\n"
+
+
+def test_as_a_module_in_a_process_of_its_own(tmp_path):
+    (tmp_path / "c.yaml").write_text("name: x\nname: y\n")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "coupling", "check", "c.yaml"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: c.yaml: line 2: 'name' is given twice; a name stands for one thing only\n"
+
+
+def test_resume_takes_the_newest_run_of_the_same_configuration(train):
+    assert train("training.steps=1").exit_code == 0
+    assert train("optimizer.lr=0.5", "training.steps=1").exit_code == 0
+    result = train("training.steps=2", "--resume")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip().endswith("runs/tiny-001")
+    refused(train("optimizer.lr=0.7", "--resume"), "runs/tiny-002 was made with another configuration", "optimizer.lr")

@@ -1,0 +1,285 @@
+"""coupling evaluate: which model, which metrics, what is printed, and what is written where."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import coupling
+from coupling.api import load_model
+from coupling.config.config import MetricConfig
+from coupling.errors import ConfigError, InputError
+from coupling.metrics import probe
+from coupling.metrics.evaluate import chosen_metrics, evaluate
+from coupling.runs.directory import RunDirectory
+from coupling.training.trainer import train
+from tests.conftest import TINY, refused
+from tests.support import tiny_plugin as tiny
+from tests.support import toy_domains as squares
+
+METRICS = (
+    "metrics=[{name: brightness, every: 2}, {name: brightness, domain: b}, "
+    "{name: pixel-agreement, from: a, to: b, count: 8}]"
+)
+STEPS = "training.steps=4", "training.checkpoint_every=2"
+
+
+def lines(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    train(tiny.config(METRICS, *STEPS), path, plugins=tiny.plugins())
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def measure(path, *metrics, **options):
+    return evaluate(path, metrics or None, plugins=tiny.plugins(), **options)
+
+
+@pytest.mark.parametrize("what", ["a run", "a model"])
+def test_what_was_trained_with_cannot_be_changed(run, what):
+    """By the seed the data are cut: with another one, samples of the training would count as held out."""
+    given = run if what == "a run" else load_model(run, plugins=tiny.plugins())
+    before = lines(run)
+    for change, told in (("seed=5", "--set seed: 0 -> 5: "), ("latent.size=7", "--set latent.size: 5 -> 7: ")):
+        with pytest.raises(InputError, match=told):
+            measure(given, overrides=[change])
+    other = "domains={a: {dataset: {name: tiny, count: 33}}, c: {dataset: {name: tiny, count: 33}}}"
+    with pytest.raises(InputError, match="domains: no domain is called 'c'; known: a, b"):
+        measure(given, "brightness", overrides=[other, "metrics=[]", "sharing={}"][:1])
+    assert lines(run) == before
+
+
+def test_all_configured_metrics_of_the_newest_checkpoint(run):
+    before = lines(run)
+    result = measure(run)
+    assert result.step == 4
+    assert [score.name for score in result.scores] == ["brightness/a", "brightness/b", "pixel-agreement/a/b"]
+    *unchanged, added = lines(run)
+    assert unchanged == before
+    assert added["step"] == added["checkpoint"] == 4
+    assert added["seconds"] == before[-1]["seconds"]
+    trained = {k: v for line in before if line["step"] == 4 for k, v in line.items() if k in result.values}
+    assert {k: pytest.approx(v, rel=1e-5) for k, v in trained.items()} == {k: result.values[k] for k in trained}
+    assert list(added)[:3] == ["step", "seconds", "checkpoint"]
+    assert all(isinstance(value, int | float) for value in added.values())
+    assert not (run / ".lock").exists()
+
+
+def test_the_record_says_what_each_value_was_computed_with(run):
+    assert json.loads((run / "evaluation.json").read_text())["brightness/a"]["2"]["step"] == 2  # in training too
+    result = measure(run)
+    record = json.loads((run / "evaluation.json").read_text())["pixel-agreement/a/b"]["4"]
+    assert record == json.loads(json.dumps(result.records["pixel-agreement/a/b"]))
+    assert record["value"] == result.values["pixel-agreement/a/b"]
+    assert record["metric"] == {"name": "pixel-agreement", "from": "a", "to": "b", "count": 8, "tolerances": []}
+    assert record["pairs"] == 8
+    assert record["data"] == {"a": "tiny:pool:33:part1of2", "b": "tiny:pool:33:part2of2"}
+    assert record["seed"] == 0
+    assert record["device"] == "cpu"
+    assert record["better"] == "higher"
+    assert set(record["versions"]) == {"coupling", "torch"}
+
+
+def test_chosen_metrics_with_and_without_options(run):
+    assert [s.name for s in measure(run, "brightness").scores] == ["brightness/a", "brightness/b"]
+    assert [s.name for s in measure(run, "brightness:domain=b").scores] == ["brightness/b"]
+    asked = {"name": "pixel-agreement", "from": "b", "to": "a", "count": 4}
+    for spelt in (asked, "pixel-agreement:from=b,to=a,count=4", json.dumps(asked)):
+        result = measure(run, spelt)
+        assert next(iter(result.values)) == "pixel-agreement/b/a"
+        assert result.records["pixel-agreement/b/a"]["pairs"] == 4
+
+
+def test_options_may_hold_lists_and_mappings():
+    config = tiny.config()
+    text = "pixel-agreement:from=a,to=b,tolerances=[0.1, 0.2]"
+    (entry, place), = chosen_metrics(config, [text], tiny.plugins())  # fmt: skip
+    assert entry == MetricConfig(
+        name="pixel-agreement", options={"from": "a", "to": "b", "count": 10_000, "tolerances": [0.1, 0.2]}
+    )
+    assert place == "--metric pixel-agreement"
+    text = "label-agreement:from=a,to=b,probe={name: tiny, pool: x, count: 40}"
+    ((entry, _),) = chosen_metrics(config, [text], tiny.plugins())
+    assert entry.options["probe"] == {"name": "tiny", "pool": "x", "count": 40}
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("brightnes", "--metric brightnes: no metric is called 'brightnes'; did you mean 'brightness'?"),
+        ("brightness:domian=a", "unknown option 'domian'"),
+        ("brightness:domain", "'domain' is no key=value; write name:key=value"),
+        ("pixel-agreement:count=0", "count"),
+        ("label-agreement", "give its options: --metric label-agreement:key=value,key=value"),
+        ("{name: brightness, domain: [}", "not valid YAML"),
+        ("label-agreement:from=a,to=c", "to: no domain is called 'c'"),
+        ("{domain: a}", "is required and not given"),
+    ],
+)
+def test_metrics_that_are_none(run, metric, message):
+    before = (run / "metrics.jsonl").read_text()
+    with pytest.raises(ConfigError) as error:
+        measure(run, metric)
+    assert message in str(error.value)
+    assert (run / "metrics.jsonl").read_text() == before
+    assert not (run / ".lock").exists()
+
+
+def test_a_configuration_without_metrics(tmp_path):
+    train(tiny.config("training.steps=1"), tmp_path / "run", plugins=tiny.plugins())
+    with pytest.raises(InputError, match=r"names no metrics; name one by --metric NAME.*brightness"):
+        measure(tmp_path / "run")
+    assert measure(tmp_path / "run", "brightness").step == 1
+
+
+def test_the_best_checkpoint_or_any(run):
+    summary = json.loads((run / "summary.json").read_text())
+    best = int(summary["best_checkpoint"][-7:])
+    assert measure(run, which="best").step == best
+    result = measure(run / "checkpoints/step-0000002", "brightness:domain=a")
+    assert result.step == 2
+    added = lines(run)[-1]
+    assert (added["step"], added["checkpoint"]) == (2, 2)
+    assert added["seconds"] <= lines(run)[0]["seconds"]
+    assert measure(run / "checkpoints/step-0000002/model.safetensors").step == 2
+    with pytest.raises(InputError, match="is one model already"):
+        measure(run / "checkpoints/step-0000002", which="best")
+    (run / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="keeps no best checkpoint"):
+        measure(run, which="best")
+
+
+def test_a_run_that_a_living_process_trains_is_left_alone(run):
+    living = RunDirectory(run, tiny.config())
+    living.lock()
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    try:
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} .* or give another --output"):
+            measure(run)
+        result = measure(run, output=run.parent / "elsewhere")  # beside it, one may look
+    finally:
+        assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+        living.release()
+    assert lines(run.parent / "elsewhere")[-1]["checkpoint"] == result.step == 4
+
+
+def test_what_was_measured_stays_when_the_run_goes_on(run):
+    """The checkpoint is what it was; what the training itself measured last is measured again at its new end."""
+    measure(run, "brightness:domain=b")
+    config = tiny.config(METRICS, "training.steps=6", "training.checkpoint_every=2")
+    train(config, run, resume=True, plugins=tiny.plugins())
+    evaluated = [line for line in lines(run) if "checkpoint" in line]
+    assert [line["step"] for line in evaluated] == [4]
+    seconds = [line["seconds"] for line in lines(run)]
+    assert seconds == sorted(seconds)
+    assert sum("brightness/b" in line for line in lines(run)) == 2  # the one evaluated at 4, the one at the end
+
+
+def test_a_model_without_a_run(run, tmp_path, capsys):
+    file = tmp_path / "exported.safetensors"
+    shutil.copy(run / "checkpoints/step-0000004/model.safetensors", file)
+    expected = measure(run, "brightness").values
+    assert measure(file, "brightness").values == expected
+    assert measure(load_model(file, plugins=tiny.plugins()), "brightness").values == expected
+    assert not (tmp_path / "metrics.jsonl").exists()
+    measure(file, "brightness", output=tmp_path / "new" / "folder")
+    assert lines(tmp_path / "new" / "folder")[-1].keys() == {"step", "seconds", "checkpoint", *expected}
+    assert set(json.loads((tmp_path / "new" / "folder" / "evaluation.json").read_text())) == {
+        "brightness/a",
+        "brightness/b",
+    }
+
+
+def test_other_data_than_the_run_was_trained_on_are_refused(run):
+    environment = json.loads((run / "environment.json").read_text())
+    environment["data"]["b"] = "tiny:pool:34:part2of2"
+    (run / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(InputError, match=r"domains\.b: the run was trained on other data: tiny:pool:34.* -> tiny"):
+        measure(run)
+
+
+def test_devices_that_are_none(run):
+    with pytest.raises(InputError, match=r"--device gpu: .*give cpu, or leave it out"):
+        measure(run, device="gpu")
+
+
+def test_the_command(train, command):
+    assert train(METRICS, *STEPS, "--output", "out").exit_code == 0
+    result = command("evaluate", "out", "--plugin", TINY, "--metric", "pixel-agreement")
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()]
+    values = lines(Path("out"))[-1]
+    shown = [f"{values[f'pixel-agreement/a/b{end}']:.4g}" for end in ("", "/unrelated")]
+    assert ["pixel-agreement/a/b", "[1]", *shown] in rows
+    assert (
+        "[1] name: pixel-agreement, from: a, to: b, count: 8, tolerances: none; seed 0; higher is better"
+        in result.stdout
+    )
+    assert "data of a: tiny:pool:33:part1of2" in result.stdout
+    assert "appended to out/metrics.jsonl; details in out/evaluation.json" in result.stderr
+
+
+def test_the_commands_errors(train, command, tmp_path):
+    assert train(METRICS, "--output", "out").exit_code == 0
+    refused(command("evaluate", "nowhere", "--plugin", TINY), "nowhere: no such run")
+    refused(
+        command("evaluate", "out", "--plugin", TINY, "--metric", "pixel-agrement"), "did you mean 'pixel-agreement'?"
+    )
+    refused(command("evaluate", "out", "--plugin", TINY, "--checkpoint", "worst"), "'worst' is not one of")
+    (tmp_path / "file").write_text("")
+    refused(command("evaluate", "out", "--plugin", TINY, "--output", "file"), "--output file: cannot be written")
+    changed = command("evaluate", "out", "--plugin", TINY, "--set", "domains.a.dataset.count=34")
+    refused(changed, "domain")
+
+
+def test_metrics_with_probes_train_and_measure_in_a_run(tmp_path, monkeypatch):
+    """A probe is learned before the first step, and kept for the next measurement."""
+    monkeypatch.setattr(probe, "STEPS", 40)
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    values = tiny.values(*STEPS)
+    values["domains"] = {
+        "a": {"dataset": {"name": "squares", "count": 120, "test": 60}},
+        "b": {"dataset": {"name": "squares", "count": 120, "test": 60, "transform": "negative"}},
+    }
+    values["metrics"] = [
+        {"name": "label-agreement", "from": "a", "to": "b", "count": 20, "every": 2},
+        {"name": "frechet-distance", "domain": ["a", "b"], "count": 20},
+    ]
+    config = coupling.api.parse_config(values, plugins=squares.PLUGINS)
+    assert yaml.safe_load(config.yaml())["metrics"][1]["domain"] == ["a", "b"]
+    run = train(config, tmp_path / "run", plugins=squares.PLUGINS)
+    assert sum("label-agreement/a/b" in line for line in lines(run.path)) == 2
+    monkeypatch.setattr(probe, "_learn", lambda *_: pytest.fail("learned again"))
+    result = evaluate(run.path, plugins=squares.PLUGINS)
+    last = {k: v for line in lines(run.path)[:-1] for k, v in line.items()}
+    for name, value in result.values.items():
+        assert value == pytest.approx(last[name], rel=1e-4), name
+
+
+def test_a_metric_that_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch):
+    values = tiny.values(*STEPS)
+    values["domains"] = {
+        name: {"dataset": {"name": "squares", "kind": "color", "count": 120, "test": 60}} for name in "ab"
+    }
+    values["metrics"] = [{"name": "label-agreement", "from": "a", "to": "b"}]
+    with pytest.raises(ConfigError, match=r"metrics\[0\]\.probe: samples of squares:pool\+test have no labels"):
+        train(
+            coupling.api.parse_config(values, plugins=squares.PLUGINS),
+            tmp_path / "run",
+            plugins=squares.PLUGINS,
+        )
+    assert not (tmp_path / "run").exists()

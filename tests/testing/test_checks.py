@@ -1,0 +1,264 @@
+"""The conformance checks: the built-in components pass them, and each finds what it is there for."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from coupling.errors import PluginError
+from coupling.testing import Check, checks
+
+CLASSIFICATION = {"name": "classification", "domains": ["one"]}
+ADAPTATION = {
+    "classification": {"domains": ["one"], "classes": 3, "rotate": 10},
+    "entropy": {"domains": ["two"]},
+    "consistency": [
+        {"domains": ["two"], "shift": 0.1},
+        {"domains": ["two"], "teacher": "averaged", "shear": 0.2, "stretch": 0.1},
+    ],
+    "accuracy": {"domain": "two"},
+    "information": {"domain": "two"},
+}
+
+
+def builtin() -> list[Check]:
+    rooms: dict[str, dict[str, Any]] = {
+        "architectures": {
+            "mlp": [{"hidden": 8, "layers": 1}, {"hidden": 8, "layers": 3}],
+            "upsampling": {"width": 0.125},
+        },
+        "datasets": {
+            "image-folder": [{"path": "pictures"}, {"path": "pictures", "classes": ["a", "b"]}],
+            "huggingface": None,
+        },
+        "transforms": {"rotate90": [{}, {"turns": 2}]},
+        "losses": {"r1": [{}, {"gamma": 1, "every": 2}]},
+        "metrics": {"pixel-agreement": {"from": "one", "to": "two", "count": 40}},
+    }
+    return [check for room, options in rooms.items() for check in checks(f"coupling.builtin.{room}", options)]
+
+
+def named(found: list[Check]) -> Any:
+    return pytest.mark.parametrize("check", found, ids=str)
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of pictures in the current directory; prepared data elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    for k in range(20):
+        path = tmp_path / "pictures" / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (8, 8, 3), np.uint8)).save(path)
+
+
+@pytest.mark.usefixtures("pictures")
+@named(builtin())
+def test_what_is_built_in_conforms(check):
+    check()
+
+
+@named(checks("tests.support.tiny_plugin", {"slow": None, "breaking": {"step": 100}, "brightness": {"domain": "one"}}))
+def test_the_components_of_other_tests_conform(check):
+    check()
+
+
+@named(checks("coupling.metrics.accuracy", ADAPTATION, losses=["non-saturating", CLASSIFICATION]))
+def test_adaptation_conforms(check):
+    check()
+
+
+# ------------------------------------------------------------------ what is wrong is found
+
+FINE_DATASET = """
+class Data(Dataset):
+    '''Numbers.'''
+    shape, range, source = (1, 4, 4), (0.0, 1.0), "numbers"
+    def __init__(self, *, count: Annotated[int, Field(description="samples")] = 12): self.count = count
+    def __len__(self): return self.count
+    def __getitem__(self, index): return torch.full((1, 4, 4), index / 12)
+    {}
+"""
+FINE_TRANSFORM = """
+class Change:
+    '''A change.'''
+    def __call__(self, images, range):
+        {}
+"""
+FINE_ARCHITECTURE = """
+class Net:
+    '''A network.'''
+    def generator(self, domain, latent):
+        {}
+    def discriminator(self, domain, outputs):
+        {}
+"""
+G = "return [nn.Sequential(nn.Linear(latent, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain))]"
+F = "return [nn.Sequential(nn.Flatten(), nn.Linear(domain.size, outputs))]"
+FINE_LOSS = """
+class Term(Loss):
+    '''A term.'''
+    def __init__(self):
+        super().__init__()
+        {}
+    def generator(self, half):
+        {}
+"""
+FINE_METRIC = """
+class Measure(Metric):
+    '''A measure.'''
+    def measure(self, evaluation):
+        {}
+"""
+KIND = {"Data": "datasets", "Change": "transforms", "Net": "architectures", "Term": "losses", "Measure": "metrics"}
+
+
+def broken(source: str, *parts: str) -> str:
+    """A plugin of one component, ``it``, whose template is filled with ``parts``."""
+    body = source.format(*parts)
+    name = next(name for name in KIND if f"class {name}" in body)
+    register = f"@hookimpl\ndef register_{KIND[name]}(register): register('it', {name})\n"
+    imports = """
+    from typing import Annotated
+    import torch
+    from pydantic import Field
+    from torch import nn
+    from coupling import Dataset, Loss, Metric
+    from coupling.errors import ConfigError
+    from coupling.layers import output_activation
+    LAYERS, COUNT = {}, []
+    """
+    return textwrap.dedent(imports) + body + register
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        broken(FINE_DATASET, "pass"),
+        broken(FINE_TRANSFORM, "return images"),
+        broken(FINE_ARCHITECTURE, G, F),
+        broken(FINE_LOSS, "pass", "return {d: x.mean() for d, x in half.fake.items()}"),
+        broken(FINE_METRIC, "return {'measure': 1.0, 'measure/floor': 0.0}"),
+    ],
+    ids=KIND,
+)
+def test_what_is_fine_passes(plugin, source):
+    for check in checks(str(plugin(source))):
+        check()
+
+
+def batch(values: str) -> str:
+    return f"def batch(self, indices): return {values}"
+
+
+CACHED = "return [nn.Sequential(nn.Flatten(), LAYERS.setdefault(outputs, nn.Linear(domain.size, outputs)))]"
+UNUSED = "layer = nn.Linear(domain.size, outputs); layer.more = nn.Linear(1, 1); return [nn.Flatten(), layer]"
+COUNTED = "COUNT.append(1); return {d: x.mean() * len(COUNT) for d, x in half.fake.items()}"
+
+WRONG = {
+    "no docstring": (FINE_DATASET, ["pass"], "described", "has no docstring"),
+    "no description": (FINE_DATASET, ["pass"], "described", "option 'count' has no description"),
+    "required": (FINE_DATASET, ["pass"], "declared", r"count: is required(.|\n)*checks\(\.\.\., {'it'"),
+    "shape": (
+        FINE_DATASET, [batch("torch.zeros(len(indices), 4, 4)")], "declared",
+        r"batch\(\) gives \(4, 4, 4\), shape is \(1, 4, 4\)",
+    ),
+    "batch": (
+        FINE_DATASET, [batch("torch.zeros(len(indices), 1, 4, 4)")], "declared", r"sample 6 is another in batch\(\)",
+    ),
+    "double": (FINE_DATASET, [batch("torch.zeros(4, 1, 4, 4).double()")], "declared", r"samples are torch\.float64"),
+    "range": (FINE_DATASET, [batch("torch.full((4, 1, 4, 4), 2.0)")], "declared", r"values lie in \[2\.0, 2\.0\]"),
+    "nan": (FINE_DATASET, [batch("torch.full((4, 1, 4, 4), float('nan'))")], "declared", "hold values that are not"),
+    "key": (
+        FINE_DATASET, ["def augmented(self, indices, keys): return torch.rand(len(indices), 1, 4, 4)"], "declared",
+        "another sample for the same key",
+    ),
+    "random": (
+        FINE_DATASET, [batch("torch.rand(len(indices), 1, 4, 4)")], "the same for everyone", "read again, its samples",
+    ),
+    "anew": (
+        FINE_DATASET, [batch("torch.full((len(indices), 1, 4, 4), id(self) % 97 / 97)")], "the same for everyone",
+        "its samples are others",
+    ),
+    "fingerprint": (
+        FINE_DATASET, ["def fingerprint(self): return str(id(self))"], "the same for everyone", "its fingerprint is",
+    ),
+    "attributes": (
+        FINE_DATASET, ["def attributes(self): return {'a': torch.zeros(3, dtype=torch.int64)}"], "labels",
+        r"'a' is \(3,\), samples are 12",
+    ),
+    "negative": (FINE_DATASET, ["labels = torch.arange(12) - 1"], "labels", "'labels' holds negative numbers"),
+    "labels": (FINE_DATASET, ["labels = torch.zeros(12)"], "labels", "'labels' is no int64 tensor"),
+    "held out": (
+        FINE_DATASET, ["def held_out(self): return Other()\nclass Other(Data): shape = (1, 2, 2)\n"], "labels",
+        r"held_out\(\) has shape \(1, 2, 2\)",
+    ),
+    "beyond": (FINE_TRANSFORM, ["return images * 2"], "keeps the range", r"makes values in \[.*; the range must stay"),
+    "type": (FINE_TRANSFORM, ["return images.double()"], "keeps the range", r"makes torch\.float64"),
+    "count": (FINE_TRANSFORM, ["return images[:1]"], "keeps the range", "makes 1 samples of"),
+    "none": (FINE_TRANSFORM, ["raise ConfigError('never')"], "keeps the range", r"takes none of the shapes .*never"),
+    "mixes": (
+        FINE_TRANSFORM, ["return images.mean(0, keepdim=True).expand_as(images)"], "to each", "a sample alone",
+    ),
+    "draws": (FINE_TRANSFORM, ["return torch.rand_like(images)"], "to each", "another result of the same images"),
+    "in place": (FINE_TRANSFORM, ["return images.copy_(images.clamp(max=0.5))"], "to each", "changes the images"),
+    "activation": (FINE_ARCHITECTURE, [G.replace("output_activation(domain)", "nn.Identity()"), F], "carries", "draws"),
+    "logits": (
+        FINE_ARCHITECTURE, [G, F.replace("outputs))", "2))")], "carries", r"\(4, 2\) logits, wanted \(4, 1\)",
+    ),
+    "no list": (FINE_ARCHITECTURE, [G, "return nn.Flatten()"], "carries", r"discriminator\(\) gives no list of layers"),
+    "unused": (FINE_ARCHITECTURE, [G, UNUSED], "gradients", r"parameter .*more.* gets no finite gradient"),
+    "cached": (FINE_ARCHITECTURE, [G, CACHED], "anew", "discriminator of two calls has .* in common"),
+    "domain": (FINE_LOSS, ["pass", "return {'three': half.z.mean()}"], "scalar", "a term for 'three'; domains: one"),
+    "vector": (
+        FINE_LOSS, ["pass", "return {d: x.mean((1, 2, 3)) for d, x in half.fake.items()}"], "scalar", r"\(8,\) for",
+    ),
+    "infinite": (FINE_LOSS, ["pass", "return {d: x.mean() / 0 for d, x in half.fake.items()}"], "scalar", r"gives inf"),
+    "one scalar": (FINE_LOSS, ["pass", "return half.z.mean()"], "scalar", r"gives a Tensor, not \{domain"),
+    "nothing": (FINE_LOSS, ["pass", "return {}"], "scalar", "gave no term in 2 steps"),
+    "runs differ": (FINE_LOSS, ["pass", COUNTED], "equal", "two runs of one seed differ"),
+    "measures nothing": (FINE_METRIC, ["return {}"], "measures", "measures nothing"),
+    "names": (FINE_METRIC, ["return {'a': 1.0, 'b': 1.0}"], "measures", "'b' does not extend the first name, 'a'"),
+    "measures nan": (FINE_METRIC, ["return {'a': float('nan')}"], "measures", "'a' is nan"),
+    "tensor": (FINE_METRIC, ["return {'a': torch.ones(1)}"], "measures", "'a' is a Tensor, not a number"),
+    "better": (FINE_METRIC, ["return {'a': 1.0}"], "measures", "better is 'high'; say 'higher' or 'lower'"),
+    "draws numbers": (FINE_METRIC, ["return {'a': torch.rand(()).item()}"], "measures", "other values of the same"),
+}  # fmt: skip
+CHANGED = {
+    "no docstring": ("'''Numbers.'''", "pass"),
+    "no description": ('Annotated[int, Field(description="samples")]', "int"),
+    "required": (" = 12):", "):"),
+    "better": ("def measure", "better = 'high'\n    def measure"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_found(plugin, name):
+    template, parts, what, message = WRONG[name]
+    source = broken(template, *parts).replace(*CHANGED.get(name, ("", "")))
+    found = [check for check in checks(str(plugin(source))) if what in check.what]
+    assert len(found) == 1
+    with pytest.raises(AssertionError, match=message) as caught:
+        found[0]()
+    assert str(caught.value).startswith(str(found[0]))
+
+
+def test_options_of_what_is_not_there(plugin):
+    with pytest.raises(PluginError, match="registers nothing called 'its'; did you mean 'it'"):
+        checks(str(plugin(broken(FINE_METRIC, "return {}"))), {"its": {}})
+
+
+def test_a_component_that_is_not_tried(plugin):
+    found = checks(str(plugin(broken(FINE_METRIC, "return {}"))), {"it": None})
+    assert [check.what for check in found] == ["its options are described"]
+
+
+def test_a_check_says_what_it_is(plugin):
+    found = checks(str(plugin(broken(FINE_DATASET, "pass"))), {"it": [{}, {"count": 9}]})
+    assert len({str(check) for check in found}) == len(found)
+    assert "dataset it (count: 9): samples are as declared" in {str(check) for check in found}

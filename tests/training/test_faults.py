@@ -1,0 +1,396 @@
+"""What goes wrong on other people's machines: nothing but the steps since the last checkpoint is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from coupling.api import load_model, parse_config
+from coupling.errors import InputError, RunError
+from coupling.runs import checkpoint
+from coupling.system.device import is_shortage
+from coupling.training.trainer import Trainer, train
+from tests.runs.test_checkpoint import FILES, flip
+from tests.support import killed_runs as deaths
+from tests.support import tiny_plugin as tiny
+
+SETTINGS = ("training.checkpoint_every=3", "training.log_every=2", "training.sample_every=6")
+
+
+@pytest.fixture
+def tmp_path():
+    """In memory where that can be; any user may enter."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def run(path, *overrides, resume=False, plugins=None):
+    return train(tiny.config(*SETTINGS, *overrides), path, resume=resume, plugins=plugins or tiny.plugins())
+
+
+def status(path):
+    return json.loads((path / "summary.json").read_text())["status"]
+
+
+def assert_same(one, other):
+    found = [checkpoint.newest(path / "checkpoints") for path in (one, other)]
+    assert [complaints for _, complaints in found] == [[], []]
+    ours, theirs = (deaths.everything(checkpoint) for checkpoint, _ in found)
+    assert list(ours) == list(theirs)
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+    rows = [[json.loads(line) for line in (p / "metrics.jsonl").read_text().splitlines()] for p in (one, other)]
+    assert [row | {"seconds": 0} for row in rows[0]] == [row | {"seconds": 0} for row in rows[1]]
+
+
+# -- kill -9 -----------------------------------------------------------------------------------------
+
+
+def kill_at_random(tmp_path, kills, seed):
+    """A run killed at random moments and resumed each time: steps lost by each, deaths in a checkpoint, all steps."""
+    moments = random.Random(seed)
+    path = tmp_path / "parts"
+    slow = "losses=[non-saturating, {name: slow, seconds: 0.002}]"
+    settings = (slow, "training.checkpoint_every=5", "training.log_every=1", "training.sample_every=20",
+                "training.keep_checkpoints=2", "metrics=[{name: brightness, every: 7}]")  # fmt: skip
+    endless = [*settings, "training.steps=100000"]
+    jobs = [{"path": path, "overrides": [*endless, "training.steps=6"], "resume": False}]
+    for _ in range(kills):
+        jobs.append({"path": path, "overrides": endless, "resume": True, "after": moments.uniform(0.02, 0.6)})
+    left = deaths.looks(jobs)[1:]
+    assert [death["code"] for death in left] == [-9] * kills
+    assert [complaint for death in left for complaint in death["complaints"]] == []
+    lost = [death["progress"] - death["saved"] for death in left]
+    inside = sum(death["unfinished"] > 0 for death in left)
+    steps = deaths.progress(path) + 3
+    run_all = [*settings, f"training.steps={steps}"]
+    assert deaths.runs(
+        [
+            {"path": path, "overrides": run_all, "resume": True},
+            {"path": tmp_path / "whole", "overrides": run_all, "resume": False},
+        ]
+    ) == [0, 0]
+    assert_same(tmp_path / "whole", path)
+    assert list(path.rglob(".*")) == []
+    return lost, inside, steps
+
+
+def test_a_few_kills(tmp_path):
+    lost, _, _ = kill_at_random(tmp_path, 3, seed=1)
+    assert max(lost) <= 5  # a checkpoint each 5 steps
+
+
+@pytest.mark.slow
+def test_fifty_kills(tmp_path):
+    lost, inside, steps = kill_at_random(tmp_path, 50, seed=0)
+    assert max(lost) <= 5
+    print(f"50 kills in {steps} steps, {inside} in a checkpoint; steps lost: {max(lost)} at most, {sum(lost)} in all")
+
+
+# -- the disk ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def small_files(size):
+    """No file may grow beyond ``size`` bytes, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000, 8000])
+def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, size):
+    """At several moments: nothing fits, a line does, half a model, all but the optimizers."""
+    settings = ("training.steps=9",)
+    run(tmp_path / "whole", *settings)
+    limit = contextlib.ExitStack()
+    with limit, pytest.raises(RunError, match=r"cannot be written: .*go on with --resume"):
+        run(
+            tmp_path / "parts",
+            *settings,
+            plugins=tiny.AfterStep(4, lambda: limit.enter_context(small_files(size))).plugins(),
+        )
+    found, complaints = checkpoint.newest(tmp_path / "parts/checkpoints")
+    assert (found.step, complaints) == (3, [])
+    assert [p.name for p in (tmp_path / "parts/checkpoints").iterdir()] == ["step-0000003"]
+    run(tmp_path / "parts", *settings, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_file_system_that_is_full(tmp_path):
+    """A real one, which has no room for the summary either; with room, the run goes on where it was."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not mount a file system")
+    settings = ("training.steps=30", "training.checkpoint_every=1", "training.keep_checkpoints=30")
+    try:
+        with pytest.raises(RunError, match=r"cannot be written: .*go on with --resume"):
+            run(disk / "run", *settings)
+        found, complaints = checkpoint.newest(disk / "run/checkpoints")
+        assert complaints == []
+        assert 3 <= found.step < 30
+        subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+        run(disk / "run", *settings, resume=True)
+        run(tmp_path / "whole", *settings)
+        assert_same(tmp_path / "whole", disk / "run")
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)  # lazily: what was read is still mapped
+
+
+DAMAGES = {
+    "empty": lambda file: file.write_bytes(b""),
+    "half": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "short": lambda file: os.truncate(file, file.stat().st_size - 2),  # without more than the manifest's line end
+    "flipped": lambda file: flip(file, random.Random(file.name).randrange(file.stat().st_size)),
+    "missing": lambda file: file.unlink(),
+}
+
+
+def test_a_damaged_file_costs_the_steps_since_the_checkpoint_before(tmp_path, capsys):
+    settings = ("training.steps=9",)
+    run(tmp_path / "whole", *settings)
+    for name in FILES:
+        for kind, damage in DAMAGES.items():
+            path = tmp_path / f"{kind}-{name}"
+            shutil.copytree(tmp_path / "whole", path)
+            damage(path / "checkpoints/step-0000009" / name)
+            run(path, *settings, resume=True)
+            said = capsys.readouterr().err
+            assert f"step-0000009: {name}" in said or f"{name} is missing" in said
+            assert "going on from step 6 of 9" in said
+            assert_same(tmp_path / "whole", path)
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(tmp_path, capsys):
+    run(tmp_path / "run", "training.steps=6")
+    for file in (tmp_path / "run/checkpoints").glob("*/state.safetensors"):
+        flip(file, -1)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match="none of its 2 checkpoints is whole"):
+        run(tmp_path / "run", "training.steps=9", resume=True)
+    assert capsys.readouterr().err.count("state.safetensors was altered") == 2
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+@contextlib.contextmanager
+def somebody_else(modes):
+    """These paths have these modes, which hold for root too, who is somebody else meanwhile."""
+    before = {p: p.stat().st_mode for p in modes}
+    for p, mode in modes.items():
+        p.chmod(mode)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        if not os.access(torch.__file__, os.R_OK, effective_ids=True):
+            pytest.skip("run as root, from packages that nobody else may read")
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for p, mode in before.items():
+            p.chmod(mode)
+
+
+def read_only(path):
+    """Nothing under ``path`` can be written."""
+    return somebody_else({p: 0o555 if p.is_dir() else 0o444 for p in [path, *path.rglob("*")]})
+
+
+def unreadable(path, *closed):
+    """Everything under ``path`` can be read and written, but for what ``closed`` names."""
+    modes = {p: 0o777 if p.is_dir() else 0o666 for p in [path, *path.rglob("*")]}
+    return somebody_else(modes | dict.fromkeys((path / name for name in closed), 0))
+
+
+def test_a_read_only_run_cannot_go_on_and_says_so(tmp_path):
+    run(tmp_path / "run", "training.steps=3")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with read_only(tmp_path / "run"), pytest.raises(InputError, match="run: cannot be written: Permission denied; m"):
+        run(tmp_path / "run", "training.steps=6", resume=True)
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+    run(tmp_path / "run", "training.steps=6", resume=True)
+
+
+def test_a_run_that_becomes_read_only_stops_and_goes_on_later(tmp_path):
+    run(tmp_path / "whole", "training.steps=9")
+    path = tmp_path / "parts"
+    closed = contextlib.ExitStack()
+    with closed, pytest.raises(RunError, match=r"cannot be written: .*Permission denied.*go on with --resume"):
+        run(
+            path, "training.steps=9", plugins=tiny.AfterStep(4, lambda: closed.enter_context(read_only(path))).plugins()
+        )
+    run(path, "training.steps=9", resume=True)
+    assert_same(tmp_path / "whole", path)
+    assert list(path.rglob(".*")) == []
+
+
+@pytest.mark.parametrize("what", [*FILES, ""])
+def test_a_checkpoint_that_cannot_be_read_stops_a_resume_and_is_kept(tmp_path, what):
+    """As it may be whole: going on from the one before would in the end replace it."""
+    settings = ("training.steps=9",)
+    run(tmp_path / "whole", *settings)
+    path = tmp_path / "parts"
+    run(path, "training.steps=6")
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    newest = f"checkpoints/step-0000006/{what}"
+    with unreadable(path, newest), pytest.raises(InputError, match="cannot be read: Permission denied; that is no dam"):
+        run(path, *settings, resume=True)
+    with unreadable(path, newest), pytest.raises(InputError, match=r"cannot be read: Permission denied; .*mend its"):
+        load_model(path, plugins=tiny.plugins())
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    run(path, *settings, resume=True)
+    assert_same(tmp_path / "whole", path)
+
+
+@pytest.mark.parametrize("what", [".", "checkpoints", "config.yaml", "environment.json", "summary.json"])
+def test_a_run_that_cannot_be_read_is_refused_in_one_message(tmp_path, what):
+    path = tmp_path / "run"
+    run(path, "training.steps=3")
+    with unreadable(path, what), pytest.raises(InputError, match="cannot be read: Permission denied"):
+        run(path, "training.steps=6", resume=True)
+    run(path, "training.steps=6", resume=True)
+
+
+def test_a_run_whose_checkpoints_were_moved_away_starts_again(tmp_path, capsys):
+    run(tmp_path / "whole", "training.steps=6")
+    path = tmp_path / "parts"
+    run(path, "training.steps=6")
+    shutil.move(path / "checkpoints", tmp_path / "elsewhere")
+    run(path, "training.steps=6", resume=True)
+    assert "no checkpoint yet: starting again from step 0" in capsys.readouterr().err
+    assert_same(tmp_path / "whole", path)
+
+
+# -- numbers -----------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_a_number_is_named_and_saved_nowhere(tmp_path):
+    """Neither by the checkpoint that is due nor as the best of a metric."""
+    breaking = "losses=[non-saturating, {name: breaking, step: 5}]"
+    metrics = "metrics=[{name: brightness, every: 5}]"
+    with pytest.raises(RunError, match="loss/generator/b/breaking is nan at step 5: the run stops"):
+        run(tmp_path / "run", "training.steps=9", "training.log_every=9", breaking, metrics)
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000003"]
+    found, complaints = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert complaints == []
+    assert all(tensor.isfinite().all() for tensor in deaths.everything(found).values())
+    assert status(tmp_path / "run") == "failed"
+
+
+# -- data --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """Two folders of eight pictures, and the configuration that trains on them."""
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    source = np.random.default_rng(0)
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        for number in range(8):
+            pixels = source.integers(0, 255, (4, 4, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    domains = {d: {"dataset": {"name": "image-folder", "path": str(tmp_path / d)}} for d in "ab"}
+    return tiny.values(*SETTINGS, "training.steps=9") | {"domains": domains}
+
+
+def test_a_cache_that_vanishes_in_the_run_is_not_missed_and_made_anew(tmp_path, photographs):
+    config = parse_config(photographs, plugins=tiny.plugins())
+    train(config, tmp_path / "whole", plugins=tiny.plugins())
+
+    def vanish():
+        shutil.rmtree(tmp_path / "data")
+        raise KeyError("power")
+
+    with pytest.raises(KeyError):
+        train(config, tmp_path / "parts", plugins=tiny.AfterStep(4, vanish).plugins())
+    train(config, tmp_path / "parts", resume=True, plugins=tiny.plugins())
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    swift = tiny.AfterStep(4, lambda: shutil.rmtree(tmp_path / "data"))
+    train(config, tmp_path / "swift", plugins=swift.plugins())
+    assert_same(tmp_path / "whole", tmp_path / "swift")
+
+
+def test_an_image_that_is_gone_is_another_data_set(tmp_path, photographs):
+    config = parse_config(photographs, plugins=tiny.plugins())
+    train(config, tmp_path / "run", plugins=tiny.plugins())
+    (tmp_path / "a/3.png").unlink()
+    more = config.model_copy(update={"training": config.training.model_copy(update={"steps": 12})})
+    with pytest.raises(InputError, match=r"on other data:\n  domains\.a: image-folder:\w+:part1of1 -> image"):
+        train(more, tmp_path / "run", resume=True, plugins=tiny.plugins())
+
+
+# -- memory ------------------------------------------------------------------------------------------
+
+
+def exhausted(number):
+    raise {
+        "GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ..."),
+        "numpy": MemoryError("Unable to allocate 2.00 GiB"),
+    }[number]
+
+
+@pytest.mark.parametrize("kind", ["GPU", "numpy", "CPU"])
+def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path, monkeypatch, kind):
+    settings = ("training.steps=9",)
+    run(tmp_path / "whole", *settings)
+    one_step = Trainer._one_step
+
+    def full(trainer):
+        if trainer.step == 4:
+            torch.empty(2**55) if kind == "CPU" else exhausted(kind)
+        return one_step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_one_step", full)
+        with pytest.raises(RunError) as error:
+            run(tmp_path / "parts", *settings)
+    message = str(error.value)
+    for part in (
+        "out of memory at step 5 on cpu",
+        "training.batch_size is 4 for each of 2 domains",
+        "generators 'linear', 304 numbers; discriminators 'linear', ",
+        "raise training.accumulate",
+        "lower training.batch_size or the architectures' width",
+        "go on with --resume",
+    ):
+        assert part in message
+    assert "\n" not in message
+    assert status(tmp_path / "parts") == "failed"
+    run(tmp_path / "parts", *settings, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_memory_that_runs_out_before_the_first_step(train, monkeypatch):
+    monkeypatch.setattr("coupling.training.trainer.assemble", lambda *arguments: exhausted("GPU"))
+    result = train("--output", "out")
+    assert result.exit_code == 1
+    assert "error: out of memory before the first step: training.batch_size is 4" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("out").exists()
+
+
+def test_other_errors_are_no_shortage():
+    with pytest.raises(RuntimeError) as error:
+        torch.ones(2) @ torch.ones(3)
+    assert not is_shortage(error.value)
+    assert not is_shortage(ValueError("DefaultCPUAllocator: can't allocate memory"))
