@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coupling.data.dataset import Dataset as Dataset
     from coupling.domain import Domain as Domain
     from coupling.errors import CouplingError as CouplingError
-    from coupling.generation.encoder import learned_encoder as learned_encoder
+    from coupling.generation.encoder import train_encoder as train_encoder
     from coupling.hookspecs import hookimpl as hookimpl
     from coupling.losses.loss import AdversarialLoss as AdversarialLoss
     from coupling.losses.loss import Loss as Loss
@@ -42,7 +42,7 @@ _HOME = {
     "load_model": "coupling.api",
     "CoupledModel": "coupling.model.model",
     "evaluate": "coupling.metrics.evaluate",
-    "learned_encoder": "coupling.generation.encoder",
+    "train_encoder": "coupling.generation.encoder",
     "Search": "coupling.model.inversion",
     "Transformed": "coupling.model.inversion",
     "Dataset": "coupling.data.dataset",

@@ -41,7 +41,7 @@ class RunError(CouplingError):
     """A run that failed; the message says how to go on."""
 
 
-def refuse_unknown_domain(key: str, name: str, known: Iterable[str]) -> None:
+def check_domain_name(key: str, name: str, known: Iterable[str]) -> None:
     """Raise :class:`ConfigError` where no domain is called ``name``; ``key``: the option that names it."""
     names = list(known)
     if name not in names:

@@ -17,7 +17,7 @@ import pluggy
 from coupling import hookspecs
 from coupling.config.registry import KINDS, Registry
 from coupling.errors import PluginError, cause, nearest
-from coupling.system.terminal import remark, show_origin
+from coupling.system.terminal import print_line, show_origin
 from coupling.version import __version__
 
 BUILTIN = ("coupling.builtin",)
@@ -156,7 +156,7 @@ class Plugins:
                 answers.append(answer if read is None else read(answer))
             except Exception as error:
                 show_origin(error)
-                remark(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
+                print_line(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
         return answers
 
     def versions(self) -> dict[str, str]:

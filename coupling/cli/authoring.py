@@ -9,7 +9,7 @@ import click
 
 from coupling.cli.group import console, load_plugins, plugin_option
 from coupling.plugins import installed
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 
 @click.command()
@@ -33,7 +33,7 @@ def new_plugin(name: str) -> None:
 
     folder = write_plugin(name, Path(), load_plugins(()).registry)
     word = folder.name.removeprefix("coupling-")
-    remark(f"next: cd {folder} && pip install -e '.[test]' && pytest && coupling run {word}.yaml")
+    print_line(f"next: cd {folder} && pip install -e '.[test]' && pytest && coupling run {word}.yaml")
     click.echo(str(folder))
 
 

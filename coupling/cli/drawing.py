@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coupling.cli.group import Number, console, device_option, load_plugins, plugin_option, run_argument
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 if TYPE_CHECKING:
     from coupling.generation.given_images import Fit
@@ -51,12 +51,12 @@ def sample(
     from coupling.api import load_model
     from coupling.generation.samples import write_samples
     from coupling.generation.selection import Selection
-    from coupling.runs.locations import beside
+    from coupling.runs.locations import output_path
     from coupling.system.device import chosen_device
 
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
     selection = Selection(model, seed, truncation, keep)
-    click.echo(str(write_samples(selection, output or beside(run, "sampled"), count, kind, shard_size, str(run))))
+    click.echo(str(write_samples(selection, output or output_path(run, "sampled"), count, kind, shard_size, str(run))))
 
 
 @click.command()
@@ -87,10 +87,10 @@ def traverse(
     """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
     from coupling.api import load_model
     from coupling.generation.traversal import check_file, write_traversal
-    from coupling.runs.locations import beside
+    from coupling.runs.locations import output_path
     from coupling.system.device import chosen_device
 
-    file = output or beside(run, "traversal.png")
+    file = output or output_path(run, "traversal.png")
     check_file(file)
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
     write_traversal(model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds)
@@ -138,8 +138,8 @@ def transform(
     """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
     from coupling.api import load_model
     from coupling.cli.tables import print_errors
-    from coupling.generation.coverage import known_coverage
-    from coupling.generation.encoder import known_encoder
+    from coupling.generation.coverage import load_or_measure_coverage
+    from coupling.generation.encoder import load_or_train_encoder
     from coupling.generation.given_images import read_images
     from coupling.generation.transformation import (
         check_output,
@@ -149,7 +149,7 @@ def transform(
         write_transformed,
     )
     from coupling.model.inversion import Search
-    from coupling.runs.locations import beside, run_of
+    from coupling.runs.locations import output_path, run_directory_of
     from coupling.system.device import chosen_device
 
     plugins = load_plugins(modules)
@@ -166,12 +166,12 @@ def transform(
     )
     encoder = None
     if encodes:
-        kept = beside(run, f"encoder-{from_}-{model.digest[:8]}.safetensors")
-        encoder = known_encoder(model, from_, plugins, kept)
+        kept = output_path(run, f"encoder-{from_}-{model.digest[:8]}.safetensors")
+        encoder = load_or_train_encoder(model, from_, plugins, kept)
     if threshold is None and not no_flag:
-        coverage = known_coverage(model, from_, search, plugins, run_of(run), encoder)
+        coverage = load_or_measure_coverage(model, from_, search, plugins, run_directory_of(run), encoder)
         if coverage is not None:
-            remark(str(coverage))
+            print_line(str(coverage))
             threshold = coverage.threshold
     found = transform_files(model, given, from_, others, search, encoder)
     folder = results_folder(run, output)

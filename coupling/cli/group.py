@@ -14,7 +14,7 @@ from rich.console import Console
 from coupling.errors import CouplingError, nearest
 from coupling.plugins import Plugins, installed
 from coupling.system.signals import Terminated, terminable
-from coupling.system.terminal import remark, show_origin
+from coupling.system.terminal import print_line, show_origin
 
 
 class CouplingGroup(click.Group):
@@ -26,11 +26,11 @@ class CouplingGroup(click.Group):
             return super().main(*args, **kwargs)
         except CouplingError as error:
             show_origin(error)
-            remark(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is no error
+            print_line(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is no error
             sys.exit(error.exit_code)
         except OSError as error:  # the commands name the files they write: what is left is their output
             show_origin(error)
-            remark(f"error: the output cannot be written: {error.strerror or error}")
+            print_line(f"error: the output cannot be written: {error.strerror or error}")
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -39,10 +39,10 @@ class CouplingGroup(click.Group):
             with terminable():
                 return super().invoke(ctx)
         except Terminated:
-            remark("terminated")
+            print_line("terminated")
             ctx.exit(143)
         except KeyboardInterrupt:
-            remark("interrupted")
+            print_line("interrupted")
             ctx.exit(130)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -116,4 +116,4 @@ def console() -> Console:
 
 def _remark_broken(plugins: Plugins) -> None:
     for name, reason in plugins.registry.broken.items():
-        remark(f"plugin '{name}' is left out: {reason}")
+        print_line(f"plugin '{name}' is left out: {reason}")

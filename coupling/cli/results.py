@@ -61,13 +61,13 @@ def evaluate(
 def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
     """Write one HTML page about RUN that needs nothing else: samples, traversal, curves, scores, sharing, settings."""
     from coupling.reports.report import model_of, reported_run, write_report
-    from coupling.runs.locations import beside
+    from coupling.runs.locations import output_path
 
     if output is not None and output.suffix not in (".html", ".htm"):
         raise InputError(f"--output {output}: a report is an .html file; give it this suffix")
     plugins = load_plugins(modules)
     directory = reported_run(run, plugins)
-    click.echo(str(write_report(directory, model_of(run, plugins), output or beside(run, "report.html"), plugins)))
+    click.echo(str(write_report(directory, model_of(run, plugins), output or output_path(run, "report.html"), plugins)))
 
 
 @click.command()
@@ -80,11 +80,11 @@ def export(run: Path, kind: Format | None, output: Path | None, opset: int, modu
     """Write the model of RUN for others: safetensors for coupling, or its generators as one ONNX graph."""
     from coupling.api import load_model
     from coupling.model.export import export_onnx, export_safetensors, format_of
-    from coupling.runs.locations import beside
+    from coupling.runs.locations import output_path
 
     kind = format_of(output, kind)
     model = load_model(run, plugins=load_plugins(modules))
-    path = output or beside(run, f"{model.config.name}.{kind}")
+    path = output or output_path(run, f"{model.config.name}.{kind}")
     if kind == "onnx":
         export_onnx(model, path, opset)
     else:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from coupling.config.config import Config, MetricConfig, PartOptions
 from coupling.config.registry import KINDS, Component
-from coupling.data.batches import Stream
+from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import InputError, nearest
 from coupling.generation.given_images import GivenImages
@@ -26,10 +26,10 @@ from coupling.model.inversion import Transformed
 from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledNetwork
 from coupling.plugins import Plugins
-from coupling.runs.locations import run_of
+from coupling.runs.locations import run_directory_of
 from coupling.sweeps.directory import Standing
 from coupling.system.atomic_files import printable
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.cost import separate, step_cost
 from coupling.training.launch import refuse_unfit
@@ -90,11 +90,11 @@ def _short(fingerprint: str) -> str:
 
 def told(result: Scores, run: str | Path, output: Path | None) -> None:
     """Say where the values went."""
-    root = output or run_of(Path(run))
+    root = output or run_directory_of(Path(run))
     if root is None:
-        remark(f"{run} is in no run directory, so nothing was written; --output DIR keeps the values")
+        print_line(f"{run} is in no run directory, so nothing was written; --output DIR keeps the values")
     else:
-        remark(f"step {result.step:,}: appended to {root / 'metrics.jsonl'}; details in {root / 'evaluation.json'}")
+        print_line(f"step {result.step:,}: appended to {root / 'metrics.jsonl'}; details in {root / 'evaluation.json'}")
 
 
 def table(*columns: str) -> Table:
@@ -111,7 +111,7 @@ def print_check(config: Config, plugins: Plugins, console: Console) -> Networks:
     data = open_domains(config, plugins.registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
     for domain in data.values():  # refuses a batch that is larger than the data set
-        Stream(domain, config.seed, config.training.batch_size)
+        Batches(domain, config.seed, config.training.batch_size)
     set_statistics((networks.generator, networks.discriminator), config.training, 1)
     open_metrics(config, data, plugins.registry)
     console.print("domains", style="bold")
@@ -283,7 +283,7 @@ def print_errors(given: GivenImages, found: Transformed, threshold: float | None
         made.add_row(printable(str(file)), f"{error:.4f}", _covered(error, threshold) or "unknown", changes)
     console.print(made)
     if threshold is not None and (missed := int((found.error > threshold).sum())):
-        remark(
+        print_line(
             f"{missed} of {len(given.files)} images are not covered (error above {threshold:.4f}): the model draws "
             "nothing like them, and what they became in the other domains means little"
         )

@@ -20,7 +20,7 @@ from coupling.system.seeds import derive
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Stream:
+class Batches:
     """One domain's batches; of ``batch_size`` samples a step this process reads its own slice."""
 
     def __init__(self, data: DomainData, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:

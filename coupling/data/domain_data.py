@@ -24,7 +24,7 @@ from coupling.domain import Domain, Drawing
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
 from coupling.system.foreign_code import guarded
 from coupling.system.seeds import derive
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 Transform = Callable[[Tensor, tuple[float, float]], Tensor]
 
@@ -322,7 +322,7 @@ def _disjoint(made: Mapping[str, tuple[Dataset, PartOptions, object]]) -> dict[s
             parts[name] = said[name] or (position + 1, len(names))
         for one, other in combinations(names, 2):
             if _overlap(parts[one], parts[other]):
-                remark(
+                print_line(
                     f"domains '{one}' and '{other}' have samples in common: parts {_spoken(parts[one])} and "
                     f"{_spoken(parts[other])} of {source}"
                 )
@@ -346,7 +346,7 @@ def _see_overlaps(made: Mapping[str, tuple[Dataset, PartOptions, object]], origi
                 "of which they get disjoint parts, or keep such samples out of one; if it is meant, say "
                 "`part: all` in both"
             )
-        remark(told)
+        print_line(told)
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

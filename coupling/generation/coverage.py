@@ -25,7 +25,7 @@ from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.system.atomic_files import write_text
 from coupling.system.seeds import derive
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 
 FILE = "coverage.json"
 """In the run's directory: what was measured, so that it is measured once."""
@@ -105,7 +105,7 @@ def _pool(data: Mapping[str, DomainData], domain: str) -> tuple[DomainData, bool
         return data[domain], False
 
 
-def known_coverage(
+def load_or_measure_coverage(
     model: CoupledModel,
     domain: str,
     search: Search,
@@ -127,13 +127,13 @@ def known_coverage(
     try:
         found = measure_coverage(model, domain, search, plugins, encoder=encoder)
     except InputError as error:
-        remark(f"no image can be flagged, as no real samples of '{domain}' can be had to compare with: {error}")
+        print_line(f"no image can be flagged, as no real samples of '{domain}' can be had to compare with: {error}")
         return None
     if run is not None:
         try:
             write_text(run / FILE, json.dumps(kept | {key: asdict(found)}, indent=2) + "\n")
         except OSError as error:
-            remark(f"{run / FILE}: cannot be written ({error.strerror}), so this will be measured again next time")
+            print_line(f"{run / FILE}: cannot be written ({error.strerror}), so this will be measured again next time")
     return found
 
 

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from coupling.errors import CouplingError, InputError
 from coupling.networks.architecture import layer_lists
 from coupling.networks.coupled import place
-from coupling.networks.latent import draw, support_of
+from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
 from coupling.system.seeds import derive, generator
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 
 if TYPE_CHECKING:
     from coupling.model.model import CoupledModel
@@ -54,7 +54,7 @@ class Encoder:
         self.domain = model.domains[domain]
         self.model = model.digest
         """Digest of the model that it is for."""
-        self.support = support_of(model.config.latent)
+        self.support = prior_of(model.config.latent)
         chosen = model.config.discriminator.architecture
         path = "discriminator.architecture"
         architecture = (plugins or installed()).registry.build("architecture", chosen.name, chosen.options, path)
@@ -93,7 +93,7 @@ class Encoder:
         return {"encoder": self.domain.name, "model": self.model}
 
 
-def learned_encoder(
+def train_encoder(
     model: CoupledModel, domain: str, plugins: Plugins | None = None, *, steps: int | None = None, seed: int = 0
 ) -> Encoder:
     """An encoder of ``domain`` that has learned from ``steps`` (default: STEPS) batches of the model's own samples."""
@@ -109,7 +109,7 @@ def learned_encoder(
     encoder.network.train()
     with progress(f"learning an encoder of '{domain}'", steps) as advance:
         for _ in range(steps):
-            z = draw(model.config.latent, BATCH, codes).to(model.device)
+            z = sample_prior(model.config.latent, BATCH, codes).to(model.device)
             with torch.no_grad():
                 samples = model.generator(z, [domain])[domain]
             guessed = encoder(samples)
@@ -125,7 +125,7 @@ def learned_encoder(
     return encoder
 
 
-def known_encoder(model: CoupledModel, domain: str, plugins: Plugins, path: Path) -> Encoder:
+def load_or_train_encoder(model: CoupledModel, domain: str, plugins: Plugins, path: Path) -> Encoder:
     """The encoder kept at ``path``; where there is none of this model, it is learned and kept there."""
     if path.exists():
         encoder = Encoder(model, domain, plugins)
@@ -133,10 +133,10 @@ def known_encoder(model: CoupledModel, domain: str, plugins: Plugins, path: Path
             encoder.load(path)
             return encoder
         except CouplingError as error:
-            remark(f"{error}; it is learned again")
-    encoder = learned_encoder(model, domain, plugins)
+            print_line(f"{error}; it is learned again")
+    encoder = train_encoder(model, domain, plugins)
     try:
         encoder.save(path)
     except OSError as error:
-        remark(f"{path}: cannot be written ({error.strerror or error}), so it will be learned again next time")
+        print_line(f"{path}: cannot be written ({error.strerror or error}), so it will be learned again next time")
     return encoder

@@ -19,7 +19,7 @@ from coupling.data.images.files import image_files, in_words
 from coupling.data.images.image import Images, Unreadable
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 Fit = Literal["crop", "stretch"]
 """What may be done to an image of other proportions: cut its longer side, or change them."""
@@ -80,7 +80,7 @@ def _files(path: Path) -> Iterator[tuple[Path, _Opening]]:
     if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
         found = image_files(str(path))
         if found.ignored:
-            remark(f"{path}: {in_words(found.ignored)} are ignored")
+            print_line(f"{path}: {in_words(found.ignored)} are ignored")
         for number, file in enumerate(found.files):
             yield path / file.name, partial(found.open, number)
         found.close()

@@ -26,7 +26,7 @@ from coupling.system.atomic_files import remove_torn, write_text
 from coupling.system.file_lock import FILE as LOCK
 from coupling.system.file_lock import RunLock
 from coupling.system.resources import cores
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 from coupling.version import __version__
 
 MANIFEST = "manifest.json"
@@ -93,7 +93,7 @@ def write_samples(
             try:
                 _go_on(selection, files, manifest)
             except KeyboardInterrupt:
-                remark(f"{root}: {manifest['written']:,} of {count:,} samples are kept; the same command goes on")
+                print_line(f"{root}: {manifest['written']:,} of {count:,} samples are kept; the same command goes on")
                 raise
         finally:
             lock.release()
@@ -185,11 +185,11 @@ def _go_on(selection: Selection, files: SampleFiles, manifest: dict[str, Any]) -
                 f"{files.root}: it was complete, but {len(gone):,} of its files are gone ({listed}); delete it to draw "
                 "them again"
             )
-        remark(f"{files.root}: all {count:,} samples are there; delete it to draw them again")
+        print_line(f"{files.root}: all {count:,} samples are there; delete it to draw them again")
         files.sweep()
         return
     if start:
-        remark(f"{files.root}: {start:,} of {count:,} samples are there; going on")
+        print_line(f"{files.root}: {start:,} of {count:,} samples are there; going on")
     note(start)
     portions = selection.samples(start, count, files.domains)
     portions = portions if start else _pictured(portions, domains, files.root)

@@ -15,9 +15,9 @@ from coupling.errors import InputError
 from coupling.generation.given_images import GivenImages
 from coupling.model.inversion import Encoding, Search, Transformed
 from coupling.model.model import CoupledModel
-from coupling.runs.locations import beside
+from coupling.runs.locations import output_path
 from coupling.system.atomic_files import write_text
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 
 _GRID = 48
 """Images in the grid, at most."""
@@ -36,7 +36,7 @@ def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[s
         raise InputError(f"the model has no other domain than '{from_}'")
     drawn = drawable({name: model.domains[name] for name in others})
     if len(drawn) < len(others):
-        remark(f"left out, as they are not of images: {', '.join(name for name in others if name not in drawn)}")
+        print_line(f"left out, as they are not of images: {', '.join(name for name in others if name not in drawn)}")
     return drawn
 
 
@@ -51,7 +51,7 @@ def results_folder(run: Path, output: Path | None) -> Path:
 
     Made at once, so that two calls at a time have one each. Raises :class:`InputError` where that is not possible.
     """
-    first = output or beside(run, "transformed")
+    first = output or output_path(run, "transformed")
     folder = first
     for number in itertools.count(2):
         try:

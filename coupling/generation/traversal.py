@@ -15,7 +15,7 @@ from coupling.errors import InputError
 from coupling.model.interpolation import Interpolation, suited_to
 from coupling.model.model import CoupledModel
 from coupling.system.atomic_files import write_bytes
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 STEPS = {".png": 12, ".gif": 32}
 """Codes along a path where nothing is said, by the file's suffix."""
@@ -56,7 +56,7 @@ def write_traversal(
     steps = steps or STEPS[kind]
     if interpolation is None:
         interpolation = suited_to(model.config.latent.prior)
-        remark(f"{interpolation} path, as the prior is {model.config.latent.prior}")
+        print_line(f"{interpolation} path, as the prior is {model.config.latent.prior}")
     samples = model.traverse(pairs, steps, seed, domains=domains, interpolation=interpolation)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coupling.domain import Domain
-from coupling.errors import ConfigError, refuse_unknown_domain
+from coupling.errors import ConfigError, check_domain_name
 from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
 from coupling.losses.loss import DiscriminatorHalf, Loss, PerDomain, Weight
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 LAST_HIDDEN = -2
 """The last hidden layer of a discriminator: the one before its logits."""
@@ -115,7 +115,9 @@ class Classification(Loss):
             seen |= present
         missing = sorted(set(range(self.classes)) - seen)
         if missing:
-            remark(f"classification: no labelled sample is of class {listed(missing)}, which can never be told apart")
+            print_line(
+                f"classification: no labelled sample is of class {listed(missing)}, which can never be told apart"
+            )
 
     def logits(self, features: Tensor) -> Tensor:
         """The layer's outputs (B, ...) to (B, classes), before the softmax."""
@@ -141,7 +143,7 @@ def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
     """Raise ConfigError for a name that no domain has."""
     known = [domain.name for domain in domains]
     for name in named:
-        refuse_unknown_domain("domains", name, known)
+        check_domain_name("domains", name, known)
 
 
 def listed(numbers: Sequence[int], most: int = 8) -> str:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import set_apart
-from coupling.errors import ConfigError, refuse_unknown_domain
+from coupling.errors import ConfigError, check_domain_name
 from coupling.losses.classification import Classification, listed
 from coupling.losses.loss import Loss, labelled_domains
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.model.model import CoupledModel
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 _BATCH = 1000
 
@@ -44,7 +44,7 @@ class _OfClassifier(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domain must exist."""
         if self.domain is not None:
-            refuse_unknown_domain("domain", self.domain, data)
+            check_domain_name("domain", self.domain, data)
 
     def flat_name(self) -> str:
         """``<metric>/<domain>``, or ``<metric>`` where it is a mean."""
@@ -97,7 +97,7 @@ class Accuracy(_OfClassifier):
             (labels, *_) = (samples.dataset.labels for samples in _tested(data[domain]).values())
             assert labels is not None  # else it had been refused
             if unknown := sorted(set(labels.unique().tolist()) - set(range(self.classes))):
-                remark(
+                print_line(
                     f"accuracy/{domain}: samples of class {listed(unknown)} count as wrong: the classifier tells "
                     f"classes 0 to {self.classes - 1}"
                 )

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import Numbers, held_out, split, true_pairs
-from coupling.errors import ConfigError, nearest, refuse_unknown_domain
+from coupling.errors import ConfigError, check_domain_name, nearest
 from coupling.losses.classification import listed
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.metrics.probe import Classes, Classifier, classes_of, classifier, known
 from coupling.system.seeds import derive
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 From = Annotated[str, Field(description="one domain")]
 
@@ -68,7 +68,7 @@ class OfPair(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """Both domains must exist, and real samples that neither trains on."""
         for key, domain in zip(("from", "to"), self.pair, strict=True):
-            refuse_unknown_domain(key, domain, data)
+            check_domain_name(key, domain, data)
         if self.pair[0] == self.pair[1]:
             raise ConfigError(f"to: is '{self.pair[1]}' like from; name two domains")
         self.pools = {domain: held_out(data, domain, self.probe) for domain in self.pair}
@@ -129,7 +129,7 @@ class LabelAgreement(OfPair):
             )
         for domain, classes in seen.items():
             if missing := sorted((one | other) - classes):
-                remark(
+                print_line(
                     f"{self.name}: no held-out sample of '{domain}' is of class {listed(missing)}, which its "
                     "classifier then never tells"
                 )

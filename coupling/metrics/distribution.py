@@ -13,12 +13,12 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import Numbers, true_pairs
-from coupling.errors import ConfigError, refuse_unknown_domain
+from coupling.errors import ConfigError, check_domain_name
 from coupling.metrics import distances
 from coupling.metrics.features import WIDEST, Features, check_features, open_features
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.system.seeds import derive, generator
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 Domains = Annotated[
     list[str],
@@ -88,7 +88,7 @@ class OfDistribution(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domains must exist, with enough samples, and the feature network."""
         for domain in self.domains:
-            refuse_unknown_domain("domain", domain, data)
+            check_domain_name("domain", domain, data)
             check_features(self.features, data[domain])
         if len(set(self.domains)) < len(self.domains):
             raise ConfigError(f"domain: {self.domains} names one twice")
@@ -100,7 +100,7 @@ class OfDistribution(Metric):
         first = data[self.domains[0]]
         count = self._samples(data)
         if count < self.count:
-            remark(
+            print_line(
                 f"{self.name}: count is {self.count:,}, and '{self.domains[0]}' has {len(first):,} samples, of which "
                 f"half are for real ones to be compared with: {count:,} are taken"
             )

@@ -17,7 +17,7 @@ from coupling.config.overrides import override
 from coupling.config.validation import describe
 from coupling.config.yaml_text import parse_yaml
 from coupling.data.domain_data import DomainData, open_domains
-from coupling.errors import ConfigError, InputError, refuse_unknown_domain
+from coupling.errors import ConfigError, InputError, check_domain_name
 from coupling.metrics.metric import open_metric
 from coupling.metrics.scoring import Score, measured, prepare
 from coupling.model.loading import read_model
@@ -25,7 +25,7 @@ from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins, installed
 from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER, RunDirectory
-from coupling.runs.locations import run_of
+from coupling.runs.locations import run_directory_of
 from coupling.runs.resumption import differences
 from coupling.system.device import chosen_device
 
@@ -88,7 +88,7 @@ def evaluate(
             config = _changed(model.config, overrides, plugins)
         else:
             path = Path(model)
-            root = run_of(path)
+            root = run_directory_of(path)
             run = None
             if root is not None:
                 run = RunDirectory(root, read_config(root / MARKER, overrides, plugins.registry))
@@ -99,7 +99,7 @@ def evaluate(
             loaded = read_model(_chosen(path, which), plugins.registry, device=chosen_device(device))
             config = run.config if run is not None else _changed(loaded.config, overrides, plugins)
         for name in config.domains:
-            refuse_unknown_domain("domains", name, loaded.domains)
+            check_domain_name("domains", name, loaded.domains)
         wanted = chosen_metrics(config, metrics, plugins)
         data = _data(config, run, plugins)
         opened = [
@@ -191,7 +191,7 @@ def _chosen(path: Path, which: Which) -> Path:
     """The checkpoint to be measured."""
     if which == "last":
         return path
-    if run_of(path) != path:
+    if run_directory_of(path) != path:
         raise InputError(f"--checkpoint best: {path} is one model already; leave it out, or give the run's directory")
     try:
         best = json.loads((path / "summary.json").read_text(encoding="utf-8")).get("best_checkpoint")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.domain import Domain
-from coupling.errors import ConfigError, refuse_unknown_domain
+from coupling.errors import ConfigError, check_domain_name
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.system.seeds import derive
 
@@ -54,7 +54,7 @@ class PixelAgreement(Metric):
     def check(self, data: Mapping[str, DomainData]) -> None:
         """Both domains must exist, of one shape; ``from`` must hold untransformed samples."""
         for key, domain in (("from", self.source), ("to", self.target)):
-            refuse_unknown_domain(key, domain, data)
+            check_domain_name(key, domain, data)
         if data[self.source].transforms:
             raise ConfigError(f"from: '{self.source}' is transformed itself; name the domain of the originals")
         shapes = data[self.source].dataset.shape, data[self.target].dataset.shape

@@ -30,7 +30,7 @@ from coupling.errors import DataError, InputError
 from coupling.runs.tensor_files import read_metadata, read_tensors
 from coupling.system.data_directory import data_directory
 from coupling.system.seeds import derive
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 
 STEPS = 1200
 
@@ -380,7 +380,7 @@ def _keep(path: Path, network: nn.Module, described: Mapping[str, Any], title: s
     except (OSError, safetensors.SafetensorError) as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        remark(f"{title}: not kept, it will be trained again next time: {path.parent}: {error}")
+        print_line(f"{title}: not kept, it will be trained again next time: {path.parent}: {error}")
 
 
 def _named(pools: Mapping[str, DomainData]) -> str:

@@ -15,7 +15,7 @@ from coupling.data.domain_data import DomainData
 from coupling.errors import CouplingError, RunError
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.model.model import CoupledModel
-from coupling.system.device import is_shortage
+from coupling.system.device import is_out_of_memory
 from coupling.system.foreign_code import guarded
 from coupling.version import __version__
 
@@ -57,7 +57,7 @@ def measured(
     except CouplingError:
         raise
     except (Exception, SystemExit) as error:  # a plugin's metric may fail in any way
-        if is_shortage(error):  # told by others
+        if is_out_of_memory(error):  # told by others
             raise
         raise RunError(
             f"metric '{entry.name}' failed at step {model.step:,}: {type(error).__name__}: {error}; leave it out "

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from coupling.errors import InputError, RunError, cause
 from coupling.model.sampler import CoupledSampler
-from coupling.networks.weights import room_tensors, rooms
+from coupling.networks.weights import named_networks, named_tensors
 from coupling.runs.tensor_files import METADATA, plain_tensors
 from coupling.system.atomic_files import write_bytes
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling.version import __version__
 
 Format = Literal["safetensors", "onnx"]
@@ -62,7 +62,7 @@ def export_safetensors(model: CoupledSampler, path: Path) -> None:
         raise InputError(f"{path}: a model's file is called .safetensors, by which load_model knows it")
     if model.discriminator is None:
         raise InputError("the model has no discriminators, which its file must hold; load it from its run")
-    tensors = room_tensors(rooms(model.generator, model.discriminator, model.losses))
+    tensors = named_tensors(named_networks(model.generator, model.discriminator, model.losses))
     content = safetensors.torch.save(plain_tensors(tensors), {METADATA: json.dumps(model.description())})
     _write(content, path)
 
@@ -129,7 +129,7 @@ class _Generators(nn.Module):
 def _compare(model: CoupledSampler, content: bytes) -> None:
     """Hold onnxruntime's samples against torch's."""
     if importlib.util.find_spec("onnxruntime") is None:
-        remark("onnxruntime is not installed, so the exported graph is not held against torch")
+        print_line("onnxruntime is not installed, so the exported graph is not held against torch")
         return
     runtime = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -144,7 +144,7 @@ def _compare(model: CoupledSampler, content: bytes) -> None:
         raise RunError(
             f"the exported graph draws other samples than torch: they differ by up to {furthest:.2g} of the range"
         )
-    remark(f"onnxruntime draws the same samples as torch, to {furthest:.1g} of the range")
+    print_line(f"onnxruntime draws the same samples as torch, to {furthest:.1g} of the range")
 
 
 @contextlib.contextmanager

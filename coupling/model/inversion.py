@@ -17,7 +17,7 @@ from torch import Tensor
 from coupling.errors import InputError
 from coupling.model.minimisation import Objective, minimise
 from coupling.model.sampler import CoupledSampler
-from coupling.networks.latent import support_of
+from coupling.networks.latent import prior_of
 
 Encoding = Callable[[Tensor], Tensor]
 """Samples (B, *shape) of one domain to codes (B, latent size) that may draw them: an Encoder, or anything else."""
@@ -153,7 +153,7 @@ class _Inverter:
         self.domain = domain
         self.search = search
         self.batch_size = max(batch_size, search.restarts)
-        self.support = support_of(model.config.latent)
+        self.support = prior_of(model.config.latent)
         self.describe = Description(model, domain, search)
         codes = model.latent(search.candidates, search.seed).to(model.device)
         self.starts = self.support.outward(codes)

@@ -14,11 +14,11 @@ from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
-from coupling.networks.weights import averaged_room, load_tensors
+from coupling.networks.weights import average_prefix, load_tensors
 from coupling.runs.locations import locate
 from coupling.runs.provenance import training_record
 from coupling.runs.tensor_files import read_metadata, read_tensors
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 
 def read_model(
@@ -43,9 +43,9 @@ def read_model(
     except InputError as error:
         raise type(error)(f"{file}: {error}") from None
     tensors = read_tensors(file)
-    for room, module in networks.rooms.items():
-        averaged = not live and any(name.startswith(f"{averaged_room(room)}.") for name in tensors)
-        load_tensors(module, tensors, averaged_room(room) if averaged else room, file)
+    for room, module in networks.named_networks.items():
+        averaged = not live and any(name.startswith(f"{average_prefix(room)}.") for name in tensors)
+        load_tensors(module, tensors, average_prefix(room) if averaged else room, file)
         module.eval().requires_grad_(False)
     record = record or training_record(file, step)
     model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses, record)
@@ -59,7 +59,7 @@ def _with_drawing(domain: Domain, registry: Registry) -> Domain:
     try:
         drawing = registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
     except InputError as error:
-        remark(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
+        print_line(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
         return domain
     return replace(domain, drawing=drawing)
 

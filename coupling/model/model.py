@@ -85,7 +85,7 @@ class CoupledModel(CoupledSampler):
         ``images``: (B, *shape) in the domain's range. ``to``: one domain or several; None: all others. ``search``
         says how the codes are searched for; its seed makes it repeatable. ``advance(n)`` is called as samples
         get done. ``encoder`` guesses codes, (B, *shape) to (B, latent size), from which one search of each sample
-        starts (:func:`coupling.learned_encoder` gives one). Returns, on the CPU, ``images`` {domain: (B, *shape)},
+        starts (:func:`coupling.train_encoder` gives one). Returns, on the CPU, ``images`` {domain: (B, *shape)},
         ``z`` (B, latent size), ``reconstruction`` (B, *shape) and ``error`` (B,), which is large where the model
         draws nothing like the sample: what is given for that one in another domain means nothing.
 

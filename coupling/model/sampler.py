@@ -16,7 +16,7 @@ from coupling.losses.classification import Classification
 from coupling.losses.loss import Loss
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.coupled import place as place_network
-from coupling.networks.latent import draw, support_of
+from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.weights import description, fingerprint
 from coupling.system.device import usable
 from coupling.system.seeds import generator as random_source
@@ -99,9 +99,9 @@ class CoupledSampler:
         another.
         """
         source = random_source(seed, "sample")
-        support = support_of(self.config.latent)
+        support = prior_of(self.config.latent)
         while True:  # in whole blocks, as torch's normal numbers depend on how many are drawn in one call
-            block = draw(self.config.latent, _BLOCK, source)
+            block = sample_prior(self.config.latent, _BLOCK, source)
             yield block if truncation is None else support.truncated(block, truncation)
 
     def sample(

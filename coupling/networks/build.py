@@ -17,7 +17,7 @@ from coupling.errors import ConfigError, CouplingError, PluginError, cause, near
 from coupling.losses.loss import Loss
 from coupling.networks.architecture import Architecture, layer_lists
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, team_graph
-from coupling.networks.weights import rooms
+from coupling.networks.weights import named_networks
 from coupling.sharing.graph import TEAMS, Rule, SharingGraph, TeamName
 from coupling.system.foreign_code import guarded
 from coupling.system.seeds import derive
@@ -40,9 +40,9 @@ class Networks:
         return {"generator": self.generator.graph, "discriminator": self.discriminator.graph}
 
     @property
-    def rooms(self) -> dict[str, nn.Module]:
+    def named_networks(self) -> dict[str, nn.Module]:
         """What of them a model's file holds, by what its tensors' names begin with."""
-        return rooms(self.generator, self.discriminator, self.losses)
+        return named_networks(self.generator, self.discriminator, self.losses)
 
 
 def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry) -> Networks:

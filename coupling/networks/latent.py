@@ -13,7 +13,7 @@ from coupling.errors import InputError
 from coupling.system.seeds import generator
 
 
-class LatentStream:
+class LatentBatches:
     """Latent codes z, (B, size), drawn for the whole batch and sliced, so that processes agree."""
 
     def __init__(self, latent: LatentConfig, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
@@ -24,10 +24,10 @@ class LatentStream:
 
     def batch(self, step: int, purpose: str = "z") -> Tensor:
         """z of step ``step`` (from 0) on this process."""
-        return draw(self.latent, self.batch_size, generator(self.seed, purpose, step))[self.slice]
+        return sample_prior(self.latent, self.batch_size, generator(self.seed, purpose, step))[self.slice]
 
 
-def draw(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:
+def sample_prior(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:
     """``count`` codes from the prior: U[-1, 1] or N(0, 1)."""
     if latent.prior == "uniform":
         return torch.rand(count, latent.size, generator=source) * 2 - 1
@@ -42,7 +42,7 @@ _TAIL = 3.0902
 """Standard deviations of a normal number that one in a thousand exceeds."""
 
 
-class Support(ABC):
+class LatentPrior(ABC):
     """Free coordinates u, any real numbers, in place of codes z that must stay where the prior's are."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Support(ABC):
         """
 
 
-class Cube(Support):
+class UniformPrior(LatentPrior):
     """U[-1, 1]: z = tanh(u)."""
 
     def inward(self, u: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Cube(Support):
         return z * bound
 
 
-class Shell(Support):
+class NormalPrior(LatentPrior):
     """N(0, 1): codes whose norm is one that all but two in a thousand of the prior's have, the others drawn in to that.
 
     In many dimensions that is a thin shell about the sphere of radius sqrt(size). The bounds are
@@ -112,6 +112,6 @@ class Shell(Support):
         return (math.sqrt(2) * torch.erfinv(within)).clamp(-bound, bound).to(z.dtype)
 
 
-def support_of(latent: LatentConfig) -> Support:
+def prior_of(latent: LatentConfig) -> LatentPrior:
     """The support of the configuration's prior."""
-    return Cube() if latent.prior == "uniform" else Shell(latent.size)
+    return UniformPrior() if latent.prior == "uniform" else NormalPrior(latent.size)

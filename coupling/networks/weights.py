@@ -30,18 +30,20 @@ _LISTED = 8
 """Tensors in a message, at most."""
 
 
-def rooms(generator: nn.Module, discriminator: nn.Module, losses: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+def named_networks(
+    generator: nn.Module, discriminator: nn.Module, losses: Mapping[str, nn.Module]
+) -> dict[str, nn.Module]:
     """What of a model its file holds, by what its tensors' names begin with."""
     named = {f"loss.{name}": loss for name, loss in losses.items()}
     return {"generator": generator, "discriminator": discriminator, **named}
 
 
-def averaged_room(room: str) -> str:
+def average_prefix(room: str) -> str:
     """What the names of a room's averages begin with: ema, ema_discriminator, ema_loss.<name>."""
     return "ema" if room == "generator" else f"ema_{room}"
 
 
-def room_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def named_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """The tensors of several rooms, by name."""
     return {f"{room}.{name}": t for room, module in modules.items() for name, t in module.state_dict().items()}
 

@@ -20,11 +20,11 @@ from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins
 from coupling.reports.curves import panels, plot
 from coupling.runs.directory import MARKER, RunDirectory
-from coupling.runs.locations import run_of
+from coupling.runs.locations import run_directory_of
 from coupling.runs.metrics_log import measured, read_log
 from coupling.sharing.picture import sharing_picture
 from coupling.system.atomic_files import write_text
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling.version import __version__
 
 _EARLIER = 5
@@ -55,7 +55,7 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
 
 def reported_run(run: Path, plugins: Plugins) -> RunDirectory | None:
     """The run that RUN is, or lies in; None for a model that lies in none."""
-    root = run_of(run) if run.exists() else None
+    root = run_directory_of(run) if run.exists() else None
     return None if root is None else RunDirectory(root, read_config(root / MARKER, (), plugins.registry))
 
 
@@ -64,9 +64,9 @@ def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
     try:
         return read_model(run, plugins.registry)
     except InputError as error:
-        if run_of(run) != run:  # one checkpoint, or a model's file, was asked for
+        if run_directory_of(run) != run:  # one checkpoint, or a model's file, was asked for
             raise
-        remark(f"{error}; the report has no traversal and no sharing graph")
+        print_line(f"{error}; the report has no traversal and no sharing graph")
         return None
 
 

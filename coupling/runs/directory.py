@@ -63,7 +63,7 @@ class RunDirectory:
         return run
 
     @staticmethod
-    def refuse_taken(output: Path | None) -> None:
+    def check_not_taken(output: Path | None) -> None:
         """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
         try:
             taken = output is not None and output.exists() and not is_bare(output)
@@ -76,7 +76,7 @@ class RunDirectory:
     def _refuse_rival(self) -> None:
         """Another process may have made its whole run here since we looked."""
         try:
-            self.refuse_taken(self.path)
+            self.check_not_taken(self.path)
         except InputError:
             self.release()
             raise
@@ -108,7 +108,7 @@ class RunDirectory:
     @staticmethod
     def _make(config: Config, output: Path | None) -> Path:
         if output is not None:
-            RunDirectory.refuse_taken(output)
+            RunDirectory.check_not_taken(output)
             output.mkdir(parents=True, exist_ok=True)
             return output
         runs = Path("runs")

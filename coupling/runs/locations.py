@@ -8,7 +8,7 @@ from coupling.errors import InputError, nearest
 from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER
 from coupling.runs.hub import hub_address
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 
 def locate(path: str | Path, token: str | None = None) -> Path:
@@ -44,7 +44,7 @@ def _located(path: Path) -> Path:
         found, complaints = checkpoint.newest(path / "checkpoints")
         if found is not None:
             for complaint in complaints:
-                remark(f"skipped: {complaint}")
+                print_line(f"skipped: {complaint}")
             return found.path / "model.safetensors"
         detail = "; ".join(complaints) or "train it longer, or wait for the first"
         raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
@@ -55,7 +55,7 @@ def _located(path: Path) -> Path:
     raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model")
 
 
-def run_of(run: Path) -> Path | None:
+def run_directory_of(run: Path) -> Path | None:
     """The run's directory that RUN is, or lies in; None: it is a model without one."""
     for place in (run, *list(run.absolute().parents)[:3]):
         if (place / MARKER).is_file() and (place / "checkpoints").is_dir():
@@ -63,7 +63,7 @@ def run_of(run: Path) -> Path | None:
     return None
 
 
-def beside(run: Path, name: str) -> Path:
+def output_path(run: Path, name: str) -> Path:
     """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
 
     ``name`` is a file's or a folder's; what is made of a checkpoint, or of a model's file, has its name too. What is

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coupling.runs.locations import run_of
+from coupling.runs.locations import run_directory_of
 from coupling.runs.metrics_log import measured, read_log
 
 
@@ -15,7 +15,7 @@ def training_record(file: Path, step: int) -> dict[str, Any]:
 
     Empty where the file lies in no run, and without what the run does not say.
     """
-    run = run_of(file)
+    run = run_directory_of(file)
     if run is None:
         return {}
     environment = _read(run / "environment.json")

@@ -24,7 +24,7 @@ MAY_CHANGE = (
 """Keys that may differ when a run is resumed: they do not change what is learned at a step."""
 
 
-def resumable(config: Config, output: Path | None, registry: Registry) -> RunDirectory:
+def run_to_resume(config: Config, output: Path | None, registry: Registry) -> RunDirectory:
     """The run to go on with: ``output``, or the newest of this configuration under runs/.
 
     Raises :class:`InputError` where there is none, or it was made with another configuration.
@@ -72,7 +72,7 @@ def _changes(run: Path, config: Config, registry: Registry) -> list[str]:
     return [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
 
 
-def refuse_other_data(run: RunDirectory, data: Mapping[str, str]) -> None:
+def check_same_data(run: RunDirectory, data: Mapping[str, str]) -> None:
     """Raise :class:`InputError` where a domain's data are not those that the run began with.
 
     ``data``: the fingerprint of each domain. Other samples would make it another run, silently.

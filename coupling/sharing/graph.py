@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from coupling.errors import ConfigError, refuse_unknown_domain
+from coupling.errors import ConfigError, check_domain_name
 
 TeamName = Literal["generator", "discriminator"]
 
@@ -142,7 +142,7 @@ class SharingGraph:
 
     def _check(self, rule: Rule, where: str) -> None:
         for domain in rule.domains or ():
-            refuse_unknown_domain(where, domain, self.depths)
+            check_domain_name(where, domain, self.depths)
         for domain in rule.domains or self.depths:
             depth = self.depths[domain]
             for layer in rule.layers or (rule.first or rule.last or 0,):

@@ -9,7 +9,7 @@ from rich.progress import Progress, TaskID
 
 from coupling.runs.metrics_log import last_line, logged
 from coupling.sweeps.directory import Standing, last_step
-from coupling.system.terminal import bars, console, remark
+from coupling.system.terminal import bars, console, print_line
 
 
 class SweepProgress:
@@ -52,7 +52,7 @@ class SweepProgress:
             task = self._progress.add_task(f"  {title}", total=_steps(standing), completed=standing.step, text="")
         else:
             after = f", going on after step {standing.step:,}" if standing.step else ""
-            remark(f"{title}: started{after}")
+            print_line(f"{title}: started{after}")
         self._active[title] = standing, task
 
     def look(self) -> None:
@@ -73,12 +73,12 @@ class SweepProgress:
         if self._progress is not None and task is not None:
             self._progress.remove_task(task)
         if failure:
-            remark(f"{title}: failed: {failure}")
+            print_line(f"{title}: failed: {failure}")
         elif standing.state == "finished":
             self.finished += 1
-            remark(f"{title}: finished in {seconds:,.0f} s ({self._count}): {measured}")
+            print_line(f"{title}: finished in {seconds:,.0f} s ({self._count}): {measured}")
         else:
-            remark(f"{title}: saved at step {standing.step:,}")
+            print_line(f"{title}: saved at step {standing.step:,}")
         self.look()
 
 

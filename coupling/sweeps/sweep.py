@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coupling.config.config import Config
-from coupling.data.batches import Stream
+from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError, CouplingError, InputError, RunError, nearest
 from coupling.metrics.metric import open_metrics
@@ -30,10 +30,10 @@ from coupling.sweeps.process import Child, close, ending, reason_of, start_proce
 from coupling.sweeps.progress import SweepProgress
 from coupling.sweeps.table import Result, Table
 from coupling.system.atomic_files import write_bytes, write_text
-from coupling.system.file_lock import refuse_in_use
+from coupling.system.file_lock import check_not_in_use
 from coupling.system.resources import places
-from coupling.system.signals import Order, caught_signals
-from coupling.system.terminal import progress, remark
+from coupling.system.signals import StopRequest, caught_signals
+from coupling.system.terminal import print_line, progress
 
 _POLL = 0.2
 """Seconds between looks at the runs."""
@@ -129,7 +129,7 @@ class Sweep:
                     domains = {name: d.domain for name, d in data.items()}
                     assemble(run.config, domains, self.plugins.registry)
                     for domain in data.values():
-                        Stream(domain, run.config.seed, run.config.training.batch_size)
+                        Batches(domain, run.config.seed, run.config.training.batch_size)
                 advance()
 
     def _prepare(self) -> None:
@@ -176,9 +176,9 @@ class Sweep:
 
     def _tell(self, left: Sequence[Standing]) -> None:
         changed = [standing for standing in left if standing.changes]
-        remark(f"{self.grid.config.name}: {len(left)} of {len(self.chosen)} runs to do, in {self.directory.path}")
+        print_line(f"{self.grid.config.name}: {len(left)} of {len(self.chosen)} runs to do, in {self.directory.path}")
         if changed:
-            remark(
+            print_line(
                 f"{len(changed)} of them were run before with another configuration; those runs stay as they are, and "
                 f"new ones are made beside them. {changed[0].run.title}: " + "; ".join(changed[0].changes)
             )
@@ -189,9 +189,9 @@ class Sweep:
         if table.results and (unknown := [name for name in asked if name not in table.baselines]):
             known = ", ".join(sorted(table.results[-1].beside)) or "nothing"
             names = ", ".join(f"{self.metric}/{name}" for name in unknown)
-            remark(f"baselines: no run measured {names}; what they measured beside their metrics: {known}")
+            print_line(f"baselines: no run measured {names}; what they measured beside their metrics: {known}")
 
-    def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], order: Order) -> None:
+    def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], order: StopRequest) -> None:
         active: list[Child] = []
         ended = waited = False
         with ending(active), SweepProgress(self.grid.config.name, self.standings()) as shown:
@@ -209,7 +209,9 @@ class Sweep:
                         child.process.terminate()
                 if waiting and not active and not waited:
                     waited = True
-                    remark(f"{', '.join(run.title for run in waiting)}: waiting for the process that is still at it")
+                    print_line(
+                        f"{', '.join(run.title for run in waiting)}: waiting for the process that is still at it"
+                    )
                 time.sleep(_POLL if active else _PATIENCE)
                 for child in active[:]:
                     if child.process.poll() is not None:
@@ -224,7 +226,7 @@ class Sweep:
             run = waiting.popleft()
             standing = self.standing(run)
             try:
-                refuse_in_use(standing.path)
+                check_not_in_use(standing.path)
             except InputError:
                 waiting.append(run)
                 continue
@@ -303,7 +305,7 @@ class Sweep:
             try:
                 picture = figure(table)
             except RunError as error:  # the table is there all the same
-                remark(f"{self.directory.path / FIGURE} is not drawn: {error}")
+                print_line(f"{self.directory.path / FIGURE} is not drawn: {error}")
             else:
                 with self.directory.writing():
                     write_bytes(self.directory.path / FIGURE, picture)

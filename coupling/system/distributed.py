@@ -56,7 +56,7 @@ class Processes:
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[None]:
+def explain_lost_process() -> Iterator[None]:
     """Tell the loss of another process in one message, rather than as an error of the network library."""
     try:
         yield

@@ -17,7 +17,7 @@ import socket
 from pathlib import Path
 
 from coupling.errors import InputError
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 FILE = ".lock"
 
@@ -62,7 +62,7 @@ class RunLock:
             return False
 
 
-def refuse_in_use(folder: Path) -> None:
+def check_not_in_use(folder: Path) -> None:
     """Raise :class:`InputError` where a living process holds ``folder``; takes nothing."""
     try:
         handle = os.open(folder / FILE, os.O_RDONLY)
@@ -84,7 +84,7 @@ def _flock(handle: int, kind: int, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        remark(f"{path.parent}: this file system knows no locks; see that no other process writes here")
+        print_line(f"{path.parent}: this file system knows no locks; see that no other process writes here")
 
 
 def _holder(path: Path) -> str:

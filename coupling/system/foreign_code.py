@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from coupling.errors import CouplingError, PluginError, cause
-from coupling.system.device import is_shortage
+from coupling.system.device import is_out_of_memory
 from coupling.system.distributed import is_lost
 
 
@@ -24,6 +24,6 @@ def guarded(what: str, prefix: str = "") -> Iterator[None]:
             raise
         raise type(error)(f"{prefix}{error}") from None
     except (Exception, SystemExit) as error:  # the latter would end a run as if all were well
-        if is_shortage(error) or is_lost(error):
+        if is_out_of_memory(error) or is_lost(error):
             raise
         raise PluginError(f"{what} failed: {cause(error)}") from error

@@ -28,10 +28,10 @@ class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
 
 
 class _Cut(BaseException):
-    """Ends what :meth:`Order.cutting` holds; no handler of errors takes it for one."""
+    """Ends what :meth:`StopRequest.cutting` holds; no handler of errors takes it for one."""
 
 
-class Order:
+class StopRequest:
     """What signals have asked for."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Order:
         return False
 
     @contextmanager
-    def cutting(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[None]:
         """A block that a signal ends at once, as it can be done again: of minutes, where a launcher waits seconds."""
         try:
             self._cutting = True
@@ -69,12 +69,12 @@ class Order:
 
 
 @contextmanager
-def caught_signals() -> Iterator[Order]:
+def caught_signals() -> Iterator[StopRequest]:
     """Note SIGINT, SIGTERM and a closed terminal's SIGHUP instead of dying: the loop ends after its step.
 
     A second one kills, after five seconds. A SIGHUP that nohup has had ignored stays so.
     """
-    order = Order()
+    order = StopRequest()
 
     def note(number: int, frame: FrameType | None) -> None:
         if order.repeated(number):

@@ -1,4 +1,4 @@
-"""What people see while they wait: remarks and progress, on stderr, so that stdout holds results only."""
+"""What people see while they wait: messages and progress, on stderr, so that stdout holds results only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(stderr=True)
 
 
-def remark(message: str) -> None:
-    """Print one line as it is: no markup (paths hold brackets), no wrapping (logs are searched)."""
+def print_line(message: str) -> None:
+    """Print one line on stderr as it is: no markup (paths hold brackets), no wrapping (logs are searched)."""
     console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr, one line that begins with "warning: "."""
+    print_line(f"warning: {message}")
 
 
 def show_origin(error: BaseException) -> None:
@@ -31,7 +36,7 @@ def show_origin(error: BaseException) -> None:
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
         chain.append(inner)
-    remark("\n".join("".join(traceback.format_exception(e, chain=False)) for e in reversed(chain)))
+    print_line("\n".join("".join(traceback.format_exception(e, chain=False)) for e in reversed(chain)))
 
 
 def bars(on: Console) -> Progress:
@@ -53,10 +58,10 @@ def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
     Away from a terminal it prints one line at the start and, unless the block raises, one at the end.
     """
     if not console.is_terminal:
-        remark(f"{title}: 0/{total}")
+        print_line(f"{title}: 0/{total}")
         start = time.monotonic()
         yield lambda n=1: None
-        remark(f"{title}: done in {time.monotonic() - start:.1f} s")
+        print_line(f"{title}: done in {time.monotonic() - start:.1f} s")
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

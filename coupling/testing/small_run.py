@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from coupling.config.config import Config, build_config
-from coupling.data.batches import Stream
+from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError
 from coupling.networks.build import Networks, assemble
-from coupling.networks.latent import LatentStream
+from coupling.networks.latent import LatentBatches
 from coupling.system.seeds import generator, seed_all
 from coupling.testing.check import Check
 from coupling.training.algorithm import Losses
@@ -73,8 +73,8 @@ def trained(
     labelled = {name for loss in networks.losses.values() for name in loss.labels(names)}
     for loss in networks.losses.values():
         loss.check_labels({name: data[name].labels(np.arange(len(data[name]))) for name in loss.labels(names)})
-    streams = {name: Stream(domain, config.seed, config.training.batch_size) for name, domain in data.items()}
-    latents = LatentStream(config.latent, config.seed, config.training.batch_size)
+    streams = {name: Batches(domain, config.seed, config.training.batch_size) for name, domain in data.items()}
+    latents = LatentBatches(config.latent, config.seed, config.training.batch_size)
 
     def uniform(step: int, purpose: str, numbers: int) -> Tensor:
         return torch.rand(BATCH, numbers, generator=generator(config.seed, "loss", purpose, step))

@@ -38,7 +38,7 @@ _SHARDING = {
 }
 
 
-def launched(config: Config) -> Accelerator:
+def make_accelerator(config: Config) -> Accelerator:
     """The accelerator of this process; refuses a launch that would not do what it says.
 
     Raises:

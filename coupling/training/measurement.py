@@ -13,7 +13,7 @@ from coupling.data.domain_data import DomainData
 from coupling.metrics.metric import open_metrics
 from coupling.metrics.scoring import Score, measured, prepare
 from coupling.model.model import CoupledModel
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 
 class Measurement:
@@ -23,12 +23,12 @@ class Measurement:
         self.metrics = list(zip(config.metrics, open_metrics(config, data, registry), strict=True))
         self.data = data
         self.seed = config.seed
-        self.standings = Standings()
+        self.standings = BestScores()
 
     def prepare(self) -> None:
         """Let every metric get ready, once the data are; errors name its place."""
         if self.metrics and self.metrics[0][1].oracle:
-            remark(
+            print_line(
                 f"metrics[0] {self.metrics[0][0].name}: reads labels that training does not, so the checkpoint kept as "
                 "the best is an oracle's choice, and no result; put a metric that reads none first"
             )
@@ -57,7 +57,7 @@ class Measurement:
                 improved = self.standings.note(score.name, score.values[score.name], step, metric.improves)
                 if number == 0:
                     self.standings.leading, better = score.name, improved
-                remark(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in score.values.items()))
+                print_line(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in score.values.items()))
         return better
 
 
@@ -66,7 +66,7 @@ def _due(every: int | None, step: int, last: bool) -> bool:
 
 
 @dataclass
-class Standings:
+class BestScores:
     """Last and best values by a metric's flat name. Part of a checkpoint, as what is best goes on counting."""
 
     last: dict[str, float] = field(default_factory=dict)

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 from coupling.config.config import Config
 from coupling.errors import RunError
-from coupling.system.device import is_shortage
+from coupling.system.device import is_out_of_memory
 
 if TYPE_CHECKING:
     from coupling.networks.build import Networks
 
 
 @contextmanager
-def shortage_explained(
+def explain_out_of_memory(
     config: Config, when: Callable[[], str], networks: Networks | None = None, processes: int = 1
 ) -> Iterator[None]:
     """Turn an out-of-memory error of any device into a :class:`RunError` that says what to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(

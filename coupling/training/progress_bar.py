@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import Progress
 
-from coupling.system.terminal import bars, console, remark
+from coupling.system.terminal import bars, console, print_line
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -68,7 +68,7 @@ class TrainingBar:
         elif now - self._line >= _SECONDS_BETWEEN_LINES or self.step == self.steps:
             self._line = now
             left = (self.steps - self.step) * seconds / max(self.step - self.first, 1)
-            remark(f"{self.title}: step {self.step:,} of {self.steps:,}  {self._text}  {left / 60:.1f} min left")
+            print_line(f"{self.title}: step {self.step:,} of {self.steps:,}  {self._text}  {left / 60:.1f} min left")
 
 
 def _sum(totals: Mapping[str, float], team: str) -> float:

@@ -21,7 +21,7 @@ def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
     settings = config.training
     if settings.ema is None:
         return None
-    averaged = networks.rooms if settings.ema_discriminators else {"generator": networks.generator}
+    averaged = networks.named_networks if settings.ema_discriminators else {"generator": networks.generator}
     return MovingAverage(averaged, settings.ema)
 
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from coupling.config.config import Config
 from coupling.errors import InputError, RunError
 from coupling.networks.build import Networks
-from coupling.networks.weights import averaged_room, description, load_tensors, room_tensors
+from coupling.networks.weights import average_prefix, description, load_tensors, named_tensors
 from coupling.runs import checkpoint
 from coupling.runs.checkpoint import Checkpoint
 from coupling.training.algorithm import Team
 from coupling.training.ema import MovingAverage
 from coupling.training.loss_means import LossMeans
-from coupling.training.measurement import Standings
+from coupling.training.measurement import BestScores
 from coupling.training.setup import with_averages
 
 
@@ -76,7 +76,7 @@ class TrainingState:
     average: MovingAverage | None
     teams: Sequence[Team]
     means: LossMeans
-    standings: Standings
+    standings: BestScores
     given: frozenset[str] = field(init=False)
     """Tensors that an architecture has brought infinite (a mask of -inf, say): training did not break them."""
 
@@ -91,7 +91,9 @@ class TrainingState:
     @property
     def _rooms(self) -> dict[str, torch.nn.Module]:
         """All networks that a checkpoint holds, by what their tensors' names begin with."""
-        return self.networks.rooms | {averaged_room(room): network for room, network in self._averages.items()}
+        return self.networks.named_networks | {
+            average_prefix(room): network for room, network in self._averages.items()
+        }
 
     @property
     def _averages(self) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class TrainingState:
         }
         progress = {"losses": self.means.plain(), "metrics": self.standings.plain()}
         described = description(config, self.networks.domains, self.networks.graphs, step)
-        checkpoint.save(folder, step, room_tensors(self._rooms), optimizers, described, progress)
+        checkpoint.save(folder, step, named_tensors(self._rooms), optimizers, described, progress)
 
     def restore(self, found: Checkpoint) -> None:
         """Put back a checkpoint; raises :class:`InputError` naming what does not fit."""

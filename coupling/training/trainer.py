@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from coupling.config.config import Config
-from coupling.data.batches import Stream
+from coupling.data.batches import Batches
 from coupling.data.domain_data import open_domains
 from coupling.data.pictures import grid, save_png
 from coupling.errors import InputError, RunError
@@ -21,25 +21,25 @@ from coupling.metrics.scoring import Score
 from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
 from coupling.networks.coupled import place
-from coupling.networks.latent import LatentStream
+from coupling.networks.latent import LatentBatches
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.runs import checkpoint
 from coupling.runs.directory import RunDirectory
-from coupling.runs.resumption import is_finished, refuse_other_data, resumable
-from coupling.system.distributed import Processes, connected
-from coupling.system.file_lock import refuse_in_use
+from coupling.runs.resumption import check_same_data, is_finished, run_to_resume
+from coupling.system.distributed import Processes, explain_lost_process
+from coupling.system.file_lock import check_not_in_use
 from coupling.system.foreign_code import guarded
 from coupling.system.seeds import derive, generator, seed_all
 from coupling.system.signals import Interrupted, caught_signals
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling.training.algorithm import Losses
 from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.environment import continued, describe_environment, environment_changes
-from coupling.training.launch import launched, speaks
+from coupling.training.launch import make_accelerator, speaks
 from coupling.training.loss_means import LossMeans
 from coupling.training.measurement import Measurement
-from coupling.training.memory import shortage_explained
+from coupling.training.memory import explain_out_of_memory
 from coupling.training.progress_bar import TrainingBar
 from coupling.training.setup import make_algorithm, moving_average
 from coupling.training.state import TrainingState
@@ -68,17 +68,19 @@ def train(
     plugins = plugins or installed()
     path = None if output is None else Path(output)
     if resume:  # what cannot go on is said before anything heavy is done
-        before = resumable(config, path, plugins.registry)
+        before = run_to_resume(config, path, plugins.registry)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # of several, one may already hold it for all
-            refuse_in_use(before.path)
+            check_not_in_use(before.path)
         if is_finished(before):
             if speaks():
-                remark(f"{before.path}: finished at step {config.training.steps:,}; give more training.steps to go on")
+                print_line(
+                    f"{before.path}: finished at step {config.training.steps:,}; give more training.steps to go on"
+                )
             return before
     else:
-        RunDirectory.refuse_taken(path)
-    with connected():
-        with shortage_explained(config, lambda: "before the first step"):
+        RunDirectory.check_not_taken(path)
+    with explain_lost_process():
+        with explain_out_of_memory(config, lambda: "before the first step"):
             trainer = Trainer(config, plugins)
             trainer.open(path, resume=resume)
         return trainer.run()
@@ -91,7 +93,7 @@ class Trainer:
         self.config = config
         self.plugins = plugins
         settings = config.training
-        self.accelerator = launched(config)
+        self.accelerator = make_accelerator(config)
         self.device = self.accelerator.device
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, processes)
@@ -105,20 +107,20 @@ class Trainer:
         warning = set_statistics(teams, settings, processes, averaged=averaged)
         for told in (JOINT if config.batch_statistics == "joint" else None, warning):
             if told and self.accelerator.is_main_process:
-                remark(told)
+                print_line(told)
         with self.accelerator.main_process_first():
             for data in self.data.values():
                 data.prepare()
         if self.accelerator.is_main_process:
             self.measurement.prepare()
         self.streams = {
-            name: Stream(data, config.seed, settings.batch_size, rank, processes) for name, data in self.data.items()
+            name: Batches(data, config.seed, settings.batch_size, rank, processes) for name, data in self.data.items()
         }
         self.labelled = self._check_labels()
         """Domains whose labels some loss reads."""
         for stream in self.streams.values():
             stream.batch(0)  # what is wrong with the samples is said before anything is written
-        self.latents = LatentStream(config.latent, config.seed, settings.batch_size, rank, processes)
+        self.latents = LatentBatches(config.latent, config.seed, settings.batch_size, rank, processes)
         everything = *teams, *self.networks.losses.values()
         for network in everything:
             place(network, self.device)
@@ -168,7 +170,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             environment = describe_environment(self.config, self.accelerator, self.data, self.plugins)
             if resume:
-                self.run_directory = resumable(self.config, output, self.plugins.registry)
+                self.run_directory = run_to_resume(self.config, output, self.plugins.registry)
                 self.run_directory.lock()
             else:
                 self.run_directory = RunDirectory.create(self.config, output)
@@ -183,7 +185,7 @@ class Trainer:
         try:
             if resume:
                 self.processes.agree(run_directory=self.run_directory.path.is_dir())
-                refuse_other_data(self.run_directory, self._fingerprints)
+                check_same_data(self.run_directory, self._fingerprints)
                 self._restore()
                 self.processes.agree(step=self.step, restored_weights=fingerprint(self.networks.generator))
                 if self.accelerator.is_main_process:
@@ -191,7 +193,7 @@ class Trainer:
             if self.accelerator.is_main_process:
                 before = self.run_directory.read_json("environment.json")
                 for line in environment_changes(before, environment):
-                    remark(f"--resume: {line}; the results may differ from those of one go")
+                    print_line(f"--resume: {line}; the results may differ from those of one go")
                 self.run_directory.write_json("environment.json", continued(before, environment))
         except BaseException:
             self.run_directory.release()
@@ -204,7 +206,7 @@ class Trainer:
     def _restore(self) -> None:
         found, complaints = checkpoint.newest(self.run_directory.checkpoints)
         for complaint in complaints if self.accelerator.is_main_process else ():
-            remark(f"skipped: {complaint}")
+            print_line(f"skipped: {complaint}")
         if found is None and complaints:
             raise InputError(
                 f"{self.run_directory.checkpoints}: none of its {len(complaints)} checkpoints is whole (see above); "
@@ -213,7 +215,7 @@ class Trainer:
         if found is None:
             if self.accelerator.is_main_process:
                 self.run_directory.rewind(0)
-                remark("no checkpoint yet: starting again from step 0")
+                print_line("no checkpoint yet: starting again from step 0")
             return  # the steps are the same
         self.state.restore(found)
         self.step = found.step
@@ -227,7 +229,7 @@ class Trainer:
             self.seconds = self.run_directory.rewind(self.step)
             if summary.get("step") == self.step:  # more than the last line says
                 self.seconds = max(self.seconds, summary.get("seconds", 0.0))
-            remark(f"{self.run_directory.path}: going on from step {self.step:,} of {self.config.training.steps:,}")
+            print_line(f"{self.run_directory.path}: going on from step {self.step:,} of {self.config.training.steps:,}")
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -239,16 +241,16 @@ class Trainer:
         try:
             self._summarise("running")
             with (
-                shortage_explained(self.config, self._now, self.networks, self.processes.count),
+                explain_out_of_memory(self.config, self._now, self.networks, self.processes.count),
                 caught_signals() as order,
-                connected(),
+                explain_lost_process(),
                 self._bar() as bar,
             ):
                 with bar.aside():
                     if self.step == 0:
                         self._draw()
                     else:  # the run may have died between its checkpoint and what follows that
-                        with order.cutting():
+                        with order.interruptible():
                             self._look(self.step == settings.steps, saved=True)
                         self._end(self.processes.largest(order.number))
                 while self.step < settings.steps:
@@ -274,7 +276,7 @@ class Trainer:
                         if saved:  # first: what follows may fail
                             self._save()
                         if not stop:  # else it is done when the run goes on
-                            with order.cutting():
+                            with order.interruptible():
                                 self._look(last, saved)
                             if logged or saved or self._looks(last):  # it took its time: no further step, then
                                 stop = self.processes.largest(0 if last and not order.cut else order.number)

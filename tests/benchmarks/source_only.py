@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from coupling.api import load_config
-from coupling.data.batches import Stream
+from coupling.data.batches import Batches
 from coupling.data.domain_data import open_domains
 from coupling.losses.classification import Classification
 from coupling.metrics.accuracy import Accuracy
@@ -41,7 +41,7 @@ def main() -> None:
     data = open_domains(config, installed().registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, installed().registry)
     (head,) = (loss for loss in networks.losses.values() if isinstance(loss, Classification))
-    stream = Stream(data[given.label], config.seed, config.training.batch_size)
+    stream = Batches(data[given.label], config.seed, config.training.batch_size)
     place(networks.discriminator, torch.device("cpu"))
     trained = [*networks.discriminator.parameters(), *head.parameters()]
     average = moving_average(config, networks)

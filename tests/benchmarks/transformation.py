@@ -23,7 +23,7 @@ from torch import Tensor
 from coupling.api import load_model
 from coupling.data.domain_data import open_domains
 from coupling.generation.coverage import COUNT, QUANTILE
-from coupling.generation.encoder import Encoder, known_encoder
+from coupling.generation.encoder import Encoder, load_or_train_encoder
 from coupling.model.inversion import Search, invert
 from coupling.plugins import installed
 from coupling.system.terminal import progress
@@ -63,7 +63,7 @@ def main() -> None:
 
     encoder = None
     if options.encoder is not None:
-        encoder = known_encoder(model, options.from_, installed(), options.encoder)
+        encoder = load_or_train_encoder(model, options.from_, installed(), options.encoder)
 
     def inverted(images: Tensor, title: str) -> tuple[Tensor, Tensor, Tensor, float]:
         with progress(title, len(images)) as advance:

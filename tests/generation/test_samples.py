@@ -27,7 +27,7 @@ from coupling.generation import samples as sampling
 from coupling.generation.sample_files import FORMATS
 from coupling.generation.samples import write_samples
 from coupling.generation.selection import BLOCK, Selection
-from coupling.networks.latent import support_of
+from coupling.networks.latent import prior_of
 from coupling.system.file_lock import RunLock
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
@@ -86,7 +86,7 @@ def test_the_best_of_each_block_are_kept_in_order(model):
 
 @pytest.mark.parametrize("prior", ["uniform", "normal"])
 def test_truncated_codes_are_of_the_truncated_prior(prior):
-    support, bound = support_of(LatentConfig(prior=prior, size=40)), 0.7
+    support, bound = prior_of(LatentConfig(prior=prior, size=40)), 0.7
     source = torch.Generator().manual_seed(0)
     z = torch.randn(500, 40, generator=source) if prior == "normal" else torch.rand(500, 40, generator=source) * 2 - 1
     cut = support.truncated(z, bound)
@@ -100,7 +100,7 @@ def test_truncated_codes_are_of_the_truncated_prior(prior):
 
 def test_a_wide_truncation_of_a_normal_prior_changes_nothing():
     z = torch.tensor([[-9.0, -3.0, 0.0, 1.5, 9.0]])
-    cut = support_of(LatentConfig(prior="normal", size=5)).truncated(z, 8.0)
+    cut = prior_of(LatentConfig(prior="normal", size=5)).truncated(z, 8.0)
     torch.testing.assert_close(cut, z.clamp(-8, 8), rtol=1e-6, atol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_filters_that_cannot_be(model, tmp_path):
             Selection(model, truncation=bound)
     for bound in (0.0, float("inf"), float("nan")):
         with pytest.raises(InputError, match="standard deviations"):
-            support_of(LatentConfig(prior="normal")).truncated(torch.zeros(1, 100), bound)
+            prior_of(LatentConfig(prior="normal")).truncated(torch.zeros(1, 100), bound)
     for keep in (0.0, 1.1, float("nan")):
         with pytest.raises(InputError, match="keep is"):
             Selection(model, keep=keep)

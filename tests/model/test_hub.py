@@ -24,7 +24,7 @@ from coupling.api import load_model
 from coupling.errors import InputError
 from coupling.model.model import CoupledModel
 from coupling.runs.hub import HubAddress, hub_address
-from coupling.runs.locations import beside
+from coupling.runs.locations import output_path
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
 from tests.support import tiny_plugin as tiny
@@ -176,7 +176,7 @@ def test_addresses():
     assert str(HubAddress("me/tiny", "v1")) == "hf://me/tiny@v1"
     assert hub_address("runs/faces") is None
     assert hub_address("/hf:/x") is None
-    assert beside(Path("hf://me/tiny"), "sampled") == Path("tiny/sampled")
+    assert output_path(Path("hf://me/tiny"), "sampled") == Path("tiny/sampled")
 
 
 # -- what goes wrong -------------------------------------------------------------------------------

@@ -20,12 +20,12 @@ from coupling.api import load_model
 from coupling.config.config import LatentConfig
 from coupling.data.pictures import to_pixels
 from coupling.errors import InputError
-from coupling.generation.coverage import known_coverage, measure_coverage
-from coupling.generation.encoder import Encoder, known_encoder, learned_encoder
+from coupling.generation.coverage import load_or_measure_coverage, measure_coverage
+from coupling.generation.encoder import Encoder, load_or_train_encoder, train_encoder
 from coupling.generation.transformation import results_folder
 from coupling.model.inversion import Search, invert
 from coupling.model.model import CoupledModel
-from coupling.networks.latent import Shell, support_of
+from coupling.networks.latent import NormalPrior, prior_of
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
 from tests.support import tiny_plugin as tiny
@@ -62,7 +62,7 @@ def load(path):
 
 @pytest.mark.parametrize("latent", [LatentConfig(prior="uniform", size=7), LatentConfig(prior="normal", size=7)])
 def test_codes_never_leave_the_support_and_come_back_as_they_were(latent):
-    support = support_of(latent)
+    support = prior_of(latent)
     source = torch.Generator().manual_seed(1)
     for size in (0.0, 1e-3, 1.0, 100.0):
         z = support.inward(torch.randn(50, 7, generator=source) * size)
@@ -82,7 +82,7 @@ def test_codes_never_leave_the_support_and_come_back_as_they_were(latent):
 
 @pytest.mark.parametrize("size", [1, 2, 10, 100])
 def test_the_shell_holds_nearly_all_of_the_prior(size):
-    shell = Shell(size)
+    shell = NormalPrior(size)
     norms = torch.randn(40_000, size, generator=torch.Generator().manual_seed(size)).norm(dim=1)
     assert 0 < (norms > shell.most).float().mean() < 0.003
     assert (norms < shell.least).float().mean() < 0.003
@@ -183,7 +183,7 @@ def test_any_domain_into_any_others(three):
     assert list(three.transform(images, "b", ["c"]).images) == ["c"]
     found = three.transform(images, "c", ["b", "a"])
     assert list(found.images) == ["b", "a"]
-    assert found.z.norm(dim=1).max() <= Shell(5).most * 1.001
+    assert found.z.norm(dim=1).max() <= NormalPrior(5).most * 1.001
 
 
 def test_no_images_give_nothing_and_the_model_stays_as_it_was(model):
@@ -253,16 +253,16 @@ def test_coverage_is_measured_on_held_out_samples_and_kept(model, run, monkeypat
 
     folder = tmp_path / "run"
     folder.mkdir()
-    first = known_coverage(model, "a", search, tiny.plugins(), folder)
+    first = load_or_measure_coverage(model, "a", search, tiny.plugins(), folder)
     assert first == measured
     monkeypatch.setattr("coupling.generation.coverage.open_domains", lambda *_: pytest.fail("measured again"))
-    assert known_coverage(load(run), "a", search, tiny.plugins(), folder) == measured
+    assert load_or_measure_coverage(load(run), "a", search, tiny.plugins(), folder) == measured
     for other in (Search(restarts=2, iterations=10), Search(restarts=1, iterations=10, feature_weight=1)):
         with pytest.raises(pytest.fail.Exception, match="measured again"):
-            known_coverage(model, "a", other, tiny.plugins(), folder)
+            load_or_measure_coverage(model, "a", other, tiny.plugins(), folder)
     (folder / "coverage.json").write_text('{"torn')
     with pytest.raises(pytest.fail.Exception, match="measured again"):
-        known_coverage(model, "a", search, tiny.plugins(), folder)
+        load_or_measure_coverage(model, "a", search, tiny.plugins(), folder)
 
 
 def test_without_held_out_samples_those_of_the_training_are_taken(model, monkeypatch):
@@ -277,7 +277,7 @@ def test_without_data_no_flag_can_be_given_and_it_is_said(model, monkeypatch, ca
         raise coupling.errors.DataError("pictures: no such folder")
 
     monkeypatch.setattr(tiny.Tiny, "held_out", gone)
-    assert known_coverage(model, "a", Search(), tiny.plugins(), tmp_path) is None
+    assert load_or_measure_coverage(model, "a", Search(), tiny.plugins(), tmp_path) is None
     assert "no image can be flagged, as no real samples of 'a' can be had" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -437,7 +437,7 @@ def test_a_model_of_one_domain_has_nowhere_to_go(tmp_path, command, pictures):
 
 @pytest.fixture(scope="module")
 def encoder(model):
-    return learned_encoder(model, "a", tiny.plugins(), steps=300)
+    return train_encoder(model, "a", tiny.plugins(), steps=300)
 
 
 def test_an_encoder_guesses_codes_that_draw_nearly_the_sample(model, encoder):
@@ -452,12 +452,12 @@ def test_an_encoder_guesses_codes_that_draw_nearly_the_sample(model, encoder):
 
 def test_an_encoder_is_a_function_of_the_model_and_its_seed(model, three):
     before = model.digest
-    one, same, other = (learned_encoder(model, "a", tiny.plugins(), steps=2, seed=seed) for seed in (0, 0, 1))
+    one, same, other = (train_encoder(model, "a", tiny.plugins(), steps=2, seed=seed) for seed in (0, 0, 1))
     assert one.digest == same.digest != other.digest
     assert model.digest == before
     assert all(p.grad is None for p in model.generator.parameters())
-    codes = learned_encoder(three, "c", tiny.plugins(), steps=2)(three.sample(4)["c"])
-    assert Shell(5).least * 0.999 <= codes.norm(dim=1).min()  # a normal prior's support
+    codes = train_encoder(three, "c", tiny.plugins(), steps=2)(three.sample(4)["c"])
+    assert NormalPrior(5).least * 0.999 <= codes.norm(dim=1).min()  # a normal prior's support
 
 
 def test_one_start_is_the_encoders_guess(model):
@@ -477,15 +477,15 @@ def test_an_encoder_is_kept_for_its_model_alone(model, three, encoder, tmp_path,
     path = tmp_path / "folder" / "encoder.safetensors"
     encoder.save(path)
     monkeypatch.setattr("coupling.generation.encoder.STEPS", 2)
-    monkeypatch.setattr("coupling.generation.encoder.learned_encoder", lambda *_: pytest.fail("learned again"))
-    assert known_encoder(model, "a", tiny.plugins(), path).digest == encoder.digest
+    monkeypatch.setattr("coupling.generation.encoder.train_encoder", lambda *_: pytest.fail("learned again"))
+    assert load_or_train_encoder(model, "a", tiny.plugins(), path).digest == encoder.digest
     for other, domain in ((three, "a"), (model, "b")):
         with pytest.raises(pytest.fail.Exception, match="learned again"):
-            known_encoder(other, domain, tiny.plugins(), path)
+            load_or_train_encoder(other, domain, tiny.plugins(), path)
         assert "is an encoder of another model or domain, or none; it is learned again" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(pytest.fail.Exception, match="learned again"):
-        known_encoder(model, "a", tiny.plugins(), path)
+        load_or_train_encoder(model, "a", tiny.plugins(), path)
 
 
 def test_the_commands_options_reach_the_search(command, copied, pictures, monkeypatch):

@@ -1,9 +1,9 @@
 """Draws that are killed everywhere, each in a process forked from one that has imported torch.
 
-``python -m tests.support.killed_draws RUN FOLDER`` draws 7 samples in parts of 3, in every format: once without a break,
-then again and again, killed before its n-th file operation or after its n-th image, and continued. It prints, as JSON, a
-row for each kill: the format, what it was killed at, the exit code, how many samples were reported as written, and
-whether the result is the same, byte for byte.
+``python -m tests.support.killed_draws RUN FOLDER`` draws 7 samples in parts of 3, in every format: once without a
+break, then again and again, killed before its n-th file operation or after its n-th image, and continued. It prints,
+as JSON, a row for each kill: the format, what it was killed at, the exit code, how many samples were reported as
+written, and whether the result is the same, byte for byte.
 """
 
 from __future__ import annotations

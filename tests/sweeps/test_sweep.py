@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 from coupling.errors import InputError
-from coupling.system.file_lock import RunLock, refuse_in_use
+from coupling.system.file_lock import RunLock, check_not_in_use
 from tests.conftest import TINY, refused
 from tests.support import tiny_plugin as tiny
 from tests.sweeps.test_grid import AXES
@@ -83,7 +83,7 @@ def until(condition, timeout=240):
 
 def in_use(path):
     try:
-        refuse_in_use(path)
+        check_not_in_use(path)
     except InputError:
         return True
     return False

@@ -16,7 +16,7 @@ import pytest
 
 from coupling.errors import InputError
 from coupling.runs.directory import RunDirectory
-from coupling.system.file_lock import FILE, RunLock, refuse_in_use
+from coupling.system.file_lock import FILE, RunLock, check_not_in_use
 from coupling.training.trainer import Trainer
 from tests.conftest import refused
 from tests.support import tiny_plugin as tiny
@@ -25,19 +25,19 @@ from tests.support import tiny_plugin as tiny
 def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path):
     lock = RunLock(tmp_path)
     whose = rf"in use by process {os.getpid()} on {socket.gethostname()}"
-    for take in (RunLock, refuse_in_use):
+    for take in (RunLock, check_not_in_use):
         with pytest.raises(InputError, match=whose):
             take(tmp_path)
     lock.release()
     assert list(tmp_path.iterdir()) == []
-    refuse_in_use(tmp_path)
+    check_not_in_use(tmp_path)
     RunLock(tmp_path).release()
 
 
 def test_to_look_is_not_to_take(tmp_path):
-    refuse_in_use(tmp_path)
+    check_not_in_use(tmp_path)
     (tmp_path / FILE).write_text("")
-    refuse_in_use(tmp_path)
+    check_not_in_use(tmp_path)
     RunLock(tmp_path).release()
 
 

@@ -433,7 +433,7 @@ def configured(tmp_path, *overrides):
     return config
 
 
-def launched(tmp_path, launcher, *overrides, **variables):
+def make_accelerator(tmp_path, launcher, *overrides, **variables):
     """``coupling run`` on tests/support/tiny_plugin.py under a launcher, as a user would."""
     return subprocess.run(
         [sys.executable, "-m", *launcher, *coupling_run(configured(tmp_path, *overrides), tmp_path / "run")],
@@ -457,7 +457,7 @@ ACCELERATE = ("accelerate.commands.launch",)
     ],
 )
 def test_the_command_under_a_launcher(tmp_path, launcher):
-    ended = launched(tmp_path, launcher, ACCELERATE_USE_CPU="true")
+    ended = make_accelerator(tmp_path, launcher, ACCELERATE_USE_CPU="true")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == [str(tmp_path / "run")]  # the main process alone speaks
     assert json.loads((tmp_path / "run/environment.json").read_text())["num_processes"] == 2
@@ -478,7 +478,7 @@ def test_the_command_under_a_launcher(tmp_path, launcher):
 def test_launchers_that_are_refused(tmp_path, options, message):
     if "multi_gpu" in options and torch.cuda.is_available():
         pytest.skip("with GPUs, they are connected")
-    ended = launched(tmp_path, (*ACCELERATE, *options.split()))
+    ended = make_accelerator(tmp_path, (*ACCELERATE, *options.split()))
     assert ended.returncode != 0
     assert re.search(message, ended.stderr), ended.stderr
     assert not (tmp_path / "run").exists()

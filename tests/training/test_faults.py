@@ -20,7 +20,7 @@ from PIL import Image
 from coupling.api import load_model, parse_config
 from coupling.errors import InputError, RunError
 from coupling.runs import checkpoint
-from coupling.system.device import is_shortage
+from coupling.system.device import is_out_of_memory
 from coupling.training.trainer import Trainer, train
 from tests.runs.test_checkpoint import FILES, flip
 from tests.support import killed_runs as deaths
@@ -392,5 +392,5 @@ def test_memory_that_runs_out_before_the_first_step(train, monkeypatch):
 def test_other_errors_are_no_shortage():
     with pytest.raises(RuntimeError) as error:
         torch.ones(2) @ torch.ones(3)
-    assert not is_shortage(error.value)
-    assert not is_shortage(ValueError("DefaultCPUAllocator: can't allocate memory"))
+    assert not is_out_of_memory(error.value)
+    assert not is_out_of_memory(ValueError("DefaultCPUAllocator: can't allocate memory"))

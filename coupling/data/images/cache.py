@@ -26,7 +26,7 @@ from coupling.data.images.image import Images, Unreadable
 from coupling.errors import CouplingError, DataError, RunError
 from coupling.system import atomic_files
 from coupling.system.atomic_files import remove_torn
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 from coupling.system.workers import Workers
 
 Make: TypeAlias = Callable[[int], Images]
@@ -98,14 +98,14 @@ def prepared_images(
     record = prepared_record(directory, key, count, shape)
     images = None if record is None else opened(directory, record)
     if record is not None and images is None:
-        remark(f"{title}: {array_path(directory, record.key)} is damaged or incomplete; making it again")
+        print_line(f"{title}: {array_path(directory, record.key)} is damaged or incomplete; making it again")
     if record is None or images is None or (record.left_out and on_error == "stop"):
         record = _prepare(directory, key, count, shape, make, title, processes, on_error)
         images = opened(directory, record)
         if images is None:
             raise RunError(f"{title}: {array_path(directory, record.key)} was changed while it was being written")
     if record.left_out:
-        remark(f"{title}: left out {listed(record.left_out, count)}")
+        print_line(f"{title}: left out {listed(record.left_out, count)}")
     return images
 
 

@@ -28,7 +28,7 @@ from coupling.data.images.files import ImageFiles, classes_of, image_files, in_w
 from coupling.data.images.image import Images, Unreadable
 from coupling.errors import DataError
 from coupling.system.data_directory import data_directory
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 
 _QUICK = 64 * 2**20  # bytes of image files that decode about as fast as worker processes start
 
@@ -92,7 +92,7 @@ class ImageFolder(PreparedDataset):
 
     def _make(self) -> Images:
         if self._files.ignored:
-            remark(f"{self.source}: {in_words(self._files.ignored)} are ignored")
+            print_line(f"{self.source}: {in_words(self._files.ignored)} are ignored")
         try:
             return prepared_images(
                 data_directory("image-folder"),

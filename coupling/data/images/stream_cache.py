@@ -28,7 +28,7 @@ from coupling.data.images import cache
 from coupling.data.images.cache import PreparedRecord, prepared_record
 from coupling.data.images.image import Images, Unreadable
 from coupling.errors import DataError, RunError
-from coupling.system.terminal import progress, remark
+from coupling.system.terminal import print_line, progress
 
 _EVERY = 256
 """Images after which the journal is written: what an interruption costs, at most."""
@@ -115,7 +115,7 @@ def streamed_images(
     if record is None or images is None:
         raise RunError(f"{title}: the images in {directory} were changed while they were being written")
     if record.left_out:
-        remark(f"{title}: left out {cache.listed(record.left_out, count + len(record.left_out))}")
+        print_line(f"{title}: left out {cache.listed(record.left_out, count + len(record.left_out))}")
     return images
 
 
@@ -163,7 +163,7 @@ def _alone(directory: Path, key: Mapping[str, object], shape: tuple[int, int, in
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            remark(f"{title}: another process is reading it; waiting")
+            print_line(f"{title}: another process is reading it; waiting")
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a file system that knows no locks: the run's own lock is what is left
             pass
@@ -217,10 +217,10 @@ class _Reading:
         held &= os.fstat(numbers.fileno()).st_size >= found.rows * 8 * len(found.numbers)
         if not held or (found.stamp, found.numbers) != (fresh.stamp, fresh.numbers):
             why = "are of another version" if held else "are damaged"
-            remark(f"{self.title}: the {found.rows:,} images that are there {why}; beginning anew")
+            print_line(f"{self.title}: the {found.rows:,} images that are there {why}; beginning anew")
             return fresh
         if found.rows < self.count:
-            remark(f"{self.title}: going on after the {found.rows:,} images that are there")
+            print_line(f"{self.title}: going on after the {found.rows:,} images that are there")
             stream.seek(found.position)
         return found
 

@@ -21,7 +21,7 @@ from coupling.data.images.image import Images
 from coupling.errors import DataError
 from coupling.system.checksums import perhaps
 from coupling.system.data_directory import data_directory
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling_digits.download import PAGE
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 
@@ -186,7 +186,7 @@ def _unpacked(archive: Path, place: str, verify: bool, *names: str) -> dict[str,
     """
     if verify:
         _check_archive(archive)
-    remark(f"Reading {place} of {archive}")
+    print_line(f"Reading {place} of {archive}")
     wanted, found = set(names), dict[str, bytes]()
     try:
         with tarfile.open(archive, "r|*") as tar:

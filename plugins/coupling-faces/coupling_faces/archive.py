@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.errors import DataError
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling_faces.lists import FaceList
 from coupling_faces.official_files import IMAGES, find, refuse_cut, refuse_other_zip, refuse_page
 
@@ -180,4 +180,4 @@ def _refuse_missing(path: Path, faces: FaceList, there: dict[str, Any]) -> None:
         )
     others = sum(name.endswith(".jpg") for name in there.keys() - set(faces.names))
     if others:
-        remark(f"{path}: {others:,} images that {faces.path.name} does not name are left out")
+        print_line(f"{path}: {others:,} images that {faces.path.name} does not name are left out")

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from coupling.config.registry import options_model
-from coupling.data.batches import Stream
+from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData
 from coupling.domain import Domain
 from coupling.errors import ConfigError, RunError
@@ -204,9 +204,9 @@ def test_all_attributes_are_known_of_every_sample(folder: Path, flags: Mapping[s
     assert made.labels is None
 
 
-def stream(made: CelebA, rank: int = 0, processes: int = 1) -> Stream:
+def stream(made: CelebA, rank: int = 0, processes: int = 1) -> Batches:
     domain = DomainData(Domain("faces", made.shape, made.range), made, (1, 1), (), 0, "faces")
-    return Stream(domain, 3, 4, rank, processes)
+    return Batches(domain, 3, 4, rank, processes)
 
 
 @pytest.mark.usefixtures("workers")

@@ -17,7 +17,7 @@ from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.model.model import CoupledModel
 from coupling.plugins import installed
-from coupling.runs.locations import beside
+from coupling.runs.locations import output_path
 from coupling.system.terminal import progress
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
@@ -88,7 +88,7 @@ def point_cloud(
             f"{list(pair[1].shape[1:])} ([height, width]); a pair is of one size"
         )
     camera = _camera(model, pair[1], near, far, field_of_view)
-    folder = output or beside(run, "point-clouds")
+    folder = output or output_path(run, "point-clouds")
     if (folder / f"{count:06d}.ply").exists():
         raise InputError(
             f"{folder}: holds more than {count} point clouds of an earlier draw, which the new ones would be mixed "

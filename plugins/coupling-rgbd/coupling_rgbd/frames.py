@@ -23,7 +23,7 @@ from coupling.data.images.decoding import OnError, Resize, Size, pair
 from coupling.data.images.image import Images, Unreadable
 from coupling.errors import ConfigError, DataError
 from coupling.system.data_directory import data_directory
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling_rgbd.depth import Fill, Outliers, Planes, completed, from_bytes, to_bytes
 from coupling_rgbd.samples import COLOR_RANGE, DEPTH_RANGE, color_samples, depth_samples
 
@@ -290,7 +290,7 @@ class Frames(Dataset):
         missing, beyond = 1 - len(seen) / len(everything), 1 - held
         filled = {"nearest": "become the nearest reading", "far": "become far", "zero": "stay 0"}[self.depth.fill]
         cut = {"clip": "are moved there", "drop": "count as missing"}[self.depth.outliers]
-        remark(
+        print_line(
             f"depth of {self.title} (a look at {len(readings)} frames): {missing:.1%} missing, which {filled}; "
             f"{beyond:.1%} of the readings beyond {planes.near:g} to {planes.far:g} m, which {cut}"
         )

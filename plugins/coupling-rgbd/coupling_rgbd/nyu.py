@@ -16,7 +16,7 @@ from coupling.data.dataset import Dataset
 from coupling.data.images.decoding import OnErrorOption, pair
 from coupling.errors import ConfigError, DataError
 from coupling.system.data_directory import data_directory
-from coupling.system.terminal import remark
+from coupling.system.terminal import print_line
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
@@ -190,7 +190,7 @@ def _raw_files(root: Path, modality: Literal["color", "depth"], known: Labeled |
             "scenes there, or give `registered: keep`"
         )
     if len(kept) < len(found):
-        remark(f"{root}: {len(found) - len(kept)} {modality} frames are registered with labelled ones and left out")
+        print_line(f"{root}: {len(found) - len(kept)} {modality} frames are registered with labelled ones and left out")
     return kept
 
 
