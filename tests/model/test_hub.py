@@ -22,7 +22,6 @@ from PIL import Image
 
 from coupling.api import load_model
 from coupling.errors import InputError
-from coupling.model.model import CoupledModel
 from coupling.runs.hub import HubAddress, hub_address
 from coupling.runs.locations import output_path
 from coupling.training.trainer import train
@@ -97,7 +96,7 @@ def test_pushed_and_loaded_again(model, hub):
         assert same(again, model)
         assert calls[-1] == ("download", "me/tiny", "model.safetensors", revision, None)
         assert (again.digest, again.record) == (model.digest, model.record)
-    again = CoupledModel.from_pretrained("me/tiny", revision="v2", token="t", plugins=tiny.plugins())
+    again = load_model("hf://me/tiny@v2", token="t", plugins=tiny.plugins())
     assert calls[-1] == ("download", "me/tiny", "model.safetensors", "v2", "t")
     assert same(again, model)
     model.push_to_hub("hf://me/tiny", revision="v3", message="Better")
@@ -106,9 +105,7 @@ def test_pushed_and_loaded_again(model, hub):
 
 def test_a_folder_is_as_good_as_the_hub(model, tmp_path):
     model.save_pretrained(tmp_path / "kept")
-    for again in (load(tmp_path / "kept"),
-                  CoupledModel.from_pretrained(tmp_path / "kept", plugins=tiny.plugins())):  # fmt: skip
-        assert same(again, model)
+    assert same(load(tmp_path / "kept"), model)
     with Image.open(tmp_path / "kept/samples.png") as picture:
         assert picture.width > 12 * 64
     assert yaml.safe_load((tmp_path / "kept/config.yaml").read_text()) == model.config.plain()

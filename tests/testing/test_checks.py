@@ -25,21 +25,30 @@ ADAPTATION = {
 }
 
 
-def builtin() -> list[Check]:
-    rooms: dict[str, dict[str, Any]] = {
-        "architectures": {
-            "mlp": [{"hidden": 8, "layers": 1}, {"hidden": 8, "layers": 3}],
-            "upsampling": {"width": 0.125},
-        },
-        "datasets": {
-            "image-folder": [{"path": "pictures"}, {"path": "pictures", "classes": ["a", "b"]}],
-            "huggingface": None,
-        },
-        "transforms": {"rotate90": [{}, {"turns": 2}]},
-        "losses": {"r1": [{}, {"gamma": 1, "every": 2}]},
-        "metrics": {"pixel-agreement": {"from": "one", "to": "two", "count": 40}},
-    }
-    return [check for room, options in rooms.items() for check in checks(f"coupling.builtin.{room}", options)]
+BUILTIN: dict[str, Any] = {
+    "mlp": [{"hidden": 8, "layers": 1}, {"hidden": 8, "layers": 3}],
+    "upsampling": {"width": 0.125},
+    "image-folder": [{"path": "pictures"}, {"path": "pictures", "classes": ["a", "b"]}],
+    "huggingface": None,
+    "rotate90": [{}, {"turns": 2}],
+    "r1": [{}, {"gamma": 1, "every": 2}],
+    "pixel-agreement": {"from": "one", "to": "two", "count": 40},
+    "label-agreement": None,
+    "attribute-agreement": None,
+    "depth-error": None,
+    "frechet-distance": None,
+    "kernel-distance": None,
+    "precision-recall": None,
+    "sliced-wasserstein": {"domain": "one"},
+    "diversity": {"domain": "one"},
+    **dict.fromkeys(ADAPTATION),
+}
+
+
+def adaptation() -> list[Check]:
+    """The losses and metrics of domain adaptation, beside a classification loss."""
+    found = checks("coupling.builtin", ADAPTATION, losses=["non-saturating", CLASSIFICATION])
+    return [check for check in found if check.component.name in ADAPTATION]
 
 
 def named(found: list[Check]) -> Any:
@@ -58,7 +67,7 @@ def pictures(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("pictures")
-@named(builtin())
+@named(checks("coupling.builtin", BUILTIN))
 def test_what_is_built_in_conforms(check):
     check()
 
@@ -68,7 +77,7 @@ def test_the_components_of_other_tests_conform(check):
     check()
 
 
-@named(checks("coupling.metrics.accuracy", ADAPTATION, losses=["non-saturating", CLASSIFICATION]))
+@named(adaptation())
 def test_adaptation_conforms(check):
     check()
 
@@ -130,7 +139,7 @@ def broken(source: str, *parts: str) -> str:
     from torch import nn
     from coupling import Dataset, Loss, Metric
     from coupling.errors import ConfigError
-    from coupling.layers import output_activation
+    from coupling.networks.layers import output_activation
     LAYERS, COUNT = {}, []
     """
     return textwrap.dedent(imports) + body + register

@@ -256,7 +256,7 @@ def make(index):
 PLAIN_SCRIPT = """
 import sys
 from pathlib import Path
-from coupling.prepared import prepared_images
+from coupling.data.images.cache import prepared_images
 from slow import make
 images = prepared_images(
     Path(sys.argv[1]), {"name": "slow"}, int(sys.argv[2]), (4, 5, 3), make, title="Slow", processes=2
@@ -268,7 +268,7 @@ OWN_SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from coupling.prepared import prepared_images
+from coupling.data.images.cache import prepared_images
 def make(index):
     return np.full((4, 5, 3), index, np.uint8)
 count = int(sys.argv[2])
@@ -279,7 +279,7 @@ prepared_images(Path(sys.argv[1]), {"name": "own"}, count, (4, 5, 3), make, titl
 def start(tmp_path: Path, script: str, count: int) -> subprocess.Popen[str]:
     (tmp_path / "slow.py").write_text(SLOW_MODULE)
     (tmp_path / "script.py").write_text(script)
-    root = Path(terminal.__file__).parents[1]
+    root = Path(terminal.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, tmp_path / "script.py", tmp_path / "data", str(count)],
         stdout=subprocess.PIPE,
