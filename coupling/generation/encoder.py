@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from coupling.errors import CouplingError, InputError
 from coupling.networks.architecture import layer_lists
-from coupling.networks.coupled import place
+from coupling.networks.coupled import to_device
 from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
-from coupling.system.seeds import derive, generator
+from coupling.system.seeds import derive, torch_generator
 from coupling.system.terminal import print_line, progress
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Encoder:
         size = model.config.latent.size
         layers = layer_lists("discriminator", architecture, [self.domain], size, derive(seed, "encoder"))[domain]
         self.network = nn.Sequential(*layers)
-        place(self.network, model.device)
+        to_device(self.network, model.device)
 
     def __call__(self, samples: Tensor) -> Tensor:
         """(B, *shape) in the domain's range to codes (B, latent size) in the prior's support."""
@@ -102,7 +102,7 @@ def train_encoder(
     parameters = list(encoder.network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(steps, 2))
-    codes = generator(seed, "encoder", domain)
+    codes = torch_generator(seed, "encoder", domain)
     low, high = encoder.domain.range
     was_training = model.generator.training
     model.generator.eval()

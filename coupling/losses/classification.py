@@ -109,14 +109,14 @@ class Classification(Loss):
                 )
             if unknown:
                 raise ConfigError(
-                    f"classes: {self.classes}, but domain '{domain}' has labels {listed(unknown)}; classes are "
+                    f"classes: {self.classes}, but domain '{domain}' has labels {in_words(unknown)}; classes are "
                     f"numbered from 0: give classes: {max(unknown) + 1} or more"
                 )
             seen |= present
         missing = sorted(set(range(self.classes)) - seen)
         if missing:
             print_line(
-                f"classification: no labelled sample is of class {listed(missing)}, which can never be told apart"
+                f"classification: no labelled sample is of class {in_words(missing)}, which can never be told apart"
             )
 
     def logits(self, features: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
         check_domain_name("domains", name, known)
 
 
-def listed(numbers: Sequence[int], most: int = 8) -> str:
+def in_words(numbers: Sequence[int], most: int = 8) -> str:
     """Class numbers in words: the first few, and how many more."""
     more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
     return ", ".join(map(str, numbers[:most])) + more

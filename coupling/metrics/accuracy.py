@@ -14,7 +14,7 @@ from torch import Tensor
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import set_apart
 from coupling.errors import ConfigError, check_domain_name
-from coupling.losses.classification import Classification, listed
+from coupling.losses.classification import Classification, in_words
 from coupling.losses.loss import Loss, labelled_domains
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.model.model import CoupledModel
@@ -98,7 +98,7 @@ class Accuracy(_OfClassifier):
             assert labels is not None  # else it had been refused
             if unknown := sorted(set(labels.unique().tolist()) - set(range(self.classes))):
                 print_line(
-                    f"accuracy/{domain}: samples of class {listed(unknown)} count as wrong: the classifier tells "
+                    f"accuracy/{domain}: samples of class {in_words(unknown)} count as wrong: the classifier tells "
                     f"classes 0 to {self.classes - 1}"
                 )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import Numbers, held_out, split, true_pairs
 from coupling.errors import ConfigError, check_domain_name, nearest
-from coupling.losses.classification import listed
+from coupling.losses.classification import in_words
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.metrics.probe import Classes, Classifier, classes_of, classifier, known
 from coupling.system.seeds import derive
@@ -124,13 +124,13 @@ class LabelAgreement(OfPair):
         one, other = seen.values()
         if not one & other:
             raise ConfigError(
-                f"to: '{self.pair[0]}' and '{self.pair[1]}' have no class in common: {listed(sorted(one))}, and "
-                f"{listed(sorted(other))}"
+                f"to: '{self.pair[0]}' and '{self.pair[1]}' have no class in common: {in_words(sorted(one))}, and "
+                f"{in_words(sorted(other))}"
             )
         for domain, classes in seen.items():
             if missing := sorted((one | other) - classes):
                 print_line(
-                    f"{self.name}: no held-out sample of '{domain}' is of class {listed(missing)}, which its "
+                    f"{self.name}: no held-out sample of '{domain}' is of class {in_words(missing)}, which its "
                     "classifier then never tells"
                 )
 

@@ -17,7 +17,7 @@ from coupling.errors import ConfigError, check_domain_name
 from coupling.metrics import distances
 from coupling.metrics.features import WIDEST, Features, check_features, open_features
 from coupling.metrics.metric import Evaluation, Metric
-from coupling.system.seeds import derive, generator
+from coupling.system.seeds import derive, torch_generator
 from coupling.system.terminal import print_line
 
 Domains = Annotated[
@@ -329,5 +329,5 @@ class SlicedWasserstein(OfDistribution):
 
     def _draw(self) -> None:
         sizes = [int(network.record["size"]) for network in self._networks.values()]
-        drawn = distances.directions(sum(sizes), self.directions, generator(0, "directions", *sizes))
+        drawn = distances.directions(sum(sizes), self.directions, torch_generator(0, "directions", *sizes))
         self._drawn = dict(zip(self._networks, drawn.split(sizes), strict=True))

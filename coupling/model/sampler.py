@@ -14,12 +14,11 @@ from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.losses.classification import Classification
 from coupling.losses.loss import Loss
-from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
-from coupling.networks.coupled import place as place_network
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
 from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.weights import description, fingerprint
 from coupling.system.device import usable
-from coupling.system.seeds import generator as random_source
+from coupling.system.seeds import torch_generator
 
 _BLOCK = 1024
 """Codes drawn in one call; a multiple of 16, in which torch draws normal numbers."""
@@ -64,7 +63,7 @@ class CoupledSampler:
         networks = [self.generator, self.discriminator, *self.losses.values()]
         for network in networks:
             if network is not None:
-                place_network(network, place)
+                to_device(network, place)
         return self
 
     @property
@@ -98,7 +97,7 @@ class CoupledSampler:
         the prior: below 1 for a uniform one, standard deviations for a normal one. Raises :class:`InputError` for
         another.
         """
-        source = random_source(seed, "sample")
+        source = torch_generator(seed, "sample")
         support = prior_of(self.config.latent)
         while True:  # in whole blocks, as torch's normal numbers depend on how many are drawn in one call
             block = sample_prior(self.config.latent, _BLOCK, source)

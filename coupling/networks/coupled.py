@@ -186,7 +186,7 @@ class CoupledDiscriminator(CoupledNetwork):
         return {d: h[0] for d, h in halves.items()}, {d: h[1] for d, h in halves.items()}, tapped
 
 
-def place(network: nn.Module, device: torch.device) -> None:
+def to_device(network: nn.Module, device: torch.device) -> None:
     """Move a network; its convolutions' weights become channels-last, which their kernels read fastest."""
     network.to(device)
     for parameter in network.parameters():

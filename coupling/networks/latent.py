@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coupling.config.config import LatentConfig
 from coupling.errors import InputError
-from coupling.system.seeds import generator
+from coupling.system.seeds import torch_generator
 
 
 class LatentBatches:
@@ -24,7 +24,7 @@ class LatentBatches:
 
     def batch(self, step: int, purpose: str = "z") -> Tensor:
         """z of step ``step`` (from 0) on this process."""
-        return sample_prior(self.latent, self.batch_size, generator(self.seed, purpose, step))[self.slice]
+        return sample_prior(self.latent, self.batch_size, torch_generator(self.seed, purpose, step))[self.slice]
 
 
 def sample_prior(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:

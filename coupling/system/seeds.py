@@ -22,6 +22,6 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
-def generator(seed: int, *purpose: str | int) -> torch.Generator:
+def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU generator seeded for ``purpose``. On the CPU, so that every device draws the same."""
     return torch.Generator().manual_seed(derive(seed, *purpose))

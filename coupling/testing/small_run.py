@@ -16,7 +16,7 @@ from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError
 from coupling.networks.build import Networks, assemble
 from coupling.networks.latent import LatentBatches
-from coupling.system.seeds import generator, seed_all
+from coupling.system.seeds import seed_all, torch_generator
 from coupling.testing.check import Check
 from coupling.training.algorithm import Losses
 from coupling.training.setup import make_algorithm, moving_average
@@ -77,7 +77,7 @@ def trained(
     latents = LatentBatches(config.latent, config.seed, config.training.batch_size)
 
     def uniform(step: int, purpose: str, numbers: int) -> Tensor:
-        return torch.rand(BATCH, numbers, generator=generator(config.seed, "loss", purpose, step))
+        return torch.rand(BATCH, numbers, generator=torch_generator(config.seed, "loss", purpose, step))
 
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, uniform, torch.device("cpu"), average=average)

@@ -20,7 +20,7 @@ from coupling.losses.loss import labelled_domains
 from coupling.metrics.scoring import Score
 from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
-from coupling.networks.coupled import place
+from coupling.networks.coupled import to_device
 from coupling.networks.latent import LatentBatches
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
@@ -30,7 +30,7 @@ from coupling.runs.resumption import check_same_data, is_finished, run_to_resume
 from coupling.system.distributed import Processes, explain_lost_process
 from coupling.system.file_lock import check_not_in_use
 from coupling.system.foreign_code import guarded
-from coupling.system.seeds import derive, generator, seed_all
+from coupling.system.seeds import derive, seed_all, torch_generator
 from coupling.system.signals import Interrupted, caught_signals
 from coupling.system.terminal import print_line
 from coupling.training.algorithm import Losses
@@ -123,7 +123,7 @@ class Trainer:
         self.latents = LatentBatches(config.latent, config.seed, settings.batch_size, rank, processes)
         everything = *teams, *self.networks.losses.values()
         for network in everything:
-            place(network, self.device)
+            to_device(network, self.device)
         if processes > 1:
             self.processes.agree(
                 configuration=config.yaml(),
@@ -149,7 +149,7 @@ class Trainer:
 
     def _uniform(self, step: int, purpose: str, numbers: int) -> Tensor:
         batch = self.config.training.batch_size
-        drawn = torch.rand(batch, numbers, generator=generator(self.config.seed, "loss", purpose, step))
+        drawn = torch.rand(batch, numbers, generator=torch_generator(self.config.seed, "loss", purpose, step))
         return self._place(drawn[self.latents.slice])
 
     def _check_labels(self) -> list[str]:

@@ -24,9 +24,9 @@ from coupling.metrics.accuracy import Accuracy
 from coupling.metrics.metric import Evaluation
 from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
-from coupling.networks.coupled import place
+from coupling.networks.coupled import to_device
 from coupling.plugins import installed
-from coupling.system.seeds import derive, generator, seed_all
+from coupling.system.seeds import derive, seed_all, torch_generator
 from coupling.training.setup import make_optimizer, moving_average, with_averages
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     networks = assemble(config, {name: d.domain for name, d in data.items()}, installed().registry)
     (head,) = (loss for loss in networks.losses.values() if isinstance(loss, Classification))
     stream = Batches(data[given.label], config.seed, config.training.batch_size)
-    place(networks.discriminator, torch.device("cpu"))
+    to_device(networks.discriminator, torch.device("cpu"))
     trained = [*networks.discriminator.parameters(), *head.parameters()]
     average = moving_average(config, networks)
     optimizer = make_optimizer(config.team_optimizer("discriminator"), trained)
@@ -50,7 +50,7 @@ def main() -> None:
         seed_all(derive(config.seed, "source only", step))
         real, labels = stream.batch(step), stream.labels(step)
         if head.augmentation:
-            source = generator(config.seed, "source only augmented", step)
+            source = torch_generator(config.seed, "source only augmented", step)
             real = head.augmentation(real, torch.rand(len(real), head.augmentation.numbers, generator=source))
         tapped = networks.discriminator.run({given.label: real}, [(len(real), True)], [head.layer])[1]
         loss = F.cross_entropy(head.logits(tapped[given.label, head.layer]), labels)

@@ -16,7 +16,7 @@ from coupling.data.domain_data import DomainData, open_domains
 from coupling.domain import Domain
 from coupling.errors import DataError
 from coupling.networks.latent import LatentBatches, sample_prior
-from coupling.system.seeds import derive, generator
+from coupling.system.seeds import derive, torch_generator
 from tests.support import tiny_plugin as tiny
 
 
@@ -175,12 +175,12 @@ def test_domains_of_one_source_get_disjoint_parts_unless_the_user_says_otherwise
 
 
 def test_latent_codes_are_of_their_prior():
-    uniform = sample_prior(LatentConfig(size=40), 500, generator(0, "z"))
+    uniform = sample_prior(LatentConfig(size=40), 500, torch_generator(0, "z"))
     assert uniform.shape == (500, 40)
     assert -1 <= uniform.min() < -0.99
     assert 0.99 < uniform.max() <= 1
     assert abs(uniform.mean()) < 0.02
-    normal = sample_prior(LatentConfig(size=40, prior="normal"), 500, generator(0, "z"))
+    normal = sample_prior(LatentConfig(size=40, prior="normal"), 500, torch_generator(0, "z"))
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03
     assert normal.max() > 3

@@ -105,7 +105,7 @@ def prepared_images(
         if images is None:
             raise RunError(f"{title}: {array_path(directory, record.key)} was changed while it was being written")
     if record.left_out:
-        print_line(f"{title}: left out {listed(record.left_out, count)}")
+        print_line(f"{title}: left out {shortened(record.left_out, count)}")
     return images
 
 
@@ -176,11 +176,11 @@ def _prepare(
         left_out = tuple(unreadable.values())
         if left_out and on_error == "stop":
             raise DataError(
-                f"{title}: cannot read {listed(left_out, count)}\nMend or remove them, "
+                f"{title}: cannot read {shortened(left_out, count)}\nMend or remove them, "
                 "or leave them out with `on_error: skip`."
             )
         if not kept:
-            raise DataError(f"{title}: nothing is left without {listed(left_out, count)}")
+            raise DataError(f"{title}: nothing is left without {shortened(left_out, count)}")
         file.seek(0)
         write_header(file, (kept, *shape))
     record = PreparedRecord(whole_key, (kept, *shape), digest.hexdigest(), left_out, tuple(unreadable))
@@ -194,7 +194,7 @@ def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def listed(messages: Sequence[str], count: int) -> str:
+def shortened(messages: Sequence[str], count: int) -> str:
     """``messages`` on that many of ``count`` samples, the first of them in full."""
     lines = [f"{len(messages)} of {count} samples:", *messages[:_NAMED]]
     if len(messages) > _NAMED:

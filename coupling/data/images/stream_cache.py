@@ -115,7 +115,7 @@ def streamed_images(
     if record is None or images is None:
         raise RunError(f"{title}: the images in {directory} were changed while they were being written")
     if record.left_out:
-        print_line(f"{title}: left out {cache.listed(record.left_out, count + len(record.left_out))}")
+        print_line(f"{title}: left out {cache.shortened(record.left_out, count + len(record.left_out))}")
     return images
 
 
