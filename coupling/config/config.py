@@ -19,6 +19,7 @@ from coupling.config.registry import Registry
 from coupling.config.validation import Model, describe
 from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
 from coupling.errors import ConfigError, nearest
+from coupling.sharing.graph import Rule
 
 Name = Annotated[
     str, AfterValidator(validation.checked), Field(json_schema_extra={"pattern": f"^{validation.PATTERN}$"})
@@ -167,11 +168,17 @@ class RuleConfig(Model):
 
     @pydantic.model_validator(mode="after")
     def _one(self) -> RuleConfig:
-        if sum(given is not None for given in (self.first, self.last, self.layers)) != 1:
-            raise ValueError("give exactly one of first, last, layers")
-        if self.domains is not None and len(set(self.domains)) != len(self.domains):
-            raise ValueError("a domain is named twice")
+        try:
+            self.rule()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
+
+    def rule(self) -> Rule:
+        """The rule as the sharing graph takes it."""
+        layers = None if self.layers is None else tuple(self.layers)
+        domains = None if self.domains is None else tuple(self.domains)
+        return Rule(self.first, self.last, layers, domains)
 
 
 class SharingConfig(Model):

@@ -21,6 +21,7 @@ from coupling.errors import CouplingError, InputError
 from coupling.networks.architecture import layer_lists
 from coupling.networks.coupled import to_device
 from coupling.networks.latent import prior_of, sample_prior
+from coupling.networks.mode import evaluating
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
@@ -104,10 +105,8 @@ def train_encoder(
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(steps, 2))
     codes = torch_generator(seed, "encoder", domain)
     low, high = encoder.domain.range
-    was_training = model.generator.training
-    model.generator.eval()
     encoder.network.train()
-    with progress(f"learning an encoder of '{domain}'", steps) as advance:
+    with evaluating(model.generator), progress(f"learning an encoder of '{domain}'", steps) as advance:
         for _ in range(steps):
             z = sample_prior(model.config.latent, BATCH, codes).to(model.device)
             with torch.no_grad():
@@ -120,7 +119,6 @@ def train_encoder(
             optimizer.step()
             rates.step()
             advance()
-    model.generator.train(was_training)
     encoder.network.eval().requires_grad_(False)
     return encoder
 

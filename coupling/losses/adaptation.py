@@ -14,7 +14,7 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
 from coupling.losses.classification import LAST_HIDDEN, Classification, Layer, check_domains
-from coupling.losses.loss import DiscriminatorHalf, Loss, PerDomain, Weight
+from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDomain, Weight
 
 Unlabelled = Annotated[
     list[str] | None,
@@ -39,7 +39,7 @@ class Classified(Loss):
     def open(
         self,
         domains: Sequence[Domain],
-        features: Mapping[tuple[str, int], tuple[int, ...]],
+        features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
         """Find the classification loss. Raises ConfigError where there is none, or not one alone."""
@@ -122,7 +122,7 @@ class Consistency(Classified):
     def open(
         self,
         domains: Sequence[Domain],
-        features: Mapping[tuple[str, int], tuple[int, ...]],
+        features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
         """Find the classification loss; the domains must be of images."""
@@ -172,7 +172,7 @@ class FeatureMatching(Loss):
     def open(
         self,
         domains: Sequence[Domain],
-        features: Mapping[tuple[str, int], tuple[int, ...]],
+        features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
         """Raises ConfigError where there is nothing to compare."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from coupling.domain import Domain
 from coupling.errors import ConfigError, check_domain_name
 from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
-from coupling.losses.loss import DiscriminatorHalf, Loss, PerDomain, Weight
+from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDomain, Weight
 from coupling.system.terminal import print_line
 
 LAST_HIDDEN = -2
@@ -81,7 +81,7 @@ class Classification(Loss):
     def open(
         self,
         domains: Sequence[Domain],
-        features: Mapping[tuple[str, int], tuple[int, ...]],
+        features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
         """Make the head. Raises ConfigError for a domain that is none, or features of different sizes."""

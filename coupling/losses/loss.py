@@ -21,6 +21,10 @@ PerDomain = dict[str, Tensor]
 """{domain: tensor}."""
 
 
+FeatureShapes = Mapping[tuple[str, int], tuple[int, ...]]
+"""{(domain, layer): shape of one sample of that layer's output}."""
+
+
 Weight = Annotated[float, Field(ge=0, description="of this term")]
 
 
@@ -109,7 +113,7 @@ class Loss(nn.Module):
     def open(
         self,
         domains: Sequence[Domain],
-        features: Mapping[tuple[str, int], tuple[int, ...]],
+        features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
         """Called once, when the networks exist and before anything is counted or trained.

@@ -11,9 +11,9 @@ from coupling.config.config import Config, MetricConfig
 from coupling.config.registry import Registry
 from coupling.data.domain_data import DomainData
 from coupling.errors import PluginError
+from coupling.losses.build import build_losses
 from coupling.losses.loss import Loss
 from coupling.model.model import CoupledModel
-from coupling.networks.build import build_losses
 from coupling.system.foreign_code import guarded
 
 

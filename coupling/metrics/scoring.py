@@ -15,6 +15,7 @@ from coupling.data.domain_data import DomainData
 from coupling.errors import CouplingError, RunError
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.model.model import CoupledModel
+from coupling.networks.mode import evaluating
 from coupling.system.device import is_out_of_memory
 from coupling.system.foreign_code import guarded
 from coupling.version import __version__
@@ -48,12 +49,9 @@ def measured(
     """
     evaluation = Evaluation(model, data, seed)
     started = time.monotonic()
-    discriminator = model.discriminator
-    was_training = discriminator is not None and discriminator.training
-    if discriminator is not None:
-        discriminator.eval()  # a metric may ask it, and must not move its statistics
     try:
-        values = metric.measure(evaluation)
+        with evaluating(model.discriminator):  # a metric may call it, which must not move its statistics
+            values = metric.measure(evaluation)
     except CouplingError:
         raise
     except (Exception, SystemExit) as error:  # a plugin's metric may fail in any way
@@ -63,9 +61,6 @@ def measured(
             f"metric '{entry.name}' failed at step {model.step:,}: {type(error).__name__}: {error}; leave it out "
             "of metrics or mend it, then go on with --resume"
         ) from error
-    finally:
-        if discriminator is not None:
-            discriminator.train(was_training)
     if not isinstance(values, Mapping) or not all(isinstance(value, float | int) for value in values.values()):
         raise RunError(
             f"metric '{entry.name}': measure() gives {_shown(values)}; it returns {{flat name: number}}, its own value "

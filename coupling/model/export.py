@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from coupling.errors import InputError, RunError, cause
 from coupling.model.sampler import CoupledSampler
+from coupling.networks.mode import evaluating
 from coupling.networks.weights import named_networks, named_tensors
 from coupling.runs.tensor_files import METADATA, plain_tensors
 from coupling.system.atomic_files import write_bytes
@@ -77,11 +78,10 @@ def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
     """
     onnx = _package("onnx")
     _package("onnxscript")
-    device, was_training = model.device, model.generator.training
+    device = model.device
     model.to("cpu")
-    model.generator.eval()
     try:
-        with _quiet():
+        with evaluating(model.generator), _quiet():
             program = torch.onnx.export(
                 _Generators(model),
                 (torch.zeros(3, model.config.latent.size),),
@@ -109,7 +109,6 @@ def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
         ) from error
     finally:
         model.to(device)
-        model.generator.train(was_training)
     _write(content, path)
 
 

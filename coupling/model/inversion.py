@@ -18,6 +18,7 @@ from coupling.errors import InputError
 from coupling.model.minimisation import Objective, minimise
 from coupling.model.sampler import CoupledSampler
 from coupling.networks.latent import prior_of
+from coupling.networks.mode import evaluating
 
 Encoding = Callable[[Tensor], Tensor]
 """Samples (B, *shape) of one domain to codes (B, latent size) that may draw them: an Encoder, or anything else."""
@@ -112,8 +113,8 @@ class Description:
 
     def _features(self, samples: Tensor) -> Tensor:
         assert self.discriminator is not None
-        tapped: dict[tuple[str, int], Tensor] = self.discriminator({self.domain.name: samples}, taps=[self.layer])[2]
-        return tapped[self.domain.name, self.layer].flatten(1)
+        name = self.domain.name
+        return self.discriminator.features({name: samples}, self.layer)[name].flatten(1)
 
 
 def invert(
@@ -130,15 +131,8 @@ def invert(
     Where there is an ``encoder``, one of the starts of each sample is its guess, in place of the least near candidate.
     Up to ``batch_size`` searches go at once. What a sample gets does not depend on those beside it, but for rounding.
     """
-    networks = [network for network in (model.generator, model.discriminator) if network is not None]
-    were = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
+    with evaluating(model.generator, model.discriminator):
         return _Inverter(model, domain, search, batch_size, encoder)(samples, advance)
-    finally:
-        for network, was in zip(networks, were, strict=True):
-            network.train(was)
 
 
 class _Inverter:

@@ -39,7 +39,7 @@ def read_model(
     domains = {name: _with_drawing(domain, registry) for name, domain in domains.items()}
     try:
         config = build_config(values, registry, data=False)
-        networks = assemble(config, domains, registry)
+        networks = assemble(config, domains, registry, trial=False)
     except InputError as error:
         raise type(error)(f"{file}: {error}") from None
     tensors = read_tensors(file)

@@ -16,6 +16,7 @@ from coupling.losses.classification import Classification
 from coupling.losses.loss import Loss
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
 from coupling.networks.latent import prior_of, sample_prior
+from coupling.networks.mode import evaluating
 from coupling.networks.weights import description, fingerprint
 from coupling.system.device import usable
 from coupling.system.seeds import torch_generator
@@ -130,13 +131,11 @@ class CoupledSampler:
         if z.dim() != 2 or z.shape[1] != size:
             raise InputError(f"z has shape {tuple(z.shape)}; this model takes (B, {size})")
         chosen = self.chosen(domains)
-        was_training = self.generator.training
-        self.generator.eval()
         parts: dict[str, list[Tensor]] = {domain: [] for domain in chosen}
-        for part in z.split(batch_size):
-            for domain, samples in self.generator(part.to(self.device, torch.float32), chosen).items():
-                parts[domain].append(samples.float().cpu())
-        self.generator.train(was_training)
+        with evaluating(self.generator):
+            for part in z.split(batch_size):
+                for domain, samples in self.generator(part.to(self.device, torch.float32), chosen).items():
+                    parts[domain].append(samples.float().cpu())
         return {domain: torch.cat(samples) for domain, samples in parts.items()}
 
     @torch.no_grad()
@@ -153,10 +152,8 @@ class CoupledSampler:
             raise InputError("samples: there are none to score; give {domain: samples}")
         for name, x in samples.items():
             self.check_samples(x, name)
-        was_training = self.discriminator.training
-        self.discriminator.eval()
-        logits = self.discriminator({name: x.to(self.device, torch.float32) for name, x in samples.items()})[0]
-        self.discriminator.train(was_training)
+        with evaluating(self.discriminator):
+            logits = self.discriminator.logits({d: x.to(self.device, torch.float32) for d, x in samples.items()})
         joined = torch.stack(list(logits.values()))
         if joined.shape[2] != 1:
             raise InputError(
@@ -194,17 +191,11 @@ class CoupledSampler:
         if not heads or self.discriminator is None:
             raise InputError("this model has no classifier: it was trained without a classification loss")
         self.check_samples(images, domain)
-        was_training = self.discriminator.training
-        self.discriminator.eval()
-        parts = [
-            heads[0]
-            .logits(
-                self.discriminator({domain: part.to(self.device, torch.float32)}, taps=[heads[0].layer])[2][
-                    domain, heads[0].layer
-                ]
-            )
-            .softmax(1)
-            for part in images.split(batch_size)
-        ]
-        self.discriminator.train(was_training)
+        classifier = heads[0]
+        parts = []
+        with evaluating(self.discriminator, classifier):
+            for part in images.split(batch_size):
+                samples = {domain: part.to(self.device, torch.float32)}
+                features = self.discriminator.features(samples, classifier.layer)[domain]
+                parts.append(classifier.logits(features).softmax(1))
         return torch.cat(parts).float().cpu()

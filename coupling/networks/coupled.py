@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +122,7 @@ class CoupledNetwork(nn.Module):
             return [torch.cat([self._call(key, [part], slots, [chunk])[0] for part, chunk in parts])]
         sections = tuple(Section(size, slot, track) for slot in slots for size, track in chunks)
         for norm in self._norms[key]:
-            norm.sections = sections
+            norm.sections = sections  # DomainBatchNorm.forward reads them in the call below
         layer = self.layers[key]
         if len(inputs) == 1:
             return [layer(inputs[0])]
@@ -158,19 +159,30 @@ class CoupledGenerator(CoupledNetwork):
         return torch.cat([z, code], dim=1)
 
 
+@dataclass(frozen=True)
+class DiscriminatorOutput:
+    """The discriminators' answer to one batch."""
+
+    real_logits: dict[str, Tensor]
+    """{domain: (B, outputs)}; empty if no real samples were given."""
+    fake_logits: dict[str, Tensor]
+    """{domain: (B, outputs)}; empty if no generated samples were given."""
+    features: dict[tuple[str, int], Tensor]
+    """{(domain, layer): output of a tapped layer}: the real samples first, then the generated ones."""
+
+
 class CoupledDiscriminator(CoupledNetwork):
-    """f_1 ... f_N. Real and generated samples go through together, but are normalised apart."""
+    """f_1 ... f_N. Real and generated samples pass together, but each kind is normalised by its own statistics."""
 
     def forward(
         self,
         real: Mapping[str, Tensor] | None = None,
         fake: Mapping[str, Tensor] | None = None,
         taps: Sequence[int] = (),
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[tuple[str, int], Tensor]]:
-        """Logits of real and of generated samples, each {domain: (B, outputs)}, and the taps.
+    ) -> DiscriminatorOutput:
+        """Logits and tapped outputs of real and generated samples, {domain: (B, *shape)} each; one may be left out.
 
-        Either may be left out. The running statistics follow the real samples alone. A tap is
-        the output of a layer for the real samples followed by the generated ones.
+        Only the real samples move the running statistics. ``taps``: see :meth:`run`.
         """
         given = [part for part in (real, fake) if part]
         sizes = [next(iter(part.values())).shape[0] for part in given]
@@ -181,9 +193,30 @@ class CoupledDiscriminator(CoupledNetwork):
         chunks = [(size, part is real) for size, part in zip(sizes, given, strict=True)]
         logits, tapped = self.run(inputs, chunks, taps)
         if len(given) == 1:
-            return (logits, {}, tapped) if real else ({}, logits, tapped)
+            return DiscriminatorOutput(logits, {}, tapped) if real else DiscriminatorOutput({}, logits, tapped)
         halves = {domain: both.split(sizes) for domain, both in logits.items()}
-        return {d: h[0] for d, h in halves.items()}, {d: h[1] for d, h in halves.items()}, tapped
+        return DiscriminatorOutput(
+            {domain: half[0] for domain, half in halves.items()},
+            {domain: half[1] for domain, half in halves.items()},
+            tapped,
+        )
+
+    def logits(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{domain: (B, *shape)} to logits {domain: (B, outputs)}; the running statistics do not move."""
+        return self.run(samples, _untracked(samples))[0]
+
+    def features(self, samples: Mapping[str, Tensor], layer: int) -> dict[str, Tensor]:
+        """{domain: (B, *shape)} to the outputs of ``layer``, {domain: (B, ...)}; the running statistics do not move.
+
+        Layer 1 is the first; -1 is each domain's last.
+        """
+        tapped = self.run(samples, _untracked(samples), [layer])[1]
+        return {domain: output for (domain, _), output in tapped.items()}
+
+
+def _untracked(samples: Mapping[str, Tensor]) -> list[tuple[int, bool]]:
+    """One chunk of all samples, which does not move the running statistics."""
+    return [(next(iter(samples.values())).shape[0], False)]
 
 
 def to_device(network: nn.Module, device: torch.device) -> None:

@@ -37,8 +37,7 @@ class Section:
 class DomainBatchNorm(nn.Module):
     """Batch normalisation over sections: ``weight`` and ``bias`` are shared, statistics are not.
 
-    ``running_mean`` and ``running_var`` are (slots, C). :attr:`sections` is set by the network
-    before each call and covers the batch in order. With ``joint``, sections of equal ``track``
+    ``running_mean`` and ``running_var`` are (slots, C). With ``joint``, sections of equal ``track``
     (all real samples, or all generated ones) are normalised as one, whatever their domain.
     """
 
@@ -61,6 +60,8 @@ class DomainBatchNorm(nn.Module):
             value = getattr(like, name)
             self.register_buffer(name, None if value is None else value.repeat(slots, 1))
         self.sections: tuple[Section, ...] = ()
+        """The next batch's sections, in order. :meth:`coupling.networks.coupled.CoupledNetwork.run` sets them before
+        each call of the layer that holds this normalisation; empty: the batch is one section."""
         self.synchronised = False
         """Take batch statistics over all processes' samples."""
 

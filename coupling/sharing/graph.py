@@ -36,7 +36,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.first, self.last, self.layers)) != 1:
-            raise ConfigError(f"rule {self}: give exactly one of first, last, layers")
+            raise ConfigError("give exactly one of first, last, layers")
+        if self.domains is not None and len(set(self.domains)) != len(self.domains):
+            raise ConfigError("a domain is named twice")
 
     def __str__(self) -> str:
         given = {"first": self.first, "last": self.last, "layers": self.layers, "domains": self.domains}

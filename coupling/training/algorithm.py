@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +127,7 @@ class Algorithm1:
         self.only: dict[str, str] = {team: names[0] for team, names in terms.items() if len(names) == 1}
         """The term of a team that has but one."""
         self.g = generators.network
-        self.f = discriminators.network
+        self.f = cast(CoupledDiscriminator, discriminators.network)
         self.averaged = None if averaged is None else self._averaged(*averaged)
 
     def step(
@@ -186,16 +187,16 @@ class Algorithm1:
         """Gradients of all discriminators, on real and generated samples together."""
         fake = {domain: x.detach() for domain, x in fake.items()}
         with guarded("the discriminators' forward pass"), self.autocast():
-            real_logits, fake_logits, features = self.f(part.real, fake, self.taps)
+            output = self.f(part.real, fake, self.taps)
         half = DiscriminatorHalf(
             step=part.step,
             domains=self.domains,
             real=part.real,
             fake=fake,
-            real_logits=in_full(real_logits),
-            fake_logits=in_full(fake_logits),
-            features=in_full(features),
-            score=lambda samples: self.f.run(samples, [(len(next(iter(samples.values()))), False)])[0],
+            real_logits=in_full(output.real_logits),
+            fake_logits=in_full(output.fake_logits),
+            features=in_full(output.features),
+            score=self.f.logits,
             tap=lambda samples, layer: self._tap(self.f, samples, layer),
             labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
@@ -214,12 +215,10 @@ class Algorithm1:
 
         return Averaged(losses, tap)
 
-    def _tap(self, f: CoupledGenerator | CoupledDiscriminator, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
+    def _tap(self, f: CoupledDiscriminator, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
         """A layer's outputs for other samples than the step's; the running statistics stay."""
         with self.autocast():
-            size = len(next(iter(samples.values())))
-            tapped = f.run(samples, [(size, False)], [layer])[1]
-        return {domain: x for (domain, _), x in in_full(tapped).items()}
+            return in_full(f.features(samples, layer))
 
     def _over_samples(self, x: Tensor) -> Tensor:
         """The mean over the first axis and all processes, which have equally many samples."""
@@ -231,9 +230,15 @@ class Algorithm1:
         self.discriminators.freeze(True)
         try:
             with guarded("the discriminators' forward pass"), self.autocast():
-                _, fake_logits, features = self.f(None, fake, self.taps)
+                output = self.f(None, fake, self.taps)
             half = GeneratorHalf(
-                part.step, self.domains, part.fresh_z, fake, in_full(fake_logits), in_full(features), self._over_samples
+                step=part.step,
+                domains=self.domains,
+                z=part.fresh_z,
+                fake=fake,
+                fake_logits=in_full(output.fake_logits),
+                features=in_full(output.features),
+                mean=self._over_samples,
             )
             terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}
             objective, record = combine("generator", terms, named="generator" in self.several)

@@ -376,4 +376,4 @@ def test_weight_sharing(name, base):
 
 def rules(config: Config, team: str) -> list[Rule]:
     """A team's sharing rules."""
-    return [Rule(**rule.model_dump()) for rule in getattr(config.sharing, team)]
+    return [rule.rule() for rule in getattr(config.sharing, team)]

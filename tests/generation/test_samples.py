@@ -74,7 +74,7 @@ def test_the_best_of_each_block_are_kept_in_order(model):
     for block in range(3):
         samples = model.generate(model.latent(BLOCK, 2, start=block * BLOCK))
         scores = [
-            np.mean([model.discriminator({name: x[i : i + 1]})[0][name].item() for name, x in samples.items()])
+            np.mean([model.discriminator({name: x[i : i + 1]}).real_logits[name].item() for name, x in samples.items()])
             for i in range(BLOCK)
         ]  # fmt: skip
         best = sorted(sorted(range(BLOCK), key=lambda i: -scores[i])[:77])

@@ -170,7 +170,7 @@ def test_features_count_where_they_are_asked_for(model):
     features = invert(model, images, "a", Search(feature_weight=10.0, feature_layer=1))
 
     def distance(found):
-        taps = [model.discriminator({"a": x}, taps=[1])[2]["a", 1] for x in (found.reconstruction, images)]
+        taps = [model.discriminator({"a": x}, taps=[1]).features["a", 1] for x in (found.reconstruction, images)]
         return (taps[0] - taps[1]).square().sum(1).mean()
 
     assert distance(features) < distance(plain)

@@ -101,14 +101,14 @@ def test_discriminators_equal_separate_ones_that_see_real_and_generated_apart(ma
     network = CoupledDiscriminator(graph, lists)
     side = {d: 3 + (i if sizes_differ else 0) for i, d in enumerate(depths)}
     real, fake = ({d: torch.randn(4, CHANNELS, side[d], 5) + i for i, d in enumerate(depths)} for _ in range(2))
-    ours_real, ours_fake, _ = network(real, fake)
+    output = network(real, fake)
     for domain, net in nets.items():
-        torch.testing.assert_close(ours_real[domain], net(real[domain]))
+        torch.testing.assert_close(output.real_logits[domain], net(real[domain]))
     compare_statistics(network, nets)  # before the references see generated samples, which must not count
     for domain, net in nets.items():
-        torch.testing.assert_close(ours_fake[domain], net(fake[domain]))
+        torch.testing.assert_close(output.fake_logits[domain], net(fake[domain]))
     network.eval()
-    only_fake = network(None, fake)[1]
+    only_fake = network(None, fake).fake_logits
     for domain, net in nets.items():
         for ours, theirs in zip(statistics(network, domain), plain_statistics(net), strict=True):
             theirs[0].copy_(ours[0])
@@ -125,7 +125,7 @@ def test_a_normalisation_used_twice_in_a_layer_stays_one_and_is_per_domain_in_bo
     network = CoupledDiscriminator(graph, lists)
     assert len(list(network.parameters())) == 4
     real = {"a": torch.randn(4, 3), "b": torch.randn(4, 3) + 5}
-    ours = network(real, real)[0]
+    ours = network(real, real).real_logits
     for domain in "ab":
         torch.testing.assert_close(ours[domain], nets[domain](real[domain]))
 
@@ -155,10 +155,10 @@ def test_a_layer_that_mixes_samples_sees_one_domain_and_real_or_generated_at_a_t
     network = CoupledDiscriminator(graph, lists)
     real = {"a": torch.randn(4, 3), "b": torch.randn(4, 3) + 5}
     fake = {d: x * 10 - 7 for d, x in real.items()}
-    ours_real, ours_fake, _ = network(real, fake)
+    output = network(real, fake)
     for domain in "ab":
-        torch.testing.assert_close(ours_real[domain], nets[domain](real[domain]))
-        torch.testing.assert_close(ours_fake[domain], nets[domain](fake[domain]))
+        torch.testing.assert_close(output.real_logits[domain], nets[domain](real[domain]))
+        torch.testing.assert_close(output.fake_logits[domain], nets[domain](fake[domain]))
 
 
 def test_inputs_that_differ_go_through_a_shared_layer_in_one_call():
@@ -194,10 +194,11 @@ def test_taps_give_a_layers_output_by_each_domains_own_number():
         graph, {"a": [nn.Linear(2, 2) for _ in range(3)], "b": [nn.Linear(2, 2) for _ in range(2)]}
     )
     real, fake = ({d: torch.randn(3, 2) for d in "ab"} for _ in range(2))
-    real_logits, fake_logits, taps = network(real, fake, [2])
+    output = network(real, fake, [2])
+    taps = output.features
     assert set(taps) == {("a", 2), ("b", 2)}
-    torch.testing.assert_close(network(real, fake, [2, -1])[2]["b", -1], taps["b", 2])
-    torch.testing.assert_close(taps["b", 2], torch.cat([real_logits["b"], fake_logits["b"]]))
+    torch.testing.assert_close(network(real, fake, [2, -1]).features["b", -1], taps["b", 2])
+    torch.testing.assert_close(taps["b", 2], torch.cat([output.real_logits["b"], output.fake_logits["b"]]))
     a = torch.cat([real["a"], fake["a"]])
     torch.testing.assert_close(taps["a", 2], network.layers["layer2[a]"](network.layers["layer1[a]"](a)))
 

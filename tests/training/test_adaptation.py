@@ -327,7 +327,7 @@ def test_the_averaged_classifier_is_the_one_that_is_used(tmp_path):
     images = tiny.Tiny(count=9).samples
     loaded, live = (load_model(tmp_path / "run", plugins=tiny.plugins(), live=live) for live in (False, True))
     head = made.average.networks["loss.classification"]
-    tapped = made.average.networks["discriminator"]({"b": images}, taps=[-2])[2]
+    tapped = made.average.networks["discriminator"]({"b": images}, taps=[-2]).features
     expected = head.logits(tapped["b", -2]).softmax(1)
     torch.testing.assert_close(loaded.classify(images, "b"), expected)
     assert not torch.allclose(live.classify(images, "b"), expected)

@@ -153,7 +153,7 @@ def test_running_statistics_are_each_domains_own():
     network.eval()
     for domain in "ab":
         expected = network.layers["layer2[a,b]"](alone[domain].eval()(real[domain]))
-        torch.testing.assert_close(network(real)[0][domain], expected)
+        torch.testing.assert_close(network(real).real_logits[domain], expected)
 
 
 def test_joint_statistics_couple_the_domains():
@@ -164,7 +164,7 @@ def test_joint_statistics_couple_the_domains():
         lists = {d: [layer(False, False), nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 1))] for d in "ab"}
         network = CoupledDiscriminator(graph, lists, joint_statistics=joint)
         real = {d: torch.randn(8, WIDTH) for d in "ab"}
-        network(real)[0]["a"].square().sum().backward()
+        network(real).real_logits["a"].square().sum().backward()
         stem = network.layers["layer1[b]"][0].weight.grad
         assert (stem is not None and stem.abs().max().item() > 1e-3) is joint
 
@@ -175,12 +175,12 @@ def test_joint_statistics_equal_one_batch_normalisation_over_everything():
     network = CoupledDiscriminator(graph, {d: [nn.BatchNorm1d(WIDTH)] for d in "ab"}, joint_statistics=True)
     plain = nn.BatchNorm1d(WIDTH)
     real, fake = ({d: torch.randn(8, WIDTH) + i for i, d in enumerate("ab")} for _ in range(2))
-    ours_real, ours_fake, _ = network(real, fake)
+    output = network(real, fake)
     expected = plain(torch.cat([real["a"], real["b"]]))
-    torch.testing.assert_close(torch.cat([ours_real["a"], ours_real["b"]]), expected)
+    torch.testing.assert_close(torch.cat([output.real_logits["a"], output.real_logits["b"]]), expected)
     torch.testing.assert_close(network.layers["layer1[a,b]"].running_mean[0], plain.running_mean)
     expected = plain(torch.cat([fake["a"], fake["b"]]))
-    torch.testing.assert_close(torch.cat([ours_fake["a"], ours_fake["b"]]), expected)
+    torch.testing.assert_close(torch.cat([output.fake_logits["a"], output.fake_logits["b"]]), expected)
 
 
 def test_views_keep_the_parameters_strides():
@@ -290,12 +290,12 @@ def test_a_losss_own_parameters_get_the_mean_over_their_users_from_their_teams_h
     real = {n: torch.randn(BATCH, WIDTH, dtype=torch.float64) for n in "abc"}
     factor = losses["scaled"].factor
     before = factor.detach().clone()
-    logits = {d: x.detach() for d, x in discriminator(real)[0].items()}
+    logits = {d: x.detach() for d, x in discriminator(real).real_logits.items()}
     algorithm.step(0, z, real)
     if team == "generator":  # through the updated discriminators, on samples of the generators before their step
         for p, gradient in teams[0].optimizer.seen.items():
             p.data += 0.1 * gradient
-        logits = {d: x.detach() for d, x in discriminator(None, generator(z))[1].items()}
+        logits = {d: x.detach() for d, x in discriminator(None, generator(z)).fake_logits.items()}
     expected = []
     for domain in users:
         own = before.clone().requires_grad_()

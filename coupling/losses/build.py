@@ -1,0 +1,136 @@
+"""The configuration's losses: built, checked against each other, and opened for the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from coupling.config.config import Config
+from coupling.config.registry import Registry
+from coupling.domain import Domain
+from coupling.errors import ConfigError, PluginError, nearest
+from coupling.losses.loss import FeatureShapes, Loss
+from coupling.sharing.graph import TEAMS, SharingGraph
+from coupling.system.foreign_code import guarded
+from coupling.system.seeds import derive
+
+
+def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
+    """The losses by name, not opened yet; a name that comes twice gets a number: {"r1": ..., "r1-2": ...}.
+
+    Parameters that they make depend on the configuration's seed alone.
+
+    Raises:
+        ConfigError: options that do not fit, or no loss trains one of the teams.
+        PluginError: a plugin's loss is not a Loss, or fails.
+    """
+    losses: dict[str, Loss] = {}
+    for number, entry in enumerate(config.losses):
+        path = f"losses[{number}]"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_weight_seed(config, number))
+            loss = registry.build("loss", entry.name, entry.options, path)
+        _check_loss(loss, f"{path} {entry.name}", averages_kept=config.training.ema_discriminators)
+        name, again = entry.name, 2
+        while name in losses:
+            name, again = f"{entry.name}-{again}", again + 1
+        losses[name] = loss
+    for half in TEAMS:
+        if all(getattr(type(loss), half) is getattr(Loss, half) for loss in losses.values()):
+            raise ConfigError(
+                f"losses: {', '.join(losses)}: nothing here trains the {half}s; add an adversarial loss, such as "
+                "non-saturating"
+            )
+    return losses
+
+
+def _weight_seed(config: Config, number: int) -> int:
+    """The seed of the parameters of loss ``number``: the same in every run and process."""
+    return derive(config.seed, "weights", "loss", number)
+
+
+def _check_loss(loss: object, path: str, *, averages_kept: bool) -> None:
+    """Raise an error if a plugin's answer is not a loss, names an unknown team, or needs averages that are not kept."""
+    if not isinstance(loss, Loss):
+        raise PluginError(f"{path}: gives a {type(loss).__name__}; a loss is a subclass of coupling.Loss")
+    if loss.team not in TEAMS:
+        raise PluginError(f"{path}: its parameters belong to team '{loss.team}'; {nearest(loss.team, TEAMS)}")
+    if loss.needs_average and not averages_kept:
+        raise ConfigError(
+            f"{path}: reads the discriminators' moving average, which is not kept; set "
+            "training.ema_discriminators: true"
+        )
+
+
+def logit_count(losses: Mapping[str, Loss], domains: int) -> int:
+    """How many logits a sample gets for ``domains`` domains; 1 if no loss reads logits.
+
+    Raises:
+        ConfigError: two losses need different numbers.
+    """
+    needed: dict[str, int] = {}
+    for name, loss in losses.items():
+        with guarded(f"losses: outputs() of {name}", f"losses: {name}: "):
+            number = loss.outputs(domains)
+        if number is not None:
+            needed[name] = number
+    if len(set(needed.values())) > 1:
+        raise ConfigError(
+            f"losses: {', '.join(f'{name} reads {number} logits a sample' for name, number in needed.items())}; "
+            "these losses do not go together, leave one out"
+        )
+    return next(iter(needed.values()), 1)
+
+
+def tapped_layers(losses: Mapping[str, Loss], graph: SharingGraph) -> list[int]:
+    """The discriminator layers whose outputs some loss reads, each once; ``graph`` is the discriminators'.
+
+    Raises:
+        ConfigError: a loss reads a layer that a domain's discriminator lacks.
+    """
+    layers: set[int] = set()
+    for name, loss in losses.items():
+        with guarded(f"losses: taps() of {name}", f"losses: {name}: "):
+            taps = list(loss.taps())
+        for layer in taps:
+            for domain, depth in graph.depths.items():
+                if not 1 <= graph.numbered(domain, layer) <= depth:
+                    raise ConfigError(
+                        f"losses: {name} reads discriminator layer {layer}, but domain '{domain}' has layers 1 to "
+                        f"{depth}"
+                    )
+        layers.update(taps)
+    return sorted(layers)
+
+
+def open_losses(
+    losses: Mapping[str, Loss], domains: Iterable[Domain], features: FeatureShapes, config: Config, registry: Registry
+) -> None:
+    """Call each loss's ``open`` with the domains and the shapes of the outputs that it reads.
+
+    Raises:
+        ConfigError: a loss does not suit the domains; the message names its place in the configuration.
+        PluginError: a plugin's loss fails, or names a domain that does not exist.
+    """
+    domains = list(domains)
+    for number, (entry, loss) in enumerate(zip(config.losses, losses.values(), strict=True)):
+        path, taps = f"losses[{number}] {entry.name}", set(loss.taps())
+        own = {(domain, layer): shape for (domain, layer), shape in features.items() if layer in taps}
+        with guarded(f"{path}: {registry.get('loss', entry.name, path)}", f"{path}: "):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_weight_seed(config, number))
+                loss.open(domains, own, losses)
+            _check_names(loss, [domain.name for domain in domains], path)
+
+
+def _check_names(loss: Loss, domains: list[str], path: str) -> None:
+    """Raise :class:`PluginError` if an opened loss names a domain that does not exist."""
+    named = (
+        ("its parameters are used by", list(loss.users(domains))),
+        ("it reads the labels of", list(loss.labels(domains))),
+    )
+    for what, names in named:
+        for name in names:
+            if name not in domains:
+                raise PluginError(f"{path}: {what} domain '{name}'; {nearest(name, domains)}")
