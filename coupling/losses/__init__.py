@@ -1,1 +1,1 @@
-"""Terms of the two teams' objectives."""
+"""Losses: the terms of the generators' and the discriminators' objectives."""

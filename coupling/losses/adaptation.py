@@ -1,4 +1,4 @@
-"""Losses on a classifier's predictions in domains without labels."""
+"""Losses for domains without labels, on a classifier's predictions or on features (domain adaptation)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDoma
 
 Unlabelled = Annotated[
     list[str] | None,
-    Field(min_length=1, description="the domains without labels; null: all that the classification loss does not name"),
+    Field(min_length=1, description="the domains without labels; null: all that the classification loss does not list"),
 ]
 
 
@@ -29,11 +29,11 @@ class Classified(Loss):
         super().__init__()
         self.domains = list(domains or ())
         self.weight = weight
-        self._found: tuple[Classification, ...] = ()  # in a tuple: as a submodule it would have two owners
+        self._found: tuple[Classification, ...] = ()  # a tuple hides it from torch: a submodule would have two owners
 
     @property
     def classification(self) -> Classification:
-        """The loss that owns the head."""
+        """The classification loss, which owns the head."""
         return self._found[0]
 
     def open(
@@ -42,30 +42,30 @@ class Classified(Loss):
         features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
-        """Find the classification loss. Raises ConfigError where there is none, or not one alone."""
+        """Find the classification loss; raises :class:`ConfigError` unless there is exactly one."""
         check_domains(self.domains, domains)
         found = [loss for loss in losses.values() if isinstance(loss, Classification)]
         if len(found) != 1:
             raise ConfigError(
-                f"reads the classes that a classification loss predicts, of which there are {len(found)}; "
-                "name exactly one among losses"
+                f"reads the predictions of a classification loss, but the configuration has {len(found)} of them; "
+                "list exactly one in losses"
             )
         self.domains = self.domains or found[0].unlabelled([domain.name for domain in domains])
         if not self.domains:
-            raise ConfigError("is of domains without labels, of which there are none; leave it out")
+            raise ConfigError("needs a domain without labels, but every domain is labelled; remove this loss")
         found[0].serve(self.domains)
         self._found = tuple(found)
 
     def real_logits(self, half: DiscriminatorHalf, domain: str) -> Tensor:
-        """The classifier's (B, classes) for the real samples, before the softmax."""
+        """The classifier's logits of the real samples, (B, classes)."""
         return self.classification.logits(half.features[domain, self.classification.layer][: len(half.real[domain])])
 
 
 class Entropy(Classified):
-    """Sure and varied predictions in domains without labels: mutual information of sample and class.
+    """Certain and varied predictions in domains without labels: the mutual information of sample and class.
 
-    The mean entropy of the predictions (Grandvalet & Bengio 2004) less ``variety`` times the entropy of their mean,
-    without which one class for all samples would be the least (Krause et al. 2010).
+    The mean entropy of the predictions (Grandvalet & Bengio 2004) minus ``variety`` times the entropy of their mean.
+    Without the second part, one class for all samples would be the minimum (Krause et al. 2010).
     """
 
     def __init__(
@@ -91,11 +91,10 @@ class Entropy(Classified):
 
 
 class Consistency(Classified):
-    """A changed sample is of the class that the unchanged one is surely of (Sohn et al. 2020, section 2).
+    """Cross-entropy of augmented samples with the class predicted for the plain ones (Sohn et al. 2020, section 2).
 
-    Samples whose most probable class has at least ``threshold`` are turned, moved, scaled and so on at random, and the
-    cross-entropy with that class is the term; the others do not count. What says the class is the network itself, or
-    its moving average over the steps (Tarvainen & Valpola 2017), which errs less.
+    Only samples whose predicted class has a probability of ``threshold`` or more count. The prediction is the
+    network's own, or that of its moving average (Tarvainen & Valpola 2017), which makes fewer errors.
     """
 
     def __init__(
@@ -103,10 +102,12 @@ class Consistency(Classified):
         *,
         domains: Unlabelled = None,
         weight: Weight = 1.0,
-        threshold: Annotated[float, Field(ge=0, le=1, description="least probability of a class that is taught")] = 0.9,
+        threshold: Annotated[
+            float, Field(ge=0, le=1, description="lowest probability of a predicted class that counts")
+        ] = 0.9,
         teacher: Annotated[
             Literal["live", "averaged"],
-            Field(description="what says the class; averaged: the discriminators' moving average"),
+            Field(description="network that predicts the class; averaged: the discriminators' moving average"),
         ] = "live",
         rotate: Rotate = 15.0,
         shift: Shift = 0.1,
@@ -125,16 +126,16 @@ class Consistency(Classified):
         features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
-        """Find the classification loss; the domains must be of images."""
+        """Find the classification loss; raises :class:`ConfigError` if a domain's samples are not images."""
         super().open(domains, features, losses)
         if not self.augmentation:
             raise ConfigError(
-                "rotate, shift, scale, shear, stretch: all are 0, so nothing would be changed; give one of them"
+                "rotate, shift, scale, shear, stretch: all are 0, so the samples would not change; set one of them"
             )
         self.augmentation.check([domain for domain in domains if domain.name in self.domains])
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """weight * -log p(class of x | changed x), over the samples whose class is sure."""
+        """weight * -log p(class of x | augmented x), a mean in which samples below ``threshold`` count as 0."""
         terms = {}
         for domain in self.domains:
             sure, taught = self._unchanged(half, domain).softmax(1).max(1)
@@ -145,19 +146,19 @@ class Consistency(Classified):
         return terms
 
     def _unchanged(self, half: DiscriminatorHalf, domain: str) -> Tensor:
-        """The teacher's (B, classes) for the real samples, before the softmax; without a gradient."""
+        """The teacher's logits of the real samples, (B, classes), without a gradient."""
         if not self.needs_average:
             return self.real_logits(half, domain).detach()
         averaged = half.averaged
-        assert averaged is not None  # else the configuration had been refused
+        assert averaged is not None  # build_losses has checked it
         [classifier] = [loss for loss in averaged.losses.values() if isinstance(loss, Classification)]
         return classifier.logits(averaged.tap({domain: half.real[domain]}, classifier.layer)[domain])
 
 
 class FeatureMatching(Loss):
-    """Squared distance between the domains' features of one z's generated samples (the authors' adaptation code).
+    """Squared distance between the domains' features of samples generated from one z (the authors' adaptation code).
 
-    For every domain: half the mean over the other domains, so that two domains' terms add up to their distance.
+    A domain's term is half the mean over the other domains, so that the terms of two domains add up to their distance.
     """
 
     def __init__(self, *, layer: Layer = LAST_HIDDEN, weight: Weight = 0.01) -> None:
@@ -175,16 +176,16 @@ class FeatureMatching(Loss):
         features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
-        """Raises ConfigError where there is nothing to compare."""
+        """Raise :class:`ConfigError` if there is one domain alone, or the features have different shapes."""
         shapes = {domain.name: features[domain.name, self.layer] for domain in domains}
         if len(shapes) < 2:
-            raise ConfigError("compares domains, of which there is one alone; leave it out")
+            raise ConfigError("compares domains, but there is only one; remove this loss")
         if len(set(shapes.values())) > 1:
-            listed = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
-            raise ConfigError(f"layer: {self.layer} gives {listed}; choose a layer after which the domains are alike")
+            found = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
+            raise ConfigError(f"layer: {self.layer} gives {found}; choose a layer with the same shape in each domain")
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """weight / 2 * mean over the others e of |f_d(g_d(z)) - f_e(g_e(z))|^2, a batch mean."""
+        """weight / 2 * |f_d(g_d(z)) - f_e(g_e(z))|^2, a mean over the batch and the other domains e."""
         drawn = {d: half.features[d, self.layer][-len(half.fake[d]) :].flatten(1) for d in half.fake}
         terms = {}
         for domain, own in drawn.items():

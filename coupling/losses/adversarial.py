@@ -1,4 +1,4 @@
-"""Adversarial losses and gradient penalties. All read logits, never probabilities: stable at any size."""
+"""Adversarial losses and gradient penalties. They read logits, not probabilities, which is stable at any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coupling.losses.loss import AdversarialLoss, DiscriminatorHalf, GeneratorHa
 
 
 class NonSaturating(AdversarialLoss):
-    """Cross-entropy; the generator maximises log f(g(z)) (Goodfellow et al. 2014, section 3)."""
+    """Cross-entropy where the generator maximises log f(g(z)) (Goodfellow et al. 2014, section 3)."""
 
     def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
         """-log f(x) - log(1 - f(g(z))), f the sigmoid of the logit."""
@@ -26,7 +26,7 @@ class NonSaturating(AdversarialLoss):
 
 
 class Minimax(NonSaturating):
-    """The paper's V (equations 1 and 3): the generator maximises -log(1 - f(g(z))), which saturates."""
+    """The paper's V (equations 1 and 3), where the generator maximises -log(1 - f(g(z))), which saturates."""
 
     def fool(self, fake: Tensor) -> Tensor:
         """log(1 - f(g(z)))."""
@@ -46,7 +46,7 @@ class LeastSquares(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    """Margins of one on both sides (Lim & Ye 2017)."""
+    """Hinge loss with a margin of 1 for real and for generated samples (Lim & Ye 2017)."""
 
     def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
         """max(0, 1 - f(x)) + max(0, 1 + f(g(z)))."""
@@ -62,7 +62,7 @@ class Wasserstein(AdversarialLoss):
 
     def __init__(
         self,
-        penalty: Annotated[float, Field(ge=0, description="weight of the gradient penalty; 0 for none")] = 10.0,
+        penalty: Annotated[float, Field(ge=0, description="weight of the gradient penalty; 0: no penalty")] = 10.0,
         weight: Weight = 1.0,
     ) -> None:
         super().__init__(weight=weight)
@@ -77,7 +77,7 @@ class Wasserstein(AdversarialLoss):
         return -fake.mean()
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """The critic's difference and, between real and generated samples, (|gradient| - 1)^2."""
+        """The critic's difference plus penalty * (|gradient| - 1)^2 at points between real and generated samples."""
         losses = super().discriminator(half)
         if self.penalty == 0:
             return losses
@@ -92,16 +92,16 @@ class Wasserstein(AdversarialLoss):
 
 
 class DomainSoftmax(Loss):
-    """Softmax over "generated, real of domain 1, ..., of domain N": the paper's conditional GAN (Table 5).
+    """Softmax over "generated, real of domain 1, ..., real of domain N": the paper's conditional GAN (Table 5).
 
-    One discriminator for all domains says which of N + 1 kinds a sample is; the generator is trained to be
-    taken for real of the domain it was asked for. Meant for ``latent: {condition: domain}`` with every
-    layer shared, where the mean over domains makes the classes as frequent as their samples are: each
-    domain's real samples 1 / (2N), generated ones 1 / 2.
+    One discriminator classifies the samples of all domains into these N + 1 classes; the generator is trained so that
+    its samples are classified as real ones of their domain. Use it with ``latent: {condition: domain}`` and every
+    layer shared. The mean over domains then weights the classes by their samples: each domain's real samples
+    1 / (2N), generated samples 1 / 2.
     """
 
     def outputs(self, domains: int) -> int:
-        """One logit for generated samples, then one for each domain, in order."""
+        """1 + domains: the logit of generated samples, then one for each domain, in order."""
         return domains + 1
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
@@ -118,7 +118,7 @@ class DomainSoftmax(Loss):
 
 
 def _numbers(half: DiscriminatorHalf | GeneratorHalf) -> dict[str, int]:
-    """The class of each domain's real samples; 0 is that of generated ones."""
+    """The class of each domain's real samples, from 1; generated samples have class 0."""
     return {domain.name: number for number, domain in enumerate(half.domains, start=1)}
 
 
@@ -128,19 +128,19 @@ def _surprise(logits: Tensor, number: int) -> Tensor:
 
 
 class R1(Loss):
-    """Gradient penalty on real samples (Mescheder et al. 2018), taken every few steps."""
+    """Gradient penalty on real samples (Mescheder et al. 2018), computed every few steps."""
 
     def __init__(
         self,
         gamma: Annotated[float, Field(ge=0, description="weight: gamma / 2 times the squared gradient")] = 0.5,
-        every: Annotated[int, Field(ge=1, description="steps between penalties; its weight is times this")] = 1,
+        every: Annotated[int, Field(ge=1, description="steps between penalties; the weight is multiplied by it")] = 1,
     ) -> None:
         super().__init__()
         self.gamma = gamma
         self.every = every
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """every * gamma / 2 * |df(x)/dx|^2 on the steps that are multiples of ``every``."""
+        """every * gamma / 2 * |df(x)/dx|^2 in steps that are multiples of ``every``, no term in the others."""
         if half.step % self.every:
             return {}
         real = {domain: x.detach().requires_grad_() for domain, x in half.real.items()}
@@ -149,7 +149,10 @@ class R1(Loss):
 
 
 def squared_gradients(inputs: Mapping[str, Tensor], logits: Mapping[str, Tensor]) -> PerDomain:
-    """|df/dx|^2 of each sample, {domain: (B,)}, differentiable with respect to the weights."""
+    """|df/dx|^2 of each sample, {domain: (B,)}; differentiable by the weights.
+
+    ``inputs``: {domain: (B, *shape)}, from which ``logits``, {domain: (B, outputs)}, were computed.
+    """
     total = torch.stack([value.sum() for value in logits.values()]).sum()
     gradients = torch.autograd.grad(total, list(inputs.values()), create_graph=True)
     return {d: g.flatten(1).square().sum(1) for d, g in zip(inputs, gradients, strict=True)}

@@ -1,4 +1,4 @@
-"""Random small affine changes of images, differentiable and a function of given numbers."""
+"""Small random affine maps of images, differentiable and determined by given numbers."""
 
 from __future__ import annotations
 
@@ -15,55 +15,57 @@ from torch.nn import functional as F
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 
-Rotate = Annotated[float, Field(ge=0, le=180, description="augmentation: turned by up to so many degrees")]
+Rotate = Annotated[float, Field(ge=0, le=180, description="augmentation: largest rotation, in degrees")]
 
 
-Shift = Annotated[float, Field(ge=0, le=0.5, description="augmentation: moved by up to this share of a side")]
+Shift = Annotated[float, Field(ge=0, le=0.5, description="augmentation: largest shift, as a share of the side")]
 
 
-Scale = Annotated[float, Field(ge=0, lt=1, description="augmentation: enlarged or reduced by up to this share")]
+Scale = Annotated[float, Field(ge=0, lt=1, description="augmentation: largest change of size, as a share")]
 
 
-Shear = Annotated[float, Field(ge=0, le=1, description="augmentation: slanted by up to this share of the height")]
+Shear = Annotated[float, Field(ge=0, le=1, description="augmentation: largest slant, as a share of the height")]
 
 
-Stretch = Annotated[float, Field(ge=0, le=1, description="augmentation: made wider and lower, or back, by up to this")]
+Stretch = Annotated[
+    float, Field(ge=0, le=1, description="augmentation: largest change of the aspect ratio, as a share")
+]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One affine map a sample, drawn evenly from the given bounds; beyond the border its nearest pixel is repeated."""
+    """One affine map for each sample, uniform within the bounds; outside the image the nearest border pixel repeats."""
 
     rotate: float
-    """Degrees, to either side."""
+    """Largest rotation to either side, in degrees."""
     shift: float
-    """Share of a side, along each axis to either side."""
+    """Largest shift along each axis to either side, as a share of the side."""
     scale: float
-    """Share by which a sample is enlarged or reduced."""
+    """Largest factor less 1 by which a sample is enlarged or reduced."""
     shear: float = 0.0
-    """Share of the height by which its top is moved against its bottom, to either side."""
+    """Largest shift of the top against the bottom to either side, as a share of the height."""
     stretch: float = 0.0
-    """Share by which the width grows while the height shrinks by the same factor, or the other way round."""
+    """Largest share by which the width grows while the height shrinks by the same factor, or the reverse."""
 
     @property
     def numbers(self) -> int:
-        """Numbers in [0, 1) that a sample needs."""
+        """How many numbers in [0, 1) each sample needs."""
         return 6 if self.shear or self.stretch else 4
 
     def __bool__(self) -> bool:
         return any((self.rotate, self.shift, self.scale, self.shear, self.stretch))
 
     def check(self, domains: Iterable[Domain]) -> None:
-        """Raise ConfigError where samples are no images (channels, height, width)."""
+        """Raise :class:`ConfigError` if samples that are to be augmented are not (channels, height, width)."""
         for domain in domains:
             if self and len(domain.shape) != 3:
                 raise ConfigError(
-                    "rotate, shift, scale, shear, stretch: are for images (channels, height, width), and domain "
-                    f"'{domain.name}' has samples of shape {domain.shape}; give 0 for each"
+                    "rotate, shift, scale, shear, stretch: need images (channels, height, width), but domain "
+                    f"'{domain.name}' has samples of shape {domain.shape}; set each of them to 0"
                 )
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """Change ``images`` (B, C, H, W) by (B, :attr:`numbers`) in [0, 1); .5 everywhere leaves them as they are."""
+        """Map images (B, C, H, W) by ``numbers``, (B, :attr:`numbers`) in [0, 1); numbers of 0.5 change nothing."""
         signed = numbers.to(images) * 2 - 1
         angle = signed[:, 0] * math.radians(self.rotate)
         size = 1 + signed[:, 1] * self.scale

@@ -1,7 +1,7 @@
-"""A classifier on a discriminator layer: labels of some domains, classes for all (section 4, adaptation).
+"""A classifier on a discriminator layer, for domain adaptation (section 4): labels of some domains, classes for all.
 
-The softmax layer sits on what the discriminators share, so a classifier that is trained with the labels of one
-domain is one for every domain: f_i up to the tapped layer, then the same head.
+The softmax layer reads a layer that the discriminators share. A classifier that is trained with the labels of one
+domain therefore classifies every domain: f_i up to the tapped layer, then the same head.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError, check_domain_name
 from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
 from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDomain, Weight
-from coupling.system.terminal import print_line
+from coupling.system.terminal import warn
 
 LAST_HIDDEN = -2
 """The last hidden layer of a discriminator: the one before its logits."""
 
 
 Layer = Annotated[
-    int, Field(description="discriminator layer that is read: 1 is the first, -1 the last, -2 the last hidden one")
+    int, Field(description="discriminator layer to read: 1 is the first, -1 the last, -2 the last hidden one")
 ]
 
 
@@ -33,13 +33,15 @@ class Classification(Loss):
     """Cross-entropy of a softmax layer on a discriminator layer, in the labelled domains (section 4, adaptation).
 
     The head is a linear layer on the flattened output; its gradient is the mean over the domains that use it. With
-    augmentation, the samples go through once more, changed, and it is those that are classified.
+    augmentation, the discriminators get a second batch of augmented samples, and the head classifies those.
     """
 
     def __init__(
         self,
         *,
-        domains: Annotated[list[str], Field(min_length=1, description="the labelled domains; no other's are read")],
+        domains: Annotated[
+            list[str], Field(min_length=1, description="the labelled domains; no other labels are read")
+        ],
         classes: Annotated[int, Field(ge=2, description="number of classes")] = 10,
         layer: Layer = LAST_HIDDEN,
         weight: Weight = 1.0,
@@ -59,23 +61,23 @@ class Classification(Loss):
         self._users = set(domains)
 
     def taps(self) -> Sequence[int]:
-        """The layer under the head."""
+        """The layer that the head reads."""
         return (self.layer,)
 
     def labels(self, domains: Sequence[str]) -> Sequence[str]:
-        """The labelled domains alone."""
+        """The labelled domains."""
         return self.labelled
 
     def unlabelled(self, domains: Sequence[str]) -> list[str]:
-        """The domains whose labels training never reads, in order."""
+        """The domains without labels, in order."""
         return [domain for domain in domains if domain not in self.labelled]
 
     def users(self, domains: Sequence[str]) -> Sequence[str]:
-        """The labelled domains, and those that another loss classifies."""
+        """The labelled domains, and the domains that another loss classifies."""
         return [domain for domain in domains if domain in self._users] or self.labelled
 
     def serve(self, domains: Sequence[str]) -> None:
-        """Count the domains of another loss among those whose gradients the head averages."""
+        """Add the domains of another loss to those whose gradients the head averages."""
         self._users |= set(domains)
 
     def open(
@@ -84,28 +86,28 @@ class Classification(Loss):
         features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
-        """Make the head. Raises ConfigError for a domain that is none, or features of different sizes."""
+        """Make the head; raises :class:`ConfigError` for an unknown domain or features of different sizes."""
         check_domains(self.labelled, domains)
         self.augmentation.check([domain for domain in domains if domain.name in self.labelled])
         sizes = {domain.name: math.prod(features[domain.name, self.layer]) for domain in domains}
         if len(set(sizes.values())) > 1:
-            listed = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
+            counts = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
             raise ConfigError(
-                f"layer: {self.layer} has {listed} features a sample; one classifier for all domains needs a layer "
-                "after which they are alike"
+                f"layer: {self.layer} has {counts} features a sample; one classifier for all domains needs a layer "
+                "with equally many features in each"
             )
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(next(iter(sizes.values())), self.classes))
 
     def check_labels(self, labels: Mapping[str, Tensor]) -> None:
-        """Raise ConfigError for a class beyond ``classes``; say which classes have no sample."""
+        """Raise :class:`ConfigError` for a class outside 0 to classes - 1; warn about classes without a sample."""
         seen: set[int] = set()
         for domain, given in labels.items():
             present = set(given.unique().tolist())
             unknown = sorted(present - set(range(self.classes)))
             if unknown and min(unknown) < 0:
                 raise ConfigError(
-                    f"domains: '{domain}' is to be labelled, but has samples of class {min(unknown)}; classes are "
-                    "numbered from 0: label all samples, or leave out those without a label"
+                    f"domains: '{domain}' has samples of class {min(unknown)}, but classes are numbered from 0; label "
+                    "all samples, or leave out those without a label"
                 )
             if unknown:
                 raise ConfigError(
@@ -115,17 +117,15 @@ class Classification(Loss):
             seen |= present
         missing = sorted(set(range(self.classes)) - seen)
         if missing:
-            print_line(
-                f"classification: no labelled sample is of class {in_words(missing)}, which can never be told apart"
-            )
+            warn(f"classification: class {in_words(missing)} has no labelled sample, so it cannot be learned")
 
     def logits(self, features: Tensor) -> Tensor:
-        """The layer's outputs (B, ...) to (B, classes), before the softmax."""
+        """The tapped layer's outputs (B, ...) to logits (B, classes)."""
         scores: Tensor = self.head(features)
         return scores
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """weight * -log p(label) on real samples of the labelled domains."""
+        """weight * -log p(label), a mean over the real samples of each labelled domain."""
         terms = {}
         for domain in self.labelled:
             if self.augmentation:
@@ -140,13 +140,13 @@ class Classification(Loss):
 
 
 def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:
-    """Raise ConfigError for a name that no domain has."""
+    """Raise :class:`ConfigError` for a name that no domain has."""
     known = [domain.name for domain in domains]
     for name in named:
         check_domain_name("domains", name, known)
 
 
 def in_words(numbers: Sequence[int], most: int = 8) -> str:
-    """Class numbers in words: the first few, and how many more."""
+    """Numbers in words: the first ``most`` of them, and how many more there are."""
     more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
     return ", ".join(map(str, numbers[:most])) + more

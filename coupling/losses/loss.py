@@ -1,8 +1,8 @@
-"""What a loss is given and what it answers.
+"""The contract of a loss: its inputs and its results.
 
-A loss is a term of the two teams' objectives. It answers one scalar a domain, so that "the
-gradient of domain d" is well defined and shared layers get the mean of them. A loss never steps an
-optimizer and never scales by the number of domains: that is the framework's.
+A loss is a term of the generators' and the discriminators' objectives. It returns one scalar for each domain, so that
+each domain has a gradient of its own and shared layers get the mean of them. The framework steps the optimizers and
+takes the mean over domains; a loss does neither.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FeatureShapes = Mapping[tuple[str, int], tuple[int, ...]]
 """{(domain, layer): shape of one sample of that layer's output}."""
 
 
-Weight = Annotated[float, Field(ge=0, description="of this term")]
+Weight = Annotated[float, Field(ge=0, description="factor of this term")]
 
 
 def _mean(x: Tensor) -> Tensor:
@@ -37,14 +37,15 @@ class Averaged:
     """The moving averages of the discriminators and of the losses' parameters (``training.ema_discriminators``)."""
 
     losses: Mapping[str, Loss]
-    """The configuration's, by name."""
+    """The configuration's losses by name, with averaged parameters."""
     tap: Callable[[Mapping[str, Tensor], int], PerDomain]
-    """A layer's outputs in the averaged discriminators: ({domain: samples}, layer). Carries no gradient."""
+    """``tap(samples, layer)``: a layer's outputs in the averaged discriminators, {domain: (B, *shape)} to
+    {domain: (B, ...)}, without a gradient."""
 
 
 @dataclass(frozen=True)
 class DiscriminatorHalf:
-    """The discriminators' half of a step. Tensors are {domain: (B, ...)}; ``fake`` carries no gradient."""
+    """The discriminators' half of a step. Tensors are {domain: (B, ...)}; ``fake`` has no gradient."""
 
     step: int
     domains: Sequence[Domain]
@@ -53,26 +54,27 @@ class DiscriminatorHalf:
     real_logits: Mapping[str, Tensor]
     fake_logits: Mapping[str, Tensor]
     features: Mapping[tuple[str, int], Tensor]
-    """Outputs of the layers that some loss taps, real samples first: {(domain, layer): (2B, ...)}."""
+    """Outputs of the layers that some loss taps, {(domain, layer): (2B, ...)}: the real samples first."""
     score: Callable[[Mapping[str, Tensor]], PerDomain]
-    """Another pass through the discriminators: {domain: samples} to logits; twice differentiable."""
+    """Another pass through the discriminators, {domain: (B, *shape)} to logits {domain: (B, outputs)}; twice
+    differentiable."""
     tap: Callable[[Mapping[str, Tensor], int], PerDomain]
-    """Another pass, up to a layer: ({domain: samples}, layer) to that layer's outputs."""
+    """``tap(samples, layer)``: another pass up to a layer, {domain: (B, *shape)} to its outputs {domain: (B, ...)}."""
     uniform: Callable[[str, int], Tensor]
-    """``uniform(purpose, numbers)``: (B, numbers) in [0, 1), float32 on the samples' device, a function of
-    seed, step and purpose."""
+    """``uniform(purpose, numbers)``: (B, numbers) in [0, 1), float32 on the samples' device; they depend on
+    the seed, the step and the purpose alone."""
     labels: Mapping[str, Tensor] = field(default_factory=dict)
-    """Classes of the real samples, {domain: (B,) int64}, of the domains that some loss names (:meth:`Loss.labels`)."""
+    """Classes of the real samples, {domain: (B,) int64}, for the domains in :meth:`Loss.labels` of some loss."""
     averaged: Averaged | None = None
-    """For losses that need it (:attr:`Loss.needs_average`); None where no average is kept."""
+    """The moving averages, for losses with :attr:`Loss.needs_average`; None if none are kept."""
     mean: Callable[[Tensor], Tensor] = _mean
-    """(B, ...) to (...): the mean over the samples of all processes, of one micro-batch. For what is no mean of
-    samples' own terms, such as the entropy of a mean; every process must ask for it equally often."""
+    """(B, ...) to (...): the mean over the samples of all processes, in one micro-batch. A loss that is not a plain
+    average over samples needs it (the entropy of a mean, say). Every process must call it equally often."""
 
 
 @dataclass(frozen=True)
 class GeneratorHalf:
-    """The generators' half of a step, through the updated discriminators, which are frozen."""
+    """The generators' half of a step: through the updated discriminators, which are frozen."""
 
     step: int
     domains: Sequence[Domain]
@@ -81,33 +83,33 @@ class GeneratorHalf:
     fake_logits: Mapping[str, Tensor]
     features: Mapping[tuple[str, int], Tensor]
     mean: Callable[[Tensor], Tensor] = _mean
-    """As in the other half."""
+    """The same as in :class:`DiscriminatorHalf`."""
 
 
 class Loss(nn.Module):
-    """A term of the objectives. Override one half or both.
+    """A term of the objectives. Override :meth:`discriminator`, :meth:`generator`, or both.
 
-    A loss may own parameters; they belong to the team named by :attr:`team` and join its gradient
-    buffer, optimizer and checkpoint, shared by the domains that :meth:`users` names.
+    A loss may own parameters. They belong to :attr:`team`: its optimizer steps them and its checkpoints hold them.
+    The domains in :meth:`users` share them.
     """
 
     team = "discriminator"
     needs_average = False
-    """Whether it reads ``half.averaged``, which there is with ``training.ema_discriminators``."""
+    """Whether it reads ``half.averaged``, which needs ``training.ema_discriminators: true``."""
 
     def __init__(self) -> None:
         super().__init__()
 
     def outputs(self, domains: int) -> int | None:
-        """Logits a sample that this loss reads, for a number of domains; None: any number will do."""
+        """How many logits of each sample this loss reads; None: any number. ``domains``: how many there are."""
         return None
 
     def taps(self) -> Sequence[int]:
-        """Discriminator layers whose outputs this loss reads (``half.features``): 1 is the first, -1 the last."""
+        """Discriminator layers whose outputs this loss reads in ``half.features``: 1 is the first, -1 the last."""
         return ()
 
     def labels(self, domains: Sequence[str]) -> Sequence[str]:
-        """Domains whose labels this loss reads (``half.labels``). No other domain's are read in training."""
+        """Domains whose labels this loss reads in ``half.labels``. Training reads no other labels."""
         return ()
 
     def open(
@@ -116,37 +118,40 @@ class Loss(nn.Module):
         features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
-        """Called once, when the networks exist and before anything is counted or trained.
+        """Check the domains and make parameters that depend on features; called once, before training.
 
-        ``features``: shape of one sample of each tapped output, {(domain, layer): shape}; parameters that
-        depend on them are made here, from torch's own generator, which is seeded. ``losses``: all of the
-        configuration by name, opened in its order. Raises :class:`coupling.errors.ConfigError` where the
-        loss does not suit the domains.
+        ``features``: the shape of one sample of each tapped output, {(domain, layer): shape}. ``losses``: all losses
+        of the configuration by name; they are opened in its order. Draw initial parameters from torch's global
+        random generator, which is seeded.
+
+        Raises:
+            ConfigError: the loss does not suit the domains.
         """
 
     def check_labels(self, labels: Mapping[str, Tensor]) -> None:
-        """Called once before training with all labels of the domains that :meth:`labels` names, {domain: (n,)}.
+        """Check all labels, {domain: (n,) int64}, of the domains in :meth:`labels`; called once, before training.
 
-        Raises :class:`coupling.errors.ConfigError` where they do not suit the loss.
+        Raises:
+            ConfigError: the labels do not suit the loss.
         """
 
     def users(self, domains: Sequence[str]) -> Sequence[str]:
-        """Domains that share the parameters this loss owns."""
+        """Domains that share the parameters of this loss; their gradients are averaged."""
         return domains
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """This term of each discriminator's objective: {domain: scalar}; empty for none."""
+        """This term of each discriminator's objective, {domain: scalar}; empty: no term in this step."""
         return {}
 
     def generator(self, half: GeneratorHalf) -> PerDomain:
-        """This term of each generator's objective: {domain: scalar}; empty for none."""
+        """This term of each generator's objective, {domain: scalar}; empty: no term in this step."""
         return {}
 
 
 class AdversarialLoss(Loss, ABC):
-    """A loss that reads one domain's logits at a time: say how to criticise and how to fool.
+    """A loss that reads the logits of one domain at a time; override :meth:`criticise` and :meth:`fool`.
 
-    A weight of 0 leaves the networks to the other terms: a classifier's part without the GAN's, say.
+    With weight 0 only the other losses train the networks.
     """
 
     def __init__(self, *, weight: Weight = 1.0) -> None:
@@ -155,25 +160,25 @@ class AdversarialLoss(Loss, ABC):
 
     @abstractmethod
     def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's scalar, from logits (B, 1) of real and of generated samples."""
+        """The discriminator's scalar from the logits of real and of generated samples, (B, 1) each."""
 
     @abstractmethod
     def fool(self, fake: Tensor) -> Tensor:
-        """The generator's scalar, from logits (B, 1) of its samples."""
+        """The generator's scalar from the logits (B, 1) of its samples."""
 
     def outputs(self, domains: int) -> int:
-        """One logit a sample."""
+        """One logit for each sample."""
         return 1
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """``weight * criticise``, each domain for itself."""
+        """``weight * criticise`` of each domain."""
         return {d: self.weight * self.criticise(half.real_logits[d], half.fake_logits[d]) for d in half.real_logits}
 
     def generator(self, half: GeneratorHalf) -> PerDomain:
-        """``weight * fool``, each domain for itself."""
+        """``weight * fool`` of each domain."""
         return {d: self.weight * self.fool(logits) for d, logits in half.fake_logits.items()}
 
 
 def labelled_domains(losses: Iterable[Loss], domains: Sequence[str]) -> list[str]:
-    """The domains whose labels some loss reads in training, in the losses' order."""
+    """The domains whose labels some loss reads in training, in the order of the losses."""
     return list(dict.fromkeys(name for loss in losses for name in loss.labels(domains)))

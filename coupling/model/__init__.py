@@ -1,1 +1,1 @@
-"""A trained model: draw, score, classify, invert, save."""
+"""A trained model: draw, score, classify, transform, save, load and publish."""

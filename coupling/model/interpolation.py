@@ -14,23 +14,23 @@ INTERPOLATIONS: tuple[Interpolation, ...] = ("straight", "spherical")
 
 
 _PARALLEL = 1e-3
-"""Sine of an angle below which two codes have no arc that rounding would not blur."""
+"""Sine of the angle between two codes below which rounding makes the arc inaccurate."""
 
 
 def suited_to(prior: str) -> Interpolation:
-    """How to go between two codes of a prior without leaving where its codes lie.
+    """The interpolation that keeps codes where the prior has them.
 
     A uniform prior fills a cube, which is convex: the straight path, as in the paper. Normal codes lie near a sphere
-    (their norm is about the root of their size), and halfway along the straight path there are none: an arc.
+    (their norm is about the root of their size); the middle of a straight path lies far inside it, so an arc is used.
     """
     return "spherical" if prior == "normal" else "straight"
 
 
 def path(first: Tensor, second: Tensor, steps: int, way: Interpolation) -> Tensor:
-    """From codes to codes, both ends included: (pairs, size) twice to (pairs, steps, size).
+    """Codes from ``first`` to ``second``, (pairs, size) each, both included: (pairs, steps, size).
 
-    Spherical (Shoemake 1985): equal angles along the arc, and from one norm to the other; codes with the same or
-    the opposite direction have no single arc, and are joined by the straight path.
+    Spherical (Shoemake 1985): equal angles along the arc, and norms that change evenly. Codes with the same or
+    the opposite direction have no unique arc; they get the straight path.
     """
     share = torch.linspace(0, 1, steps, dtype=first.dtype, device=first.device)[None, :, None]
     first, second = first[:, None], second[:, None]

@@ -1,10 +1,10 @@
-"""L-BFGS on many small problems at once, a row each.
+"""L-BFGS on many small problems at once; each row of a matrix is one problem.
 
-torch.optim.LBFGS takes all rows for one problem: one step length and one curvature for all, so that the worst row
-holds up the others and none gets its own. Here every row has its own history, step and end (Nocedal & Wright,
-*Numerical Optimization*, algorithm 7.4, row by row); what is done in one go is only the arithmetic. The line search
-brackets a step that meets the weak Wolfe conditions (Lewis & Overton 2013, algorithm 2.6), which suits networks: it
-needs no second derivative, and their activations have kinks. Rows that are done are no longer computed.
+torch.optim.LBFGS treats all rows as one problem, with one step length and one curvature, so that the worst row delays
+all others. Here every row has its own history, step length and end (Nocedal & Wright, *Numerical Optimization*,
+algorithm 7.4, for each row); only the arithmetic is shared. The line search brackets a step that meets the weak Wolfe
+conditions (Lewis & Overton 2013, algorithm 2.6). It suits networks: it needs no second derivative, and activations
+have kinks. Finished rows are no longer computed.
 """
 
 from __future__ import annotations
@@ -16,36 +16,38 @@ import torch
 from torch import Tensor
 
 Objective = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, n), numbers of its rows (B,)) to values (B,); differentiable, and a value depends on its own row alone."""
+"""``objective(x, rows)``: x (B, n) and the numbers of its rows (B,) to values (B,).
+
+It is differentiable, and each value depends on its own row alone."""
 
 
 _DECREASE = 1e-4
-"""Share of the decrease that the slope promises, which a step must bring (Armijo)."""
+"""Share of the decrease predicted by the slope that a step must reach (Armijo condition)."""
 
 
 _FLATTER = 0.9
-"""Share of the slope, below which a step must bring it (Wolfe)."""
+"""Share of the initial slope below which a step must bring the slope (Wolfe condition)."""
 
 
 _TRIALS = 20
-"""Steps tried along one direction."""
+"""Largest number of steps tried along one direction."""
 
 
 @dataclass(frozen=True)
 class Minima:
-    """Where each row ended."""
+    """The end point of each row."""
 
     x: Tensor
-    """(B, n)"""
+    """(B, n): the end points."""
     value: Tensor
-    """(B,)"""
+    """(B,): the objective there."""
     evaluations: int
-    """Rows evaluated, all together: what it cost."""
+    """Number of rows evaluated in total."""
 
 
 @dataclass
 class _Points:
-    """Points of some rows: where, how high, how steep."""
+    """Points of some rows, with the values and gradients of the objective."""
 
     x: Tensor
     value: Tensor
@@ -59,25 +61,25 @@ class _Points:
 
 
 class _History:
-    """The last steps of each row and how the gradient changed along them; rows that have none have zeros."""
+    """The last steps of each row and the changes of its gradient along them; zeros stand for missing steps."""
 
     def __init__(self, like: Tensor, memory: int) -> None:
         rows, size = like.shape
         self.steps = like.new_zeros(memory, rows, size)
         self.changes = like.new_zeros(memory, rows, size)
         self.inverse = like.new_zeros(memory, rows)
-        """1 / (step · change); 0: no such pair, which then does nothing."""
+        """1 / (step · change); 0 stands for a missing pair and has no effect."""
         self.scale = like.new_zeros(rows)
-        """Of the initial inverse Hessian; 0: none known."""
+        """Scale of the initial inverse Hessian; 0: unknown."""
         self.newest = -1
 
     def of(self, rows: Tensor) -> None:
-        """Keep these rows alone."""
+        """Keep only these rows."""
         self.steps, self.changes = self.steps[:, rows], self.changes[:, rows]
         self.inverse, self.scale = self.inverse[:, rows], self.scale[rows]
 
     def add(self, step: Tensor, change: Tensor) -> None:
-        """Note a step (B, n); rows along which the gradient did not grow would make no positive Hessian: left out."""
+        """Add a step (B, n) and the change of the gradient (B, n), except in rows whose curvature is not positive."""
         product = (step * change).sum(1)
         square = change.square().sum(1)
         good = product > torch.finfo(step.dtype).eps * square
@@ -88,12 +90,12 @@ class _History:
         self.scale = torch.where(good, product / torch.where(good, square, 1), self.scale)
 
     def forget(self, rows: Tensor) -> None:
-        """``rows``, a mask, start anew."""
+        """Delete the history of ``rows``, a mask (B,)."""
         self.inverse[:, rows] = 0
         self.scale[rows] = 0
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """- inverse Hessian times gradient, by the two loops; where nothing is known the steepest descent."""
+        """The descent direction (B, n) by the two-loop recursion; steepest descent in rows without history."""
         order = [(self.newest - age) % len(self.steps) for age in range(len(self.steps))]
         found = gradient.clone()
         weights = {}
@@ -108,7 +110,7 @@ class _History:
 
 
 class _Evaluations:
-    """The objective with its gradient, and a count of the rows it was asked for."""
+    """The objective with its gradient, and a count of the evaluated rows."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -132,11 +134,11 @@ def minimise(
     gradient: float = 1e-5,
     decrease: float = 1e-9,
 ) -> Minima:
-    """Minimise each row of ``start`` (B, n) for itself.
+    """Minimise the objective from each row of ``start``, (B, n), independently of the other rows.
 
-    A row ends after ``iterations``, where no number of its gradient is above ``gradient``, where an iteration
-    lowered its value by less than the share ``decrease``, or where no step lowers it. A value that is not finite
-    counts as too high; the start's must be finite.
+    A row ends after ``iterations``, when all components of its gradient are at most ``gradient`` in magnitude, when an
+    iteration lowers its value by less than the share ``decrease``, or when no step lowers it. Values that are not
+    finite count as too high; the values at ``start`` must be finite. ``memory``: steps in the history.
     """
     evaluate = _Evaluations(objective)
     rows = torch.arange(len(start), device=start.device)
@@ -151,7 +153,7 @@ def minimise(
             break
         direction = history.direction(now.gradient)
         uphill = (direction * now.gradient).sum(1) >= 0
-        if uphill.any():  # rounding; rare
+        if uphill.any():  # rounding makes it so in rare cases
             history.forget(uphill)
             direction = torch.where(uphill[:, None], -now.gradient, direction)
         first = torch.clamp(1 / now.gradient.abs().sum(1), max=1)
@@ -173,16 +175,16 @@ def minimise(
 
 
 def _kept(rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Places in ``rows`` where ``mask`` holds, and the rows there."""
+    """Positions in ``rows`` where ``mask`` holds, and the rows at these positions."""
     places = mask.nonzero()[:, 0]
     return places, rows[places]
 
 
 def _searched(evaluate: _Evaluations, rows: Tensor, now: _Points, direction: Tensor, length: Tensor) -> _Points:
-    """Each row's point along its direction that meets the weak Wolfe conditions, or the best that was found."""
+    """Each row's point along its direction that meets the weak Wolfe conditions, or the best one found."""
     found = now.of(torch.arange(len(rows), device=rows.device))
     slope = (now.gradient * direction).sum(1)
-    # The bracket: at ``low`` the value is low enough and still falls, at ``high`` it is too high or rises.
+    # The bracket: at ``low`` the value meets Armijo and still falls; at ``high`` it is too high, or it rises.
     low, high = torch.zeros_like(length), torch.full_like(length, torch.inf)
     low_value, low_slope, high_value = now.value.clone(), slope.clone(), torch.full_like(length, torch.inf)
     searching = torch.arange(len(rows), device=rows.device)
@@ -206,9 +208,10 @@ def _searched(evaluate: _Evaluations, rows: Tensor, now: _Points, direction: Ten
 
 
 def _next(low: Tensor, high: Tensor, low_value: Tensor, low_slope: Tensor, high_value: Tensor) -> Tensor:
-    """Where to try next: beyond, while nothing is too far; then the parabola's lowest place, well inside the bracket.
+    """The next step length: twice the last one without an upper bound, else the parabola's minimum in the bracket.
 
-    The parabola has the value and slope at ``low`` and the value at ``high``.
+    The parabola has the value and slope at ``low`` and the value at ``high``; its minimum is clamped to between 10 %
+    and 50 % of the bracket.
     """
     width = high - low
     curvature = high_value - low_value - low_slope * width

@@ -1,4 +1,4 @@
-"""What an architecture answers: one domain's layers, in order."""
+"""The contract of an architecture, and the layers that it makes for each domain."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from coupling.system.seeds import derive
 
 
 class Architecture(Protocol):
-    """What a registered architecture answers: one domain's layers, in order.
+    """Makes one domain's layers, in order.
 
-    An entry is one of the paper's layers: convolution, normalisation and activation are ONE.
-    A module that mixes the samples of a batch (other than by batch normalisation, which is taken
-    care of) says so by an attribute ``mixes_samples = True``; its layer then sees the real or the
-    generated samples of one domain at a time. Each layer is made anew: what domains share, the
-    sharing rules say.
+    One entry of a list is one of the paper's layers: convolution, normalisation and activation together. Each call
+    makes new modules; the sharing rules decide which layers the domains share.
+
+    A module that mixes the samples of a batch has an attribute ``mixes_samples = True``. Its layer then gets the real
+    or the generated samples of one domain at a time. Batch normalisation needs no such attribute.
     """
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
-        """Layers from (B, latent) to (B, *domain.shape) within domain.range."""
+        """Make the layers from (B, latent) to (B, *domain.shape) within domain.range."""
 
     def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
-        """Layers from (B, *domain.shape) to logits (B, outputs)."""
+        """Make the layers from (B, *domain.shape) to logits (B, outputs)."""
 
 
 def layer_lists(
     team: TeamName, architecture: Architecture, domains: Sequence[Domain], size: int, seed: int
 ) -> dict[str, list[nn.Module]]:
-    """Every domain's own layers, before sharing; ``size`` is the latent size or the outputs.
+    """Every domain's own layers before sharing, {domain: layers}; ``size``: of a code, or the number of logits.
 
-    Each domain's initial weights depend on (seed, team, its position) alone.
+    A domain's initial weights depend on the seed, the team and the domain's position alone.
+
+    Raises:
+        PluginError: the architecture answers something other than a list of modules.
     """
     lists = {}
     for position, domain in enumerate(domains):
@@ -44,6 +47,8 @@ def layer_lists(
             torch.manual_seed(derive(seed, "weights", team, position))
             layers = getattr(architecture, team)(domain, size)
         if not layers or not all(isinstance(layer, nn.Module) for layer in layers):
-            raise PluginError(f"gives no list of nn.Module, one a layer, for domain '{domain.name}': {layers!r:.80}")
+            raise PluginError(
+                f"gives {layers!r:.80} for domain '{domain.name}'; return a list of nn.Module, one for each layer"
+            )
         lists[domain.name] = list(layers)
     return lists

@@ -28,18 +28,18 @@ class MLP:
                     activation
     ==============  ====================================  =====================================
 
-    The defaults are the generator of the paper's rotation task (Table 2), which shares ``first: 4``.
-    Domains of different shapes can share all but the generator's last and the discriminator's
-    first layer.
+    The defaults give the generator of the paper's rotation task (Table 2), which shares ``first: 4``.
+    Domains of different shapes can share every layer except the generator's last and the
+    discriminator's first.
     """
 
     def __init__(
         self,
         *,
-        hidden: Annotated[int, Field(ge=1, description="units of a hidden layer")] = 1024,
-        layers: Annotated[int, Field(ge=1, description="hidden layers; the output layer comes on top")] = 4,
-        normalised: Annotated[bool, Field(description="batch normalisation of the generator's hidden layers")] = True,
-        activation: Annotated[Literal["prelu", "relu"], Field(description="of the hidden layers")] = "prelu",
+        hidden: Annotated[int, Field(ge=1, description="units of each hidden layer")] = 1024,
+        layers: Annotated[int, Field(ge=1, description="hidden layers, without the output layer")] = 4,
+        normalised: Annotated[bool, Field(description="normalise the generator's hidden layers by batch")] = True,
+        activation: Annotated[Literal["prelu", "relu"], Field(description="activation of the hidden layers")] = "prelu",
     ) -> None:
         self.hidden = hidden
         self.layers = layers
@@ -51,9 +51,9 @@ class MLP:
         """(B, latent) -> (B, *domain.shape) within domain.range, in ``layers + 1`` layers.
 
         Raises:
-            ConfigError: the domain's samples hold no numbers.
+            ConfigError: the domain's samples are empty.
         """
-        _refuse_empty(domain)
+        _check_not_empty(domain)
         inputs = [latent] + [self.hidden] * (self.layers - 1)
         hidden = [nn.Sequential(*self._normalised(size), self.activation()) for size in inputs]
         last = nn.Sequential(
@@ -70,19 +70,19 @@ class MLP:
         """(B, *domain.shape) -> logits (B, outputs), in ``layers + 1`` layers.
 
         Raises:
-            ConfigError: the domain's samples hold no numbers.
+            ConfigError: the domain's samples are empty.
         """
-        _refuse_empty(domain)
+        _check_not_empty(domain)
         first = nn.Sequential(nn.Flatten(), nn.Linear(domain.size, self.hidden), self.activation())
         more = [nn.Sequential(nn.Linear(self.hidden, self.hidden), self.activation()) for _ in range(self.layers - 1)]
         return _initialised([first, *more, nn.Linear(self.hidden, outputs)], slope=self.slope)
 
 
 class Upsampling:
-    """Convolutional networks for images: upsampling by two a layer, and halving by two a layer.
+    """Convolutional networks for images: generator layers double the sides, discriminator layers halve them.
 
-    An image is (channels, height, width), with any channels. Its sides must halve evenly, both
-    equally often (k times), until the shorter one has 4 to 7 pixels: 28, 32, 48, 64, 96, 128, ...
+    An image is (channels, height, width), with any number of channels. Both sides must halve
+    evenly k times, until the shorter one has 4 to 7 pixels: 28, 32, 48, 64, 96, 128, ...
 
     The generator has k + 2 layers, the discriminator k + 1. For 64x64 images (k = 4) and width 1:
 
@@ -98,20 +98,24 @@ class Upsampling:
     6       3x3 convolution, output activation
     ======  ========================================  ====================================
 
-    "Up" is nearest upsampling by two, BN batch normalisation, LReLU leaky ReLU; the discriminator's
-    convolutions have stride 2 and it is not normalised. So ``first: 4`` shares all that is drawn up
-    to half the resolution, and ``last: 3`` all that is seen from a quarter of it on.
+    "Up" is nearest-neighbour upsampling by two, BN batch normalisation, LReLU leaky ReLU. The
+    discriminator's convolutions have stride 2; the discriminator has no normalisation. The rule
+    ``first: 4`` shares the generator's layers up to half the resolution, and ``last: 3`` shares the
+    discriminator's layers from a quarter of the resolution on.
 
-    Channels go with the distance from the generator's first and the discriminator's last layer: in
-    larger images the generator goes on with 24, 16, 16, ... and the discriminator begins with
-    more layers of 32. So domains of different sizes can share ``first`` and ``last`` layers, too.
+    The channels of a layer depend on its distance from the generator's first and from the
+    discriminator's last layer: for larger images the generator continues with 24, 16, 16, ...
+    channels, and the discriminator begins with more layers of 32. Domains of different sizes can
+    therefore share ``first`` and ``last`` layers, too.
     """
 
     def __init__(
         self,
         *,
-        width: Annotated[float, Field(gt=0, le=16, description="factor of every layer's channels")] = 1.0,
-        slope: Annotated[float, Field(ge=0, le=1, description="the discriminator's leaky ReLU below zero")] = 0.2,
+        width: Annotated[float, Field(gt=0, le=16, description="factor on the channels of every hidden layer")] = 1.0,
+        slope: Annotated[
+            float, Field(ge=0, le=1, description="slope of the discriminator's leaky ReLU below zero")
+        ] = 0.2,
     ) -> None:
         self.width = width
         self.slope = slope
@@ -120,7 +124,7 @@ class Upsampling:
         """(B, latent) -> (B, *domain.shape) within domain.range, in k + 2 layers.
 
         Raises:
-            ConfigError: the domain is not of images, or their sides do not halve evenly.
+            ConfigError: the samples are not images, or their sides do not halve evenly.
         """
         halvings, height, width = _halvings(domain)
         channels = self._scaled([128, 128, 64, 48, 32, 24], beyond=16, count=halvings + 1)
@@ -141,7 +145,7 @@ class Upsampling:
         """(B, *domain.shape) -> logits (B, outputs), in k + 1 layers.
 
         Raises:
-            ConfigError: the domain is not of images, or their sides do not halve evenly.
+            ConfigError: the samples are not images, or their sides do not halve evenly.
         """
         halvings, height, width = _halvings(domain)
         channels = self._scaled([256, 128, 64], beyond=32, count=halvings)[::-1]
@@ -156,7 +160,7 @@ class Upsampling:
         return [scaled(number, self.width) for number in (channels + [beyond] * count)[:count]]
 
 
-def _refuse_empty(domain: Domain) -> None:
+def _check_not_empty(domain: Domain) -> None:
     if not domain.shape or domain.size < 1:
         raise ConfigError(
             f"domain '{domain.name}' has samples of shape {domain.shape}; architecture 'mlp' takes any shape "
@@ -165,7 +169,7 @@ def _refuse_empty(domain: Domain) -> None:
 
 
 def _halvings(domain: Domain) -> tuple[int, int, int]:
-    """How often the domain's images can be halved, and the height and width that are left."""
+    """How many times the domain's images halve evenly, and the height and width after that."""
     fits = "images (channels, height, width) whose sides halve evenly down to 4 to 7 pixels: 28, 32, 48, 64, 128, ..."
     problem = f"domain '{domain.name}' has samples of shape {domain.shape}; architecture 'upsampling' takes {fits}"
     if len(domain.shape) != 3 or domain.size < 1:
@@ -181,9 +185,9 @@ def _halvings(domain: Domain) -> tuple[int, int, int]:
 
 
 def _initialised(layers: Iterable[nn.Module], *, slope: float) -> list[nn.Module]:
-    """The layers with He's initialisation for activations of ``slope`` below zero, and biases of 0.
+    """Initialise the layers (He et al. 2015) for activations of ``slope`` below zero; biases become 0.
 
-    The last one has no such activation: what it gives is as large as what it gets.
+    The last layer has no such activation, so its outputs get the variance of its inputs.
     """
     layers = list(layers)
     for layer in layers:

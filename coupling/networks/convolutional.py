@@ -1,7 +1,6 @@
-"""The paper's networks for images of 64 or 128 pixels (Tables 12 to 14): a base for plugins.
+"""The paper's networks for images of 64x64 or 128x128 pixels (Tables 12 to 14), as a base for plugins.
 
-One entry of a returned list is one of the paper's layers, so rules such as ``first: 5`` mean what
-they mean in its tables.
+One entry of a returned list is one of the paper's layers: a rule such as ``first: 5`` counts as the tables do.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from coupling.errors import ConfigError
 from coupling.networks.layers import Deconvolution, PReLU, output_activation, scaled
 
 SIDES = (64, 128)
-"""Heights and widths, in pixels, that the networks can draw."""
+"""Sides of the images that the networks can draw, in pixels."""
 
 
 class Convolutional:
-    """Images of 128x128 (Tables 12, 14) or 64x64 pixels (13): 7 deconvolutions; 6 convolutions, 2 dense layers.
+    """Generators of 7 deconvolutions; discriminators of 6 convolutions and 2 dense layers.
 
-    For 64x64 the generator's sixth layer is a 3x3 one of stride 1, all others stay. Any number of
-    channels; the output's activation follows the domain's range. The paper shares generator layers
-    1-5 and discriminator layers 3-8.
+    They draw images of 128x128 (Tables 12, 14) or 64x64 pixels (Table 13) with any number of channels. For 64x64 the
+    generator's sixth layer is 3x3 with stride 1; all others stay. The output activation follows the domain's range.
+    The paper shares generator layers 1 to 5 and discriminator layers 3 to 8.
     """
 
     def __init__(
@@ -33,15 +32,16 @@ class Convolutional:
         *,
         width: Annotated[
             float,
-            Field(gt=0, le=8, description="factor on the channels of every hidden layer; 1 is the paper's"),
+            Field(gt=0, le=8, description="factor on the channels of every hidden layer; 1: as in the paper"),
         ] = 1.0,
     ) -> None:
         self.width = width
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
-        """Seven layers: (B, latent) -> 4, 8, 16, 32, 64, then 64 or 128 pixels a side -> (B, *domain.shape).
+        """(B, latent) -> sides of 4, 8, 16, 32, 64, then 64 or 128 pixels -> (B, *domain.shape), in seven layers.
 
-        Raises ConfigError where the domain is not 64x64 or 128x128 pixels.
+        Raises:
+            ConfigError: the samples are not images of 64x64 or 128x128 pixels.
         """
         channels, side = _channels_and_side(domain)
         wide = [scaled(count, self.width) for count in (1024, 512, 256, 128, 64, 32)]
@@ -57,9 +57,10 @@ class Convolutional:
         ]
 
     def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
-        """Eight layers: (B, *domain.shape) -> six times half the side -> features -> logits (B, outputs).
+        """(B, *domain.shape) -> the side halved six times -> features -> logits (B, outputs), in eight layers.
 
-        Raises ConfigError where the domain is not 64x64 or 128x128 pixels.
+        Raises:
+            ConfigError: the samples are not images of 64x64 or 128x128 pixels.
         """
         channels, side = _channels_and_side(domain)
         wide = [channels, *(scaled(count, self.width) for count in (32, 64, 128, 256, 512, 1024))]
@@ -84,7 +85,7 @@ def _channels_and_side(domain: Domain) -> tuple[int, int]:
     if len(domain.shape) != 3 or domain.shape[1] != domain.shape[2] or domain.shape[1] not in SIDES:
         raise ConfigError(
             f"domain '{domain.name}': these networks draw images of shape (channels, 64, 64) or (channels, 128, 128), "
-            f"but its samples have shape {domain.shape}; resize them or take another architecture"
+            f"but its samples have shape {domain.shape}; resize them or choose another architecture"
         )
     return domain.shape[0], domain.shape[1]
 
@@ -93,6 +94,7 @@ def _channels_and_side(domain: Domain) -> tuple[int, int]:
 
 
 def _upsampling(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
+    """One layer; with kernel 4, stride 2 and padding 1 it doubles the side."""
     return nn.Sequential(
         Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
@@ -101,7 +103,7 @@ def _upsampling(inputs: int, outputs: int, kernel: int, stride: int = 1, padding
 
 
 def _downsampling(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """Halves the side."""
+    """One layer that halves the side."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),

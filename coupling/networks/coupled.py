@@ -1,4 +1,4 @@
-"""The two teams' networks: each shared layer owned once, each shared result computed once."""
+"""Generators and discriminators of all domains: a shared layer is one module, a shared result is computed once."""
 
 from __future__ import annotations
 
@@ -14,31 +14,27 @@ from coupling.sharing.graph import Group, Rule, Schedule, SharingGraph, TeamName
 
 
 class CoupledNetwork(nn.Module):
-    """One team: all domains' networks as one module, executed along the sharing graph.
+    """All generators, or all discriminators, as one module that runs along the sharing graph.
 
-    ``layers`` holds one module a group, under the group's key. The weights of a shared layer are
-    those that its first domain brought.
+    ``layers`` holds one module for each group of tied layers, under the group's key. A shared layer has the initial
+    weights of its first domain's layer.
     """
 
     def __init__(
         self, graph: SharingGraph, lists: Mapping[str, Sequence[nn.Module]], *, joint_statistics: bool = False
     ) -> None:
+        """``lists``: each domain's own layers. ``joint_statistics``: normalise over all domains' samples.
+
+        Raises:
+            ConfigError: tied layers differ, or two layers hold the same parameter.
+        """
         super().__init__()
         self.graph = graph
         self.layers = nn.ModuleDict()
         self.tied: dict[str, Group] = {}
         for group in graph.groups:
-            modules = [lists[domain][number - 1] for domain, number in group.members]
-            for (domain, number), module in zip(group.members[1:], modules[1:], strict=True):
-                difference = structural_difference(modules[0], module)
-                if difference:
-                    first = group.members[0]
-                    raise ConfigError(
-                        f"{graph.team}: layer {first[1]} of domain '{first[0]}' and layer {number} of domain "
-                        f"'{domain}' are tied, but differ: {difference}; share fewer layers, or make them alike"
-                    )
             slots = 1 + max(graph.slots[node] for node in group.members)
-            self.layers[group.key] = by_domain(modules[0], slots, joint=joint_statistics)
+            self.layers[group.key] = by_domain(_tied_layer(group, lists, graph.team), slots, joint=joint_statistics)
             self.tied[group.key] = group
         self._check_owners()
         self._norms = {
@@ -50,30 +46,30 @@ class CoupledNetwork(nn.Module):
         self._schedules: dict[frozenset[str], Schedule] = {}
 
     def schedule(self, domains: Iterable[str]) -> Schedule:
-        """The graph's schedule for ``domains``, made once."""
+        """The graph's schedule for ``domains``, kept for the next call."""
         chosen = frozenset(domains)
         if chosen not in self._schedules:
             self._schedules[chosen] = self.graph.schedule(chosen)
         return self._schedules[chosen]
 
     def sharing_sets(self) -> list[tuple[nn.Parameter, tuple[str, ...]]]:
-        """Each parameter once, with the domains that share it."""
+        """Each parameter once, with the domains that share it: the sets over which gradients are averaged."""
         return [(p, self.tied[key].domains) for key, layer in self.layers.items() for p in layer.parameters()]
 
     def parameter_counts(self) -> tuple[int, int]:
-        """How many numbers are trained, and how many of them domains share."""
+        """How many numbers are trained, and how many of those two or more domains share."""
         sets = [(parameter.numel(), len(domains)) for parameter, domains in self.sharing_sets()]
         return sum(count for count, _ in sets), sum(count for count, sharers in sets if sharers > 1)
 
     def _check_owners(self) -> None:
-        """A parameter that two groups held would be averaged over the wrong domains."""
+        """Raise :class:`ConfigError` if two groups hold one parameter, whose gradient would get the wrong mean."""
         owners: dict[nn.Parameter, str] = {}
         for key, layer in self.layers.items():
             for name, parameter in layer.named_parameters():
                 if owners.setdefault(parameter, key) != key:
                     raise ConfigError(
                         f"{self.graph.team}: {owners[parameter]} and {key} hold the same parameter '{name}'; the "
-                        "architecture must make each layer anew: what domains share, the sharing rules say"
+                        "architecture must make new modules for each layer; the sharing rules tie them"
                     )
 
     def run(
@@ -82,11 +78,11 @@ class CoupledNetwork(nn.Module):
         chunks: Sequence[tuple[int, bool]],
         taps: Iterable[int] = (),
     ) -> tuple[dict[str, Tensor], dict[tuple[str, int], Tensor]]:
-        """Carry each domain's input to its output.
+        """Compute each domain's output from its input, {domain: (B, ...)}, and the outputs of the tapped layers.
 
-        ``chunks`` splits every input into parts that are normalised apart: (size, whether it moves
-        the running statistics). ``taps``: layers whose outputs are wanted too, returned as {(domain, tap):
-        output}; 1 is the first layer, -1 the last one of each domain, as depths may differ.
+        ``chunks``: parts of every input that are normalised by their own statistics, as (size, whether the part moves
+        the running statistics). ``taps``: layers whose outputs are returned too, as {(domain, tap): output}; tap 1 is
+        the first layer, -1 the last one of each domain, as depths may differ.
         """
         schedule = self.schedule(inputs)
         values: dict[int, Tensor] = {schedule.start[domain]: tensor for domain, tensor in inputs.items()}
@@ -108,13 +104,13 @@ class CoupledNetwork(nn.Module):
     def _call(
         self, key: str, inputs: list[Tensor], slots: Sequence[int], chunks: Sequence[tuple[int, bool]]
     ) -> Sequence[Tensor]:
-        """One layer on several inputs: side by side in one call, where that gives the same result."""
+        """One layer on several inputs, concatenated into one call if that gives the same result."""
         if len(inputs) > 1 and (self._apart[key] or len({i.shape[1:] for i in inputs}) > 1):
             if any(norm.joint for norm in self._norms[key]):
                 raise ConfigError(
                     f"batch_statistics: joint: {self.graph.team} {key} gets inputs that cannot be normalised together: "
-                    f"of shapes {', '.join(str(tuple(i.shape[1:])) for i in inputs)}, or it mixes samples; tie fewer "
-                    "layers, or leave batch_statistics: per-domain"
+                    f"their shapes are {', '.join(str(tuple(i.shape[1:])) for i in inputs)}, or the layer mixes "
+                    "samples; tie fewer layers, or set batch_statistics: per-domain"
                 )
             return [self._call(key, [x], [slot], chunks)[0] for x, slot in zip(inputs, slots, strict=True)]
         if self._apart[key] and len(chunks) > 1:
@@ -131,7 +127,7 @@ class CoupledNetwork(nn.Module):
 
 
 class CoupledGenerator(CoupledNetwork):
-    """g_1 ... g_N. One z for all domains; the shared prefix costs one domain's work, whatever N."""
+    """g_1 ... g_N on one z for all domains; the layers shared at the start are computed once, whatever N is."""
 
     def __init__(
         self,
@@ -141,12 +137,12 @@ class CoupledGenerator(CoupledNetwork):
         joint_statistics: bool = False,
         condition: bool = False,
     ) -> None:
-        """``condition``: append the domain to z, one-hot (then the domains' inputs differ)."""
+        """``condition``: append the domain to z, one-hot; then each domain has its own input."""
         super().__init__(graph, lists, joint_statistics=joint_statistics)
         self.condition = condition
 
     def forward(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Corresponding samples: (B, latent size) to {domain: (B, *shape)}."""
+        """(B, latent size) to corresponding samples {domain: (B, *shape)} of all domains, or of ``domains``."""
         chosen = self.graph.domains if domains is None else domains
         inputs = {domain: self._latent(z, domain) for domain in chosen}
         return self.run(inputs, [(z.shape[0], True)])[0]
@@ -220,15 +216,29 @@ def _untracked(samples: Mapping[str, Tensor]) -> list[tuple[int, bool]]:
 
 
 def to_device(network: nn.Module, device: torch.device) -> None:
-    """Move a network; its convolutions' weights become channels-last, which their kernels read fastest."""
+    """Move a network; convolution weights become channels-last, the format that their kernels read fastest."""
     network.to(device)
     for parameter in network.parameters():
-        if parameter.dim() == 4:  # weights of other dimensions have no such format
+        if parameter.dim() == 4:  # only tensors of four dimensions have this format
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
+def _tied_layer(group: Group, lists: Mapping[str, Sequence[nn.Module]], team: TeamName) -> nn.Module:
+    """The first domain's layer of a group; raises :class:`ConfigError` if another one differs in structure."""
+    (first, position), *others = group.members
+    layer = lists[first][position - 1]
+    for domain, number in others:
+        difference = structural_difference(layer, lists[domain][number - 1])
+        if difference:
+            raise ConfigError(
+                f"{team}: layer {position} of domain '{first}' and layer {number} of domain '{domain}' are tied, but "
+                f"differ: {difference}; share fewer layers, or make them alike"
+            )
+    return layer
+
+
 def structural_difference(first: nn.Module, second: nn.Module) -> str:
-    """What keeps two layers from being one module: the first difference, or an empty string."""
+    """The first difference that keeps two layers from being one module; an empty string if they are alike."""
     kinds = [type(m).__name__ for m in first.modules()], [type(m).__name__ for m in second.modules()]
     for one, other in zip(*kinds, strict=False):
         if one != other:
@@ -253,5 +263,5 @@ def team_graph(
     *,
     same_input: bool,
 ) -> SharingGraph:
-    """The sharing graph over the layers that an architecture gave."""
+    """The sharing graph of a team over each domain's layers."""
     return SharingGraph(team, {d: len(layers) for d, layers in lists.items()}, rules, same_input=same_input)

@@ -1,4 +1,4 @@
-"""Where the codes of a prior lie, and coordinates that cannot leave it."""
+"""The prior of the latent codes: batches of it, and free coordinates that stay within it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coupling.system.seeds import torch_generator
 
 
 class LatentBatches:
-    """Latent codes z, (B, size), drawn for the whole batch and sliced, so that processes agree."""
+    """Latent codes z, (B, size). Every process draws the whole batch and takes its own slice, so that they agree."""
 
     def __init__(self, latent: LatentConfig, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
         self.latent = latent
@@ -23,19 +23,19 @@ class LatentBatches:
         self.slice = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
 
     def batch(self, step: int, purpose: str = "z") -> Tensor:
-        """z of step ``step`` (from 0) on this process."""
+        """The codes of step ``step`` (counted from 0) on this process: (B / processes, size)."""
         return sample_prior(self.latent, self.batch_size, torch_generator(self.seed, purpose, step))[self.slice]
 
 
 def sample_prior(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:
-    """``count`` codes from the prior: U[-1, 1] or N(0, 1)."""
+    """Draw codes from the prior, U[-1, 1] or N(0, 1) in each coordinate: (count, size)."""
     if latent.prior == "uniform":
         return torch.rand(count, latent.size, generator=source) * 2 - 1
     return torch.randn(count, latent.size, generator=source)
 
 
 _INSIDE = 0.999
-"""Furthest coordinate of a uniform code that a search starts from: at 1 its free coordinate is infinite."""
+"""Largest coordinate of a uniform code from which a search starts; at 1 the free coordinate is infinite."""
 
 
 _TAIL = 3.0902
@@ -43,22 +43,25 @@ _TAIL = 3.0902
 
 
 class LatentPrior(ABC):
-    """Free coordinates u, any real numbers, in place of codes z that must stay where the prior's are."""
+    """Free coordinates u, any real numbers, that stand for codes z within the support of the prior."""
 
     @abstractmethod
     def inward(self, u: Tensor) -> Tensor:
-        """(B, size) of any numbers to codes in the support; differentiable."""
+        """Free coordinates (B, size) to codes (B, size) in the support; differentiable."""
 
     @abstractmethod
     def outward(self, z: Tensor) -> Tensor:
-        """Codes of the prior to free coordinates that :meth:`inward` brings back."""
+        """Codes (B, size) of the prior to free coordinates (B, size); the inverse of :meth:`inward`."""
 
     @abstractmethod
     def truncated(self, z: Tensor, bound: float) -> Tensor:
-        """Codes (B, size) of the prior to codes of the prior with no coordinate beyond ``bound`` on either side.
+        """Codes (B, size) of the prior to codes (B, size) with every coordinate in [-bound, bound].
 
-        Each coordinate goes to the same quantile of what is left of the prior: nothing is drawn anew, and a code
-        becomes one near it. Raises :class:`InputError` for a bound that leaves nothing, or nothing out.
+        Each coordinate moves to the same quantile of the truncated prior: nothing is drawn again, and a code stays
+        near itself.
+
+        Raises:
+            InputError: the bound keeps nothing of the prior, or all of it.
         """
 
 
@@ -70,11 +73,11 @@ class UniformPrior(LatentPrior):
         return u.tanh()
 
     def outward(self, z: Tensor) -> Tensor:
-        """(-1, 1) to any numbers; the outermost codes come back a thousandth further in."""
+        """(-1, 1) to any numbers; coordinates beyond 0.999 return as 0.999."""
         return z.clamp(-_INSIDE, _INSIDE).atanh()
 
     def truncated(self, z: Tensor, bound: float) -> Tensor:
-        """U[-bound, bound]."""
+        """U[-bound, bound], for 0 < bound < 1."""
         if not 0 < bound < 1:
             raise InputError(
                 f"truncation is {bound:g}; codes of a uniform prior lie in [-1, 1]: give one between 0 and 1"
@@ -83,9 +86,9 @@ class UniformPrior(LatentPrior):
 
 
 class NormalPrior(LatentPrior):
-    """N(0, 1): codes whose norm is one that all but two in a thousand of the prior's have, the others drawn in to that.
+    """N(0, 1): codes whose norm lies between the prior's 0.1 % and 99.9 % quantiles; other norms are clamped.
 
-    In many dimensions that is a thin shell about the sphere of radius sqrt(size). The bounds are
+    In many dimensions this support is a thin shell about the sphere of radius sqrt(size). The bounds are
     the chi distribution's quantiles in the approximation of Wilson and Hilferty (1931).
     """
 
@@ -95,23 +98,23 @@ class NormalPrior(LatentPrior):
         self.least, self.most = (math.sqrt(square) for square in squares)
 
     def inward(self, u: Tensor) -> Tensor:
-        """Any numbers to the shell, along their own direction."""
+        """Any numbers to the shell; the direction stays."""
         norm = u.norm(dim=1, keepdim=True).clamp_min(torch.finfo(u.dtype).tiny)
         drawn: Tensor = u * (norm.clamp(self.least, self.most) / norm)
         return drawn
 
     def outward(self, z: Tensor) -> Tensor:
-        """A code is its own coordinates."""
+        """The codes themselves."""
         return z
 
     def truncated(self, z: Tensor, bound: float) -> Tensor:
         """The truncated normal distribution (Brock et al. 2019), by its quantiles; ``bound`` in standard deviations."""
         if not 0 < bound < math.inf:
-            raise InputError(f"truncation is {bound:g}; of a normal prior, give standard deviations above 0")
+            raise InputError(f"truncation is {bound:g}; for a normal prior, give standard deviations above 0")
         within = math.erf(bound / math.sqrt(2)) * torch.erf(z.double() / math.sqrt(2))
         return (math.sqrt(2) * torch.erfinv(within)).clamp(-bound, bound).to(z.dtype)
 
 
 def prior_of(latent: LatentConfig) -> LatentPrior:
-    """The support of the configuration's prior."""
+    """The prior that the configuration names."""
     return UniformPrior() if latent.prior == "uniform" else NormalPrior(latent.size)

@@ -1,9 +1,9 @@
-"""Layers from which architectures are built, each as fast as its input's shape and device allow.
+"""Layers for architectures, each computed by the fastest method for its input's shape and device.
 
-:class:`Deconvolution` and :class:`UpsampledConvolution` hold the parameters and give the result of
-the plain modules that they replace, so that ``state_dict`` does not tell them apart. Which way they
-compute it was measured by ``tests/benchmarks/layers.py``; their tests compare them with the plain
-modules. Channels-last memory suits all of them: on a CPU it halves the time of large images.
+:class:`Deconvolution` and :class:`UpsampledConvolution` have the parameters, the state dict and the
+result of the plain modules that they replace; their tests compare them. ``tests/benchmarks/layers.py``
+measured which method is fastest. All of them are fast on channels-last memory, which halves the time
+of large images on a CPU.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from coupling.errors import ConfigError
 
 
 class Deconvolution(nn.ConvTranspose2d):
-    """Transposed convolution with a square kernel: ``nn.ConvTranspose2d`` by the fastest way.
+    """Transposed convolution with a square kernel: ``nn.ConvTranspose2d``, computed by the fastest method.
 
     (B, in_channels, H, W) -> (B, out_channels, H', W') with
     ``H' = (H - 1) * stride - 2 * padding + kernel_size + output_padding``. The rule:
 
     - a 1x1 input without padding is one matrix product (2 to 4 times as fast, forward and backward
       on a CPU): the paper's first layer;
-    - on a CPU, at most one output channel for every 32 input channels, up to 32x32 pixels in, is a
-      matrix product whose columns are then summed (forward 2.5 to 5 times as fast, with backward
-      about 1 to 2.4): a last layer that draws grey images. Native kernels work on many output channels at
-      once, and here would idle;
+    - on a CPU, a layer with at most one output channel for every 32 input channels, and an input of up
+      to 32x32 pixels, is a matrix product whose columns are then summed (forward 2.5 to 5 times as
+      fast, with backward about 1 to 2.4): for example a last layer that draws grey images. Native
+      kernels compute many output channels at once and have too few here;
     - the native call elsewhere: matrix products, sub-pixel and plain convolutions were not faster
-      there, not even on 4x4 inputs, as long as input and weights are in one memory format.
+      there, not even on 4x4 inputs, as long as input and weights have one memory format.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Deconvolution(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Deconvolve (B, in_channels, H, W), or one (in_channels, H, W)."""
-        exporting = torch.compiler.is_exporting()  # then it is named as what it is, for others to compute as they like
+        exporting = torch.compiler.is_exporting()  # the exported graph names the operator
         if input.dim() == 4 and output_size is None and not any(self.output_padding) and not exporting:
             if input.shape[2:] == (1, 1) and not any(self.padding):
                 return self._as_product(input)
@@ -92,12 +92,12 @@ class Deconvolution(nn.ConvTranspose2d):
 class UpsampledConvolution(nn.Conv2d):
     """Nearest upsampling by two, then a 3x3 convolution with padding 1, in one transposed convolution.
 
-    (B, in_channels, H, W) -> (B, out_channels, 2 H, 2 W). Parameters are those of
-    ``nn.Conv2d(in_channels, out_channels, 3, padding=1)`` and the result is that of
-    ``nn.Upsample(scale_factor=2)`` before it. Upsampling repeats each pixel over a 2x2 square, so
-    taps that fall on the same pixel can be summed beforehand: what is left is a 4x4 kernel at
-    stride 2, with 4 products an output pixel in place of 9 and without the large intermediate image
-    (1.5 to 2.7 times as fast, forward and backward on a CPU, from 8x8 pixels on; no slower at 4x4).
+    (B, in_channels, H, W) -> (B, out_channels, 2 H, 2 W). The parameters are those of
+    ``nn.Conv2d(in_channels, out_channels, 3, padding=1)``, the result is that of this convolution after
+    ``nn.Upsample(scale_factor=2)``. Upsampling repeats each pixel over a 2x2 square, so taps that fall on
+    the same pixel can be summed beforehand. The result is a 4x4 kernel at stride 2: 4 products for an
+    output pixel instead of 9, and no large intermediate image (1.5 to 2.7 times as fast, forward and
+    backward on a CPU, from 8x8 pixels on; no slower at 4x4).
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
@@ -105,7 +105,7 @@ class UpsampledConvolution(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Upsample and convolve (B, in_channels, H, W)."""
-        # A tap reaches the pixel from two neighbouring places, along each side: a 2x2 box blur.
+        # Along each side, two neighbouring taps fall on one pixel: a 2x2 box blur sums them.
         taps = F.pad(self.weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
         taps = taps[:, :, 1:] + taps[:, :, :-1]
         taps = taps[:, :, :, 1:] + taps[:, :, :, :-1]
@@ -113,7 +113,7 @@ class UpsampledConvolution(nn.Conv2d):
 
 
 class PReLU(nn.PReLU):
-    """Parametric ReLU with one slope: ``nn.PReLU()``, its backward pass about twice as fast on a CPU."""
+    """Parametric ReLU with one slope: ``nn.PReLU()`` with a backward pass about twice as fast on a CPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class PReLU(nn.PReLU):
 
 
 class _LeakyReLU(torch.autograd.Function):
-    """The leaky ReLU's quick kernels, and the slope's gradient as one sum."""
+    """The fast kernels of the leaky ReLU, and the gradient of the slope as one sum."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, slope: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class _LeakyReLU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         (gradient,) = gradients
         input, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # to be differentiated again, by the slope too (gradient penalties)
+        if torch.is_grad_enabled():  # gradient penalties differentiate again, by the slope too
             to_input = torch.where(input > 0, gradient, slope.to(gradient) * gradient)
         else:
             to_input = torch.ops.aten.leaky_relu_backward(gradient, input, slope.item(), False)
@@ -149,7 +149,7 @@ class _LeakyReLU(torch.autograd.Function):
 
 
 class ScaledSigmoid(nn.Module):
-    """The sigmoid, stretched to [low, high]; never outside of it by rounding."""
+    """The sigmoid, scaled to [low, high]; rounding never leaves the range."""
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
@@ -161,15 +161,15 @@ class ScaledSigmoid(nn.Module):
         return torch.lerp(share.new_full((), self.low), share.new_full((), self.high), share)
 
     def extra_repr(self) -> str:
-        """Shown by ``print(network)``; also tells two ranges apart where layers are tied."""
+        """Shown by ``print(network)``; also compared when layers are tied, so that their ranges must be equal."""
         return f"low={self.low}, high={self.high}"
 
 
 def output_activation(domain: Domain) -> nn.Module:
-    """The activation that ends a generator: any real to ``domain.range``.
+    """The last activation of a generator: any shape to the same shape, any real number to ``domain.range``.
 
     The sigmoid for [0, 1] and tanh for [-1, 1], as in the paper (supplement, section on networks);
-    the sigmoid stretched to any other range.
+    a scaled sigmoid for any other range.
 
     Raises:
         ConfigError: the range is empty or not finite.

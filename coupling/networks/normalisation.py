@@ -1,11 +1,11 @@
-"""Batch normalisation whose statistics are taken per domain, real and generated samples apart.
+"""Batch normalisation with separate statistics for each domain, and for real and generated samples.
 
-A shared layer is called once on the samples of several domains side by side. Its weights are
-shared, but what it normalises by is each domain's own (unless ``batch_statistics: joint``): the
-mean and variance within each section of the batch, and in evaluation each domain's running ones.
+A shared layer is called once on the concatenated samples of several domains. The domains share its
+weights, but not its statistics (unless ``batch_statistics: joint``): in training it uses the mean and
+variance of each section of the batch, in evaluation each domain's running ones.
 
-With several processes, each of which holds a part of every domain's batch, the statistics are those
-of the whole batch where the layers are ``synchronised``: P processes then compute what one does.
+With several processes, each holds a part of every domain's batch. ``synchronised`` layers take the
+statistics of the whole batch, so that P processes compute the same as one.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Section:
 
     size: int
     slot: int
-    """Which running statistics they use."""
+    """Row of the running statistics that they use."""
     track: bool = True
-    """Whether these samples move the running statistics (in training)."""
+    """Whether these samples move the running statistics in training."""
 
 
 class DomainBatchNorm(nn.Module):
-    """Batch normalisation over sections: ``weight`` and ``bias`` are shared, statistics are not.
+    """Batch normalisation by sections, which share ``weight`` and ``bias`` but not the statistics.
 
     ``running_mean`` and ``running_var`` are (slots, C). With ``joint``, sections of equal ``track``
     (all real samples, or all generated ones) are normalised as one, whatever their domain.
@@ -63,10 +63,10 @@ class DomainBatchNorm(nn.Module):
         """The next batch's sections, in order. :meth:`coupling.networks.coupled.CoupledNetwork.run` sets them before
         each call of the layer that holds this normalisation; empty: the batch is one section."""
         self.synchronised = False
-        """Take batch statistics over all processes' samples."""
+        """Whether batch statistics are taken over the samples of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, ...) pool by pool: a section each, or jointly."""
+        """Normalise (B, C, ...) to the same shape, pool by pool; a pool is one section, or several if ``joint``."""
         sections = self.sections or (Section(x.shape[0], 0),)
         batch = self.training or self.running_mean is None
         pools = self._pools(sections, batch)
@@ -83,14 +83,14 @@ class DomainBatchNorm(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _pools(self, sections: tuple[Section, ...], batch: bool) -> list[list[int]]:
-        """Which sections are normalised as one."""
+        """Positions of the sections that are normalised together, one list for each pool."""
         if not (self.joint and batch):
             return [[i] for i in range(len(sections))]
         pools = [[i for i, section in enumerate(sections) if section.track is track] for track in (True, False)]
         return [pool for pool in pools if pool]
 
     def _statistics(self, section: Section) -> tuple[Tensor | None, Tensor | None]:
-        """The running mean and variance that a section uses."""
+        """The running mean and variance of a section, (C,) each; None without running statistics."""
         if self.running_mean is None or self.running_var is None:
             return None, None
         slot = 0 if self.joint else section.slot
@@ -101,15 +101,15 @@ class DomainBatchNorm(nn.Module):
         return F.batch_norm(x, *known, self.weight, self.bias, batch, self.momentum, self.eps)
 
     def _over_processes(self, inputs: list[Tensor], sections: list[Section]) -> list[Tensor]:
-        """Batch normalisation over the samples of all processes, which have equally many.
+        """Batch normalisation over the samples of all processes, each of which has equally many.
 
-        Two sums over processes for all inputs together: of the samples, then of the squared
-        distances from their mean (a difference of large sums would cancel).
+        It needs two sums over the processes, each for all inputs together: of the samples, then of the
+        squared distances from their mean. (A difference of two large sums would lose digits.)
         """
         axes = [0, *range(2, inputs[0].dim())]
         row = [1, -1, *[1] * (inputs[0].dim() - 2)]
         kind = inputs[0].dtype
-        if kind in (torch.float16, torch.bfloat16):  # statistics are taken in single precision
+        if kind in (torch.float16, torch.bfloat16):  # statistics need single precision
             inputs = [x.float() for x in inputs]
         counts = [x.numel() // x.shape[1] * dist.get_world_size() for x in inputs]
         if min(counts) < 2:
@@ -136,16 +136,18 @@ class DomainBatchNorm(nn.Module):
 
 
 def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
-    """``layer`` with every batch normalisation in it replaced by a :class:`DomainBatchNorm`.
+    """Replace every batch normalisation in ``layer`` by a :class:`DomainBatchNorm`; returns the layer.
 
-    One that is used in several places stays one. Raises :class:`ConfigError` for a normalisation whose statistics
-    cannot be kept apart.
+    A normalisation that is used in several places stays one module.
+
+    Raises:
+        ConfigError: the statistics of a normalisation cannot be kept by domain.
     """
     for module in layer.modules():
         if isinstance(module, _InstanceNorm) and module.track_running_stats:
             raise ConfigError(
                 "instance normalisation with track_running_stats=True keeps one mean for the samples of all domains, "
-                "real and generated; leave it at False"
+                "real and generated; set it to False"
             )
     made: dict[nn.Module, nn.Module] = {
         norm: DomainBatchNorm(norm, slots, joint=joint) for norm in layer.modules() if isinstance(norm, _BatchNorm)

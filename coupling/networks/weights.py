@@ -1,4 +1,4 @@
-"""What a model's file holds: the tensors of each room, named after it, and what rebuilds the networks."""
+"""The contents of a model file: named tensors, and the description that rebuilds the networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coupling.sharing.graph import SharingGraph, TeamName
 
 
 def fingerprint(*networks: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers."""
+    """SHA-256 of all parameters and buffers with their names, types and shapes, in hexadecimal."""
     digest = hashlib.sha256()
     for network in networks:
         for name, tensor in network.state_dict().items():
@@ -27,39 +27,39 @@ def fingerprint(*networks: nn.Module) -> str:
 
 
 _LISTED = 8
-"""Tensors in a message, at most."""
+"""Largest number of tensors in a message."""
 
 
 def named_networks(
     generator: nn.Module, discriminator: nn.Module, losses: Mapping[str, nn.Module]
 ) -> dict[str, nn.Module]:
-    """What of a model its file holds, by what its tensors' names begin with."""
+    """The networks of a model by the prefix of their tensors in its file."""
     named = {f"loss.{name}": loss for name, loss in losses.items()}
     return {"generator": generator, "discriminator": discriminator, **named}
 
 
-def average_prefix(room: str) -> str:
-    """What the names of a room's averages begin with: ema, ema_discriminator, ema_loss.<name>."""
-    return "ema" if room == "generator" else f"ema_{room}"
+def average_prefix(prefix: str) -> str:
+    """The prefix of a network's moving average: ema, ema_discriminator, ema_loss.<name>."""
+    return "ema" if prefix == "generator" else f"ema_{prefix}"
 
 
 def named_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The tensors of several rooms, by name."""
-    return {f"{room}.{name}": t for room, module in modules.items() for name, t in module.state_dict().items()}
+    """The tensors of several networks by name, {"<prefix>.<name>": tensor}; ``modules``: the networks by prefix."""
+    return {f"{prefix}.{name}": t for prefix, module in modules.items() for name, t in module.state_dict().items()}
 
 
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], room: str, path: Path) -> None:
-    """Put a room's tensors into ``module``; raises :class:`InputError` naming what differs."""
-    own = {k.removeprefix(f"{room}."): v for k, v in tensors.items() if k.startswith(f"{room}.")}
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Copy the tensors of ``prefix`` into ``module``; raises :class:`InputError` that lists the differences."""
+    own = {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
     expected = module.state_dict()
     misfits = []
     for name in dict.fromkeys([*expected, *own]):
         here, there = expected.get(name), own.get(name)
         if here is None or there is None:
-            misfits.append(f"'{room}.{name}' is in the {'file' if here is None else 'network'} alone")
+            misfits.append(f"'{prefix}.{name}' is in the {'file' if here is None else 'network'} alone")
         elif here.shape != there.shape:
             misfits.append(
-                f"'{room}.{name}' has shape {tuple(there.shape)} in the file, {tuple(here.shape)} in the network"
+                f"'{prefix}.{name}' has shape {tuple(there.shape)} in the file, {tuple(here.shape)} in the network"
             )
     if misfits:
         more = [f"and {len(misfits) - _LISTED} more"] if len(misfits) > _LISTED else []
@@ -70,7 +70,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], room: str, pa
 def description(
     config: Config, domains: Mapping[str, Domain], graphs: Mapping[TeamName, SharingGraph], step: int
 ) -> dict[str, Any]:
-    """What rebuilds the networks without the data: configuration, domains, sharing graphs, step."""
+    """The values that rebuild the networks without the data: configuration, domains, sharing graphs, step."""
     return {
         "config": config.plain(),
         "domains": {

@@ -1,1 +1,1 @@
-"""Which layers of which domains are one: the graph, and its picture. No torch."""
+"""The sharing graph: which layers of which domains are one, as data and as a picture. Without torch."""

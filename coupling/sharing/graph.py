@@ -1,9 +1,8 @@
 """The sharing graph: which layers of which domains are one (section 3, equation 2). Pure data.
 
-A team's networks are columns of layers, one column a domain, numbered from 1 at the input. Rules
-tie nodes (domain, layer) into groups; a group is one module, owned once. From the groups follows
-the order of execution: what has the same input is computed once, and what has several inputs is
-computed in one call where that is possible.
+A team is all generators, or all discriminators. Each domain has a column of layers, numbered from 1 at the input.
+Rules tie nodes (domain, layer) into groups; a group is one module. The groups determine the order of execution: a
+layer is computed once for domains with the same input, and its different inputs go through in one call if possible.
 """
 
 from __future__ import annotations
@@ -27,12 +26,20 @@ Node = tuple[str, int]
 
 @dataclass(frozen=True)
 class Rule:
-    """Ties layers over domains; exactly one of ``first``, ``last`` and ``layers`` is given."""
+    """Ties layers across domains. Exactly one of ``first``, ``last`` and ``layers`` is given.
+
+    Raises:
+        ConfigError: none or several of them are given, or a domain is named twice.
+    """
 
     first: int | None = None
+    """Layers 1 to ``first``, counted from the input."""
     last: int | None = None
+    """The last ``last`` layers, counted from each domain's own output."""
     layers: tuple[int, ...] | None = None
+    """These layers, numbered from 1 at the input."""
     domains: tuple[str, ...] | None = None
+    """The domains that are tied; None: all."""
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.first, self.last, self.layers)) != 1:
@@ -46,7 +53,7 @@ class Rule:
         return "{" + ", ".join(parts) + "}"
 
     def ties(self, depths: Mapping[str, int]) -> list[tuple[Node, ...]]:
-        """The nodes this rule ties together, one tuple a layer; layer counts in ``depths``."""
+        """The nodes that this rule ties, one tuple for each layer; ``depths``: each domain's number of layers."""
         domains = self.domains or tuple(depths)
         if self.first is not None:
             wanted = range(1, self.first + 1)
@@ -59,7 +66,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that are one layer; a private layer is a group of one. Members in domain order."""
+    """Nodes that are one layer, in the order of the domains; a private layer is a group of one node."""
 
     members: tuple[Node, ...]
 
@@ -70,33 +77,33 @@ class Group:
 
     @property
     def key(self) -> str:
-        """Names the layer and its domains: ``layer2[digits,edges]``; depths that differ are all named."""
+        """The name of the layer with its domains: ``layer2[digits,edges]``, or ``layer3[a]+layer2[b]``."""
         numbers: dict[int, list[str]] = {}
         for domain, layer in self.members:
             numbers.setdefault(layer, []).append(domain)
         return "+".join(f"layer{layer}[{','.join(domains)}]" for layer, domains in numbers.items())
 
     def layer_of(self, domain: str) -> int:
-        """The layer's number in ``domain``."""
+        """The layer's number in ``domain``, from 1."""
         return dict(self.members)[domain]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one layer: on the values ``inputs`` side by side, giving the values ``outputs``."""
+    """One call of one layer on the concatenated values ``inputs``; its results are the values ``outputs``."""
 
     group: Group
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     slots: tuple[int, ...]
-    """For each input, which of the layer's normalisation statistics it uses."""
+    """For each input, the row of the layer's normalisation statistics that it uses."""
     readers: tuple[tuple[str, ...], ...]
-    """For each output, the domains that go on with it."""
+    """For each output, the domains that use it."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A team's calls in order; ``start`` and ``end`` name each domain's first and last value."""
+    """A team's calls in order; ``start`` and ``end`` give the numbers of each domain's first and last value."""
 
     calls: tuple[Call, ...]
     start: Mapping[str, int]
@@ -104,16 +111,18 @@ class Schedule:
 
 
 class SharingGraph:
-    """One team's groups, from the rules and each domain's number of layers.
-
-    ``depths`` maps each domain, in order, to its number of layers (at least 1). Raises
-    :class:`ConfigError` naming team, rule, domain and layer where a rule does not fit.
-    """
+    """The groups of one team, from its rules and each domain's number of layers."""
 
     def __init__(
         self, team: TeamName, depths: Mapping[str, int], rules: Iterable[Rule] = (), *, same_input: bool = False
     ) -> None:
-        """``same_input``: all domains start from one value (generators on one z), not each from its own."""
+        """``depths``: each domain's number of layers, at least 1, in the domains' order.
+
+        ``same_input``: all domains start from one value, as generators do from one z; otherwise each from its own.
+
+        Raises:
+            ConfigError: a rule does not fit; the message names team, rule, domain and layer.
+        """
         self.team = team
         self.same_input = same_input
         self.depths = dict(depths)
@@ -131,7 +140,7 @@ class SharingGraph:
             for tie in rule.ties(self.depths):
                 for node in tie[1:]:
                     parent[root(node)] = root(tie[0])
-                self._check_distinct(parent, root, where)
+            self._check_distinct(parent, root, where)
         order = {domain: position for position, domain in enumerate(self.depths)}
         members: dict[Node, list[Node]] = {}
         for node in parent:
@@ -143,6 +152,7 @@ class SharingGraph:
         self.group_of: dict[Node, Group] = {node: group for group in self.groups for node in group.members}
 
     def _check(self, rule: Rule, where: str) -> None:
+        """Raise :class:`ConfigError` if a rule names a domain or a layer that does not exist."""
         for domain in rule.domains or ():
             check_domain_name(where, domain, self.depths)
         for domain in rule.domains or self.depths:
@@ -154,14 +164,14 @@ class SharingGraph:
                     )
 
     def _check_distinct(self, parent: Mapping[Node, Node], root: Callable[[Node], Node], where: str) -> None:
-        """No group may hold two layers of one domain."""
+        """Raise :class:`ConfigError` if a group holds two layers of one domain."""
         seen: dict[tuple[Node, str], int] = {}
         for node in parent:
             key = (root(node), node[0])
             if key in seen:
                 raise ConfigError(
                     f"{where}: with the rules before it, this ties layers {seen[key]} and {node[1]} of "
-                    f"domain '{node[0]}' to each other; a layer can be tied to one layer a domain"
+                    f"domain '{node[0]}' to each other; a layer can be tied to only one layer of each domain"
                 )
             seen[key] = node[1]
 
@@ -171,12 +181,12 @@ class SharingGraph:
         return tuple(self.depths)
 
     def numbered(self, domain: str, layer: int) -> int:
-        """A layer's number counted from ``domain``'s input; a negative one is counted from its output, -1 the last."""
+        """A layer's number counted from ``domain``'s input; negative numbers count from its output, -1 is the last."""
         return layer if layer > 0 else self.depths[domain] + 1 + layer
 
     @cached_property
     def slots(self) -> dict[Node, int]:
-        """Each node's place in its layer's normalisation statistics: one a distinct input."""
+        """Each node's row in its layer's normalisation statistics; domains with the same input have one row."""
         counts: dict[Group, int] = {}
         slots: dict[Node, int] = {}
         for group, _, readers in self._walk(self.domains):
@@ -187,7 +197,7 @@ class SharingGraph:
         return slots
 
     def schedule(self, domains: Iterable[str] | None = None) -> Schedule:
-        """The calls that carry each domain's input to its output, for ``domains`` (default: all)."""
+        """The calls that compute each domain's output from its input, for ``domains`` (default: all)."""
         chosen = set(self.domains if domains is None else domains)
         wanted = tuple(d for d in self.domains if d in chosen)
         start = self._start(wanted)
@@ -209,9 +219,9 @@ class SharingGraph:
     def _walk(self, wanted: Sequence[str]) -> list[tuple[Group, tuple[int, ...], tuple[tuple[str, ...], ...]]]:
         """Layers in an order in which they can run: (group, distinct inputs, domains of each).
 
-        A group runs when all its members are reached, so that it is called once. Rules that
-        cross (possible with three domains of different depth) can make groups wait for each
-        other; then those members that are reached go first, and the layer is called again later.
+        A group runs when the inputs of all its members are known, so that it is called once. Rules that cross
+        (possible with three domains of different depth) can make groups wait for each other; then the members whose
+        inputs are known run first, and the layer is called again later.
         """
         value = self._start(wanted)
         fresh = len(wanted)
@@ -234,7 +244,7 @@ class SharingGraph:
         return done
 
     def table(self) -> list[list[str]]:
-        """Rows of text: layer, then for each domain the letter of its group, or ``·`` if private."""
+        """Rows of text: the layer, then for each domain the letter of its group, or ``·`` for a private layer."""
         shared = [group for group in self.groups if len(group.members) > 1]
         letters = {group: _letters(number) for number, group in enumerate(shared)}
         rows = [["layer", *self.domains]]
@@ -246,7 +256,7 @@ class SharingGraph:
         return rows
 
     def plain(self) -> dict[str, object]:
-        """The graph as plain data, for metadata and comparison."""
+        """The graph as JSON values, for metadata and comparison."""
         return {"team": self.team, "depths": self.depths, "groups": [g.key for g in self.groups]}
 
 

@@ -1,10 +1,9 @@
-"""The sharing graph as a picture: SVG text that needs nothing else, for documents and reports.
+"""The sharing graph as an SVG picture without external files, for documents and reports.
 
-A column is a domain, a box a layer; from z at the top through the generators to the samples, and on
-through the discriminators to the logits. A shared layer is one coloured box over its domains, with
-the letter that :meth:`SharingGraph.table` gives it; where its domains are not neighbours, several
-boxes joined by a band. A line is a value: one line into a box of several domains means that they
-have that value in common, so that the layer computes it once.
+A column is a domain, a box is a layer. The picture runs from z at the top through the generators to the samples, then
+through the discriminators to the logits. A shared layer is one coloured box across its domains, with the letter of
+:meth:`SharingGraph.table`; if its domains are not neighbours, it is several boxes joined by a band. A line is a value:
+one line into a box of several domains means that they share the value, so that the layer computes it once.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _MARGIN = 14
 
 
 _LABEL = 112
-"""Width of the left margin, where the teams' names stand."""
+"""Width of the left margin, which holds the names of the teams."""
 
 
 _LINE = "#7a808a"
@@ -45,9 +44,9 @@ Run = tuple[str, ...]
 
 
 def sharing_picture(graphs: Mapping[TeamName, SharingGraph]) -> str:
-    """Both teams, or one, as an SVG element: the content of a file, or a part of an HTML page.
+    """One or both teams as an SVG element: the content of a file, or a part of an HTML page.
 
-    All graphs have the same domains.
+    ``graphs``: by team; all have the same domains.
     """
     picture = _Picture(next(iter(graphs.values())).domains)
     for team in TEAMS:
@@ -57,14 +56,14 @@ def sharing_picture(graphs: Mapping[TeamName, SharingGraph]) -> str:
 
 
 class _Picture:
-    """Drawn from top to bottom; ``y`` is how far."""
+    """A picture that grows from top to bottom; ``y`` is the lower end so far."""
 
     def __init__(self, domains: Sequence[str]) -> None:
         self.domains = domains
         self.column = min(124, max(92, 7 * max(map(len, domains)) + 26))
         self.y: float = _MARGIN
         self.colours = 0
-        """Colours in use: equal letters in the two teams are different layers, so they go on."""
+        """Number of colours in use. Both teams count it: equal letters in two teams are different layers."""
         self.root = Xml.Element("svg", xmlns="http://www.w3.org/2000/svg", role="img")
         Xml.SubElement(self.root, "title").text = "Sharing graph of " + ", ".join(domains)
         _shape(self.root, "rect", width="100%", height="100%", rx=6, fill="white")
@@ -81,7 +80,7 @@ class _Picture:
         return Xml.tostring(self.root, encoding="unicode") + "\n"
 
     def team(self, graph: SharingGraph) -> None:
-        """One team's layers, from its inputs (drawn unless the other team has left them) to its outputs."""
+        """Draw one team's layers, from its inputs (unless the other team has drawn them) to its outputs."""
         generator = graph.team == "generator"
         if generator or self.y == _MARGIN:
             inputs: list[Run] = [graph.domains] if graph.same_input else [(domain,) for domain in graph.domains]
@@ -111,11 +110,11 @@ class _Picture:
         self.y += _BOX
 
     def _group(self, graph: SharingGraph, group: Group, letter: str, boxes: Sequence[tuple[Run, float]]) -> None:
-        """One layer: a box for each run of neighbouring domains, bands between them."""
+        """Draw one layer: a box for each run of neighbouring domains, bands between them."""
         colour, aside = "white", 0.0
         if letter:
             colour = _COLOURS[self.colours % len(_COLOURS)]
-            aside = 8.0 * (self.colours % 3 - 1)  # so that the bands of two layers in a row stay apart
+            aside = 8.0 * (self.colours % 3 - 1)  # bands of consecutive layers must not overlap
             self.colours += 1
         drawn = Xml.SubElement(self.boxes, "g", {"data-layer": group.key, "data-team": graph.team})
         Xml.SubElement(drawn, "title").text = f"{graph.team}, {group.key}"
@@ -134,7 +133,7 @@ class _Picture:
                 _label(drawn, left + 9, top + _BOX / 2, letter, bold=True)
 
     def _pill(self, run: Run, text: str) -> None:
-        """What goes in or comes out, over the columns of ``run``."""
+        """Draw an input or output across the columns of ``run``."""
         left, width = self._left(run[0]) + 6, self.column * len(run) - 12
         _shape(self.boxes, "rect", x=left, y=self.y, width=width, height=_BOX, rx=_BOX / 2, fill="#eceef1")
         fits = int((width - 10) / 6.5)
@@ -146,7 +145,7 @@ class _Picture:
         _shape(self.lines, "line", x1=x, y1=top, x2=x, y2=bottom, stroke=_LINE, stroke_width=1.5)
 
     def _runs(self, chosen: Sequence[str]) -> list[Run]:
-        """``chosen`` domains, those in neighbouring columns together."""
+        """The ``chosen`` domains as runs of neighbouring columns."""
         return [tuple(run) for together, run in groupby(self.domains, lambda d: d in chosen) if together]
 
     def _left(self, domain: str) -> float:

@@ -272,7 +272,9 @@ def test_one_key_turns_the_direction(tmp_path):
     made = trainer(*THREE, "losses.1.domains=[c]")
     assert made.labelled == ["c"]
     assert made.networks.losses["entropy"].domains == ["a", "b"]
-    with pytest.raises(ConfigError, match=r"\[2\] entropy: is of domains without labels, of which there are none"):
+    with pytest.raises(
+        ConfigError, match=r"\[2\] entropy: needs a domain without labels, but every domain is labelled"
+    ):
         trainer(*THREE, "losses.1.domains=[a, b, c]")
 
 
@@ -372,7 +374,7 @@ def test_an_average_without_a_decay_is_refused():
     ("losses", "message"),
     [
         ("[non-saturating, {name: classification, domains: [c]}]", r"\[1\] classification: domains: no domain .* 'c'"),
-        ("[non-saturating, {name: entropy, domains: [b]}]", "of which there are 0"),
+        ("[non-saturating, {name: entropy, domains: [b]}]", "has 0 of them"),
         ("[minimax, {name: classification, domains: [a], classes: 2}, {name: entropy, domains: [x]}]", "called 'x'"),
         ("[non-saturating, {name: classification, domains: [a], layer: 9}]", "reads discriminator layer 9"),
         ("[non-saturating, {name: classification, domains: [a], layer: -4}]", "reads discriminator layer -4"),
@@ -393,9 +395,11 @@ def test_labels_that_do_not_suit(monkeypatch, capsys):
     with pytest.raises(ConfigError, match=r"losses\[1\]\.classes: 2, but domain 'a' has labels 4.*classes: 5 or more"):
         trainer(CLASSES)
     trainer(CLASSES.replace("classes: 2", "classes: 5"))
-    assert "no labelled sample is of class 0, 1, 2, 3" in capsys.readouterr().err
+    assert "warning: classification: class 0, 1, 2, 3 has no labelled sample" in capsys.readouterr().err
     monkeypatch.setattr(tiny.Tiny, "labels", property(lambda self: torch.arange(len(self)) % 3 - 1))
-    with pytest.raises(ConfigError, match=r"losses\[1\]\.domains: 'a' is to be labelled, but has samples of class -1"):
+    with pytest.raises(
+        ConfigError, match=r"losses\[1\]\.domains: 'a' has samples of class -1, but classes are numbered from 0"
+    ):
         trainer(CLASSES)
     monkeypatch.setattr(tiny.Tiny, "labels", None)
     with pytest.raises(DataError, match=r"domains\.a\.dataset: its samples have no labels"):
