@@ -1,4 +1,4 @@
-"""A model for others: one safetensors file that coupling loads, or one ONNX graph that needs nothing of ours."""
+"""Exports of a model: one safetensors file that coupling loads, or one ONNX graph that runs without coupling."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Format = Literal["safetensors", "onnx"]
 
 
 OPSET = 18
-"""ONNX's version of its operators: the oldest that torch's exporter writes."""
+"""Version of ONNX's operators: the oldest that torch's exporter writes."""
 
 
 _INPUT = "z"
 
 
 _TOLERANCE = 1e-3
-"""Largest difference between torch and onnxruntime, as a share of a domain's range; 8 bits tell 4e-3 apart."""
+"""Largest accepted difference between torch and onnxruntime, as a share of a domain's range; an 8-bit step is 4e-3."""
 
 
 def format_of(output: Path | None, given: Format | None) -> Format:
-    """The format that is meant: ``given``, or by the file's suffix; raises :class:`InputError` where they differ."""
+    """The format ``given``, or that of the file's suffix; raises :class:`InputError` if they differ or are unknown."""
     known: tuple[Format, ...] = get_args(Format)
     by_suffix = next((name for name in known if output is not None and output.suffix == f".{name}"), None)
     if output is None:
@@ -54,66 +54,76 @@ def format_of(output: Path | None, given: Format | None) -> Format:
 
 
 def export_safetensors(model: CoupledSampler, path: Path) -> None:
-    """One file with the weights that the model draws with, its discriminators and losses, and what rebuilds them.
+    """Write the generators, discriminators and losses, and the description that rebuilds them, as one file.
 
-    It holds no optimizer and no second copy of the generators; :func:`coupling.load_model` takes it. Raises
-    :class:`InputError` where it cannot be written, or the model has no discriminators.
+    The file holds the weights that the model draws with, once, and no optimizer. :func:`coupling.load_model` loads it.
+
+    Raises:
+        InputError: the file cannot be written, has another suffix, or the model has no discriminators.
     """
     if path.suffix != ".safetensors":
-        raise InputError(f"{path}: a model's file is called .safetensors, by which load_model knows it")
+        raise InputError(f"{path}: a model's file ends with .safetensors, by which load_model recognises it")
     if model.discriminator is None:
-        raise InputError("the model has no discriminators, which its file must hold; load it from its run")
+        raise InputError("the model has no discriminators, but its file must hold them; load the model from its run")
     tensors = named_tensors(named_networks(model.generator, model.discriminator, model.losses))
     content = safetensors.torch.save(plain_tensors(tensors), {METADATA: json.dumps(model.description())})
     _write(content, path)
 
 
 def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
-    """The generators as one graph: ``z`` (batch, latent size) in, an output (batch, *shape) named after each domain.
+    """Write the generators as one graph: input ``z`` (batch, latent size), an output (batch, *shape) for each domain.
 
-    What the domains share is in it once, as a node and as weights. Any batch size. Its metadata say shapes, ranges,
-    prior and configuration. Where onnxruntime is installed, its samples are held against torch's. Raises
-    :class:`InputError` where a package is missing or the file cannot be written, :class:`RunError` where a layer
-    cannot be exported or comes out different.
+    An output has its domain's name. Shared layers are in the graph once. The batch size is free. The metadata hold
+    shapes, ranges, prior and configuration. If onnxruntime is installed, its samples are compared with torch's.
+
+    Raises:
+        InputError: a package is missing, or the file cannot be written.
+        RunError: a layer cannot be exported, or the graph draws other samples.
     """
     onnx = _package("onnx")
     _package("onnxscript")
     device = model.device
     model.to("cpu")
     try:
-        with evaluating(model.generator), _quiet():
-            program = torch.onnx.export(
-                _Generators(model),
-                (torch.zeros(3, model.config.latent.size),),
-                dynamo=True,
-                input_names=[_INPUT],
-                output_names=list(model.domains),
-                dynamic_shapes=({0: "batch"},),
-                opset_version=opset,
-                verbose=False,
-            )
-        assert program is not None
-        proto = program.model_proto
-        proto.producer_name, proto.producer_version = "coupling", __version__
-        about = model.description() | {"digest": model.digest, "prior": model.config.latent.prior}
-        onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
-        onnx.checker.check_model(proto)
-        content = proto.SerializeToString()
+        content = _onnx_graph(model, opset, onnx)
         _compare(model, content)
     except (InputError, RunError):
         raise
-    except Exception as error:  # the exporter may fail in any way on a plugin's layer
+    except Exception as error:  # a plugin's layer can make the exporter fail in any way
         raise RunError(
             f"the generators cannot be exported as ONNX, opset {opset}: {cause(error)}; "
-            "--format safetensors needs nothing of the layers"
+            "--format safetensors works with any layer"
         ) from error
     finally:
         model.to(device)
     _write(content, path)
 
 
+def _onnx_graph(model: CoupledSampler, opset: int, onnx: Any) -> bytes:
+    """The content of the ONNX file, checked by ``onnx``, the package."""
+    with evaluating(model.generator), _quiet():
+        program = torch.onnx.export(
+            _Generators(model),
+            (torch.zeros(3, model.config.latent.size),),
+            dynamo=True,
+            input_names=[_INPUT],
+            output_names=list(model.domains),
+            dynamic_shapes=({0: "batch"},),
+            opset_version=opset,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    proto.producer_name, proto.producer_version = "coupling", __version__
+    about = model.description() | {"digest": model.digest, "prior": model.config.latent.prior}
+    onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
+    onnx.checker.check_model(proto)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
 class _Generators(nn.Module):
-    """All domains' samples of one z, in order."""
+    """The samples of all domains from one z, in order, as a tuple."""
 
     def __init__(self, model: CoupledSampler) -> None:
         super().__init__()
@@ -126,9 +136,9 @@ class _Generators(nn.Module):
 
 
 def _compare(model: CoupledSampler, content: bytes) -> None:
-    """Hold onnxruntime's samples against torch's."""
+    """Compare onnxruntime's samples with torch's; raises :class:`RunError` if they differ."""
     if importlib.util.find_spec("onnxruntime") is None:
-        print_line("onnxruntime is not installed, so the exported graph is not held against torch")
+        print_line("onnxruntime is not installed, so the exported graph was not compared with torch")
         return
     runtime = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -148,7 +158,7 @@ def _compare(model: CoupledSampler, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells what it does in prints, warnings and logs."""
+    """Silence the exporter, which reports in prints, warnings and logs."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -163,6 +173,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _package(name: str) -> Any:
+    """Import an optional package; raises :class:`InputError` if it is missing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -172,6 +183,7 @@ def _package(name: str) -> Any:
 
 
 def _write(content: bytes, path: Path) -> None:
+    """Write a file and the folders above it; raises :class:`InputError` if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)

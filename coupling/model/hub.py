@@ -1,6 +1,6 @@
-"""Models on the Hugging Face hub: one safetensors file, its configuration, a picture, and a card that says what it is.
+"""Models on the Hugging Face hub: one safetensors file, its configuration, a picture, and a card that describes it.
 
-Only the safetensors file is read back, so a model of a stranger executes nothing but the layers of installed plugins.
+Loading reads the safetensors file alone. A model from the hub therefore runs no code but that of installed plugins.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ _SAMPLES = 24
 
 
 def save_pretrained(model: CoupledSampler, folder: Path, repository: str = "USER/MODEL") -> None:
-    """Write what a repository holds: the model's file, ``config.yaml``, ``samples.png``, and the card, ``README.md``.
+    """Write the files of a repository: the model, ``config.yaml``, ``samples.png``, and the card, ``README.md``.
 
-    ``repository``: its name, for the card. :func:`coupling.load_model` takes the folder. Raises :class:`InputError`
-    where it cannot be written.
+    ``repository``: its name, for the card. :func:`coupling.load_model` loads the folder.
+
+    Raises:
+        InputError: the folder cannot be written.
     """
     from coupling.data.pictures import drawable, grid, save_png
 
@@ -50,9 +52,10 @@ def push_to_hub(
     revision: str | None = None,
     message: str = "Upload a coupled GAN",
 ) -> str:
-    """Upload what :func:`save_pretrained` writes; the repository is made at need. Returns its address on the web.
+    """Upload the files of :func:`save_pretrained`; creates the repository if needed. Returns its web address.
 
-    Raises :class:`InputError` for a name that is none, and where the hub refuses.
+    Raises:
+        InputError: the name is not valid, or the hub rejects the upload.
     """
     import huggingface_hub
 
@@ -72,7 +75,7 @@ def push_to_hub(
 
 
 def card(model: CoupledSampler, repository: str, *, pictured: bool) -> str:
-    """The model's card, in Markdown: its graph, its data, what was measured, and how to use it."""
+    """The model's card in Markdown: how to use it, its sharing graph, data, training and metrics."""
     config, first = model.config, next(iter(model.domains))
     shape = ", ".join(map(str, model.domains[first].shape))
     parts = [

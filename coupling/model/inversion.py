@@ -1,7 +1,7 @@
-"""From an image to the code that draws it: z* = argmin |g_A(z) - x|^2 (section 4, cross-domain transformation).
+"""Inversion, from a sample to its code: z* = argmin |g_A(z) - x|^2 (section 4, cross-domain image transformation).
 
-By L-BFGS, as in the paper, over all images and restarts at once. A search starts from the nearest of many samples of
-the model, and keeps to the prior's support: outside of it the generators were never trained.
+The minimisation is L-BFGS, as in the paper, for all samples and restarts at once. A search starts from the nearest of
+many samples of the model. It stays within the prior's support, because the generators were trained nowhere else.
 """
 
 from __future__ import annotations
@@ -21,65 +21,66 @@ from coupling.networks.latent import prior_of
 from coupling.networks.mode import evaluating
 
 Encoding = Callable[[Tensor], Tensor]
-"""Samples (B, *shape) of one domain to codes (B, latent size) that may draw them: an Encoder, or anything else."""
+"""Guesses codes: samples (B, *shape) of one domain to codes (B, latent size). An Encoder is one."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """How a code is searched for."""
+    """Settings of the search for codes."""
 
     restarts: int = 4
-    """Codes from which the search for one image starts."""
+    """Starts of the search for each sample."""
     trial: int = 25
-    """Iterations of L-BFGS after which the best of them goes on alone; as many as ``iterations``: all go to the end."""
+    """Iterations of L-BFGS after which only the best start of a sample continues; with ``iterations`` or more, all
+    starts run to the end."""
     iterations: int = 200
-    """Iterations in all, at most."""
+    """Largest number of iterations for each sample."""
     candidates: int = 1024
-    """Samples of the model, of which the nearest are the starts."""
+    """Samples of the model from which the nearest are chosen as starts."""
     feature_weight: float = 0.0
-    """Of the distance of features beside that of pixels."""
+    """Factor of the distance between features, which is added to that between pixels."""
     feature_layer: int = -2
-    """Discriminator layer whose output the features are: 1 is the first, -1 the last, -2 the last hidden one."""
+    """Discriminator layer whose outputs are the features: 1 is the first, -1 the last, -2 the last hidden one."""
     seed: int = 0
-    """Of the candidates."""
+    """Seed of the candidates."""
 
     def check(self) -> None:
-        """Raise :class:`InputError` for numbers that cannot be."""
+        """Raise :class:`InputError` for a number that is too small or not finite."""
         least = {"restarts": 1, "trial": 0, "iterations": 0, "candidates": self.restarts, "feature_weight": 0}
         for name, lowest in least.items():
             if not lowest <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name):g}; it is {lowest} or more")
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The settings as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """Codes of some samples of one domain, all on the CPU."""
+    """The codes found for samples of one domain, on the CPU."""
 
     z: Tensor
-    """(B, latent size), in the prior's support."""
+    """(B, latent size): the codes, in the prior's support."""
     reconstruction: Tensor
-    """g_A(z), (B, *shape) in the domain's range."""
+    """g_A(z): (B, *shape) in the domain's range."""
     error: Tensor
-    """(B,): root of the mean squared difference of sample and reconstruction, as a share of the range's width."""
+    """(B,): root mean squared difference between sample and reconstruction, as a share of the range's width."""
 
 
 @dataclass(frozen=True)
 class Transformed(Inverted):
-    """The same, and what the codes draw in other domains."""
+    """The codes found for samples of one domain, and the samples that they draw in other domains."""
 
     images: dict[str, Tensor]
-    """g_B(z) of every other domain asked for: {domain: (B, *shape) in its range}."""
+    """g_B(z) of the chosen domains: {domain: (B, *shape) in its range}."""
 
 
 class Description:
-    """Samples of one domain as vectors whose squared distance is what is minimised.
+    """Maps samples of one domain to vectors; the search minimises their squared distance.
 
-    That is the mean squared difference of the pixels, as a share of the range, plus ``feature_weight`` times the
-    squared distance of the discriminator's features as a share of their mean square in the model's own samples.
+    This distance is the mean squared difference of the pixels, as a share of the range, plus ``feature_weight`` times
+    the squared distance of the discriminator's features, as a share of their mean square in the model's own samples.
     """
 
     def __init__(self, model: CoupledSampler, domain: str, search: Search) -> None:
@@ -90,7 +91,7 @@ class Description:
         self._size = 1.0
         if search.feature_weight > 0:
             if self.discriminator is None:
-                raise InputError("the model has no discriminator, whose features feature_weight needs; leave it at 0")
+                raise InputError("feature_weight needs a discriminator, but the model has none; set it to 0")
             depth = self.discriminator.graph.depths[domain]
             if not 1 <= self.discriminator.graph.numbered(domain, self.layer) <= depth:
                 raise InputError(
@@ -99,7 +100,7 @@ class Description:
                 )
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """(B, *shape) to (B, numbers)."""
+        """(B, *shape) to vectors (B, n)."""
         low, high = self.domain.range
         pixels: Tensor = samples.flatten(1) / ((high - low) * self.domain.size**0.5)
         if self.discriminator is None:
@@ -107,7 +108,7 @@ class Description:
         return torch.cat([pixels, self._features(samples) * (self.weight**0.5 / self._size)], 1)
 
     def calibrate(self, samples: Tensor) -> None:
-        """Let the features' scale be that of the model's own ``samples``."""
+        """Set the scale of the features to that of ``samples``, which the model has drawn."""
         if self.discriminator is not None:
             self._size = max(float(self._features(samples).square().sum(1).mean()) ** 0.5, 1e-12)
 
@@ -126,17 +127,21 @@ def invert(
     advance: Callable[[int], object] = lambda done: None,
     encoder: Encoding | None = None,
 ) -> Inverted:
-    """The codes of ``samples`` (B, *shape) of ``domain``; ``advance(n)`` is called as samples get done.
+    """Find the codes of ``samples`` (B, *shape) of ``domain``.
 
-    Where there is an ``encoder``, one of the starts of each sample is its guess, in place of the least near candidate.
-    Up to ``batch_size`` searches go at once. What a sample gets does not depend on those beside it, but for rounding.
+    With an ``encoder``, its guess replaces the least near start of each sample. Up to ``batch_size`` searches run at
+    once; the result for a sample does not depend on the others, except for rounding. ``advance(n)`` is called when n
+    more samples are finished.
+
+    Raises:
+        InputError: a setting of the search is not valid for this model.
     """
     with evaluating(model.generator, model.discriminator):
         return _Inverter(model, domain, search, batch_size, encoder)(samples, advance)
 
 
 class _Inverter:
-    """What all samples have in common: the candidates, and how they are compared."""
+    """The parts of the search that all samples share: the candidates and their descriptions."""
 
     def __init__(
         self, model: CoupledSampler, domain: str, search: Search, batch_size: int, encoder: Encoding | None
@@ -147,10 +152,10 @@ class _Inverter:
         self.domain = domain
         self.search = search
         self.batch_size = max(batch_size, search.restarts)
-        self.support = prior_of(model.config.latent)
+        self.prior = prior_of(model.config.latent)
         self.describe = Description(model, domain, search)
         codes = model.latent(search.candidates, search.seed).to(model.device)
-        self.starts = self.support.outward(codes)
+        self.starts = self.prior.outward(codes)
         with torch.no_grad():
             drawn = [self._draw(part) for part in self.starts.split(batch_size)]
             self.describe.calibrate(torch.cat(drawn)[:batch_size])
@@ -184,15 +189,15 @@ class _Inverter:
             reconstruction = self._draw(u)
         low, high = self.model.domains[self.domain].range
         error = (reconstruction - samples).flatten(1).square().mean(1).sqrt() / (high - low)
-        return Inverted(self.support.inward(u).cpu(), reconstruction.cpu(), error.cpu())
+        return Inverted(self.prior.inward(u).cpu(), reconstruction.cpu(), error.cpu())
 
     def _starts(self, samples: Tensor, wanted: Tensor) -> Tensor:
-        """Free coordinates from which the search for each sample starts, (B, restarts, latent size)."""
-        guesses = [] if self.encoder is None else [self.support.outward(self.encoder(samples))[:, None]]
+        """The free coordinates from which the searches start, (B, restarts, latent size)."""
+        guesses = [] if self.encoder is None else [self.prior.outward(self.encoder(samples))[:, None]]
         distances = torch.cdist(wanted, self.candidates)
         nearest = distances.topk(self.search.restarts - len(guesses), largest=False).indices
         return torch.cat([self.starts[nearest], *guesses], 1)
 
     def _draw(self, u: Tensor) -> Tensor:
-        drawn: Tensor = self.model.generator(self.support.inward(u), [self.domain])[self.domain]
+        drawn: Tensor = self.model.generator(self.prior.inward(u), [self.domain])[self.domain]
         return drawn.float()

@@ -151,27 +151,30 @@ def minimise(
     for _ in range(iterations):
         if not len(rows):
             break
-        direction = history.direction(now.gradient)
-        uphill = (direction * now.gradient).sum(1) >= 0
-        if uphill.any():  # rounding makes it so in rare cases
-            history.forget(uphill)
-            direction = torch.where(uphill[:, None], -now.gradient, direction)
-        first = torch.clamp(1 / now.gradient.abs().sum(1), max=1)
-        length = torch.where(history.scale > 0, 1, first)
-        after = _searched(evaluate, rows, now, direction, length)
+        after = _searched(evaluate, rows, now, *_first_step(history, now.gradient))
         history.add(after.x - now.x, after.gradient - now.gradient)
         lowered = now.value - after.value
         ended.put(rows, after)
-        going = (lowered > decrease * torch.maximum(now.value.abs(), after.value.abs())) & (
+        unfinished = (lowered > decrease * torch.maximum(now.value.abs(), after.value.abs())) & (
             after.gradient.abs().amax(1) > gradient
         )
-        if going.all():
-            now = after
-            continue
-        kept, rows = _kept(rows, going)
-        now = after.of(kept)
-        history.of(kept)
+        now = after
+        if not unfinished.all():
+            kept, rows = _kept(rows, unfinished)
+            now = after.of(kept)
+            history.of(kept)
     return Minima(ended.x, ended.value, evaluate.count)
+
+
+def _first_step(history: _History, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's direction (B, n) and the first step length (B,) along it."""
+    direction = history.direction(gradient)
+    uphill = (direction * gradient).sum(1) >= 0
+    if uphill.any():  # rounding makes it so in rare cases
+        history.forget(uphill)
+        direction = torch.where(uphill[:, None], -gradient, direction)
+    unscaled = torch.clamp(1 / gradient.abs().sum(1), max=1)
+    return direction, torch.where(history.scale > 0, 1, unscaled)
 
 
 def _kept(rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""A trained model: what users import."""
+"""A trained model, as users import it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from coupling.model.sampler import CoupledSampler
 
 
 class CoupledModel(CoupledSampler):
-    """A trained model: draw, score and classify samples, carry them into other domains, save and publish."""
+    """A trained model: draw, score, classify and transform samples, save and publish the model."""
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model's file, its configuration, a picture of samples and a card: what a repository holds."""
+        """Write the files of a repository: the model, its configuration, a picture of samples and a card.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
         hub.save_pretrained(self, Path(folder))
 
     def push_to_hub(
@@ -32,15 +36,19 @@ class CoupledModel(CoupledSampler):
     ) -> str:
         """Upload the model with its card to "USER/MODEL" on the hub; returns the address of its page.
 
-        The repository is made at need; ``private`` is how. ``token``: by default the one of `hf auth login`. Raises
-        :class:`InputError` where the hub refuses.
+        A missing repository is created, private if ``private`` is true. ``token``: by default the one of
+        ``hf auth login``. ``revision``: a branch, created if needed.
+
+        Raises:
+            InputError: the name is not valid, or the hub rejects the upload.
         """
         return hub.push_to_hub(self, repository, private=private, token=token, revision=revision, message=message)
 
     def save(self, path: str | Path) -> None:
-        """Write this model, its weights and what rebuilds it, as one safetensors file.
+        """Write the model as one safetensors file, which :func:`coupling.load_model` loads.
 
-        :func:`coupling.load_model` takes it. Raises :class:`InputError` where it cannot be written.
+        Raises:
+            InputError: the file cannot be written, or does not end with .safetensors.
         """
         export.export_safetensors(self, Path(path))
 
@@ -55,13 +63,15 @@ class CoupledModel(CoupledSampler):
     ) -> dict[str, Tensor]:
         """Samples along the paths between pairs of codes: {domain: float tensor (pairs, steps, *shape)} in its range.
 
-        Pair k goes from code 2k of ``latent(..., seed)`` to code 2k + 1, both included, in ``steps`` codes.
-        ``interpolation``: "straight" or "spherical"; by default what suits the prior: straight for the uniform one,
-        spherical for the normal one. The result is on the CPU. Raises :class:`InputError` for numbers or names that
-        cannot be.
+        Pair k leads from code 2k of ``latent(..., seed)`` to code 2k + 1, both included, in ``steps`` codes.
+        ``interpolation``: "straight" or "spherical"; by default straight for the uniform prior and spherical for the
+        normal one. The result is on the CPU.
+
+        Raises:
+            InputError: a number is too small, or the model has no such domain or interpolation.
         """
         if pairs < 1 or steps < 2:
-            raise InputError(f"{pairs} pairs and {steps} steps: a path is of 1 or more pairs and 2 or more steps")
+            raise InputError(f"pairs is {pairs}, steps is {steps}; give 1 or more pairs and 2 or more steps")
         way = interpolation or suited_to(self.config.latent.prior)
         if way not in INTERPOLATIONS:
             raise InputError(f"no interpolation is called '{way}'; {nearest(way, INTERPOLATIONS)}")
@@ -80,16 +90,19 @@ class CoupledModel(CoupledSampler):
         advance: Callable[[int], object] = lambda done: None,
         encoder: Encoding | None = None,
     ) -> Transformed:
-        """The samples of other domains that correspond to samples of ``from_``: find their codes, and draw those.
+        """Find the codes of samples of domain ``from_``, and draw the corresponding samples of other domains.
 
-        ``images``: (B, *shape) in the domain's range. ``to``: one domain or several; None: all others. ``search``
-        says how the codes are searched for; its seed makes it repeatable. ``advance(n)`` is called as samples
-        get done. ``encoder`` guesses codes, (B, *shape) to (B, latent size), from which one search of each sample
-        starts (:func:`coupling.train_encoder` gives one). Returns, on the CPU, ``images`` {domain: (B, *shape)},
-        ``z`` (B, latent size), ``reconstruction`` (B, *shape) and ``error`` (B,), which is large where the model
-        draws nothing like the sample: what is given for that one in another domain means nothing.
+        ``images``: (B, *shape) in the domain's range. ``to``: one domain or several; None: all others. ``search``:
+        settings of the search for codes; its seed makes it repeatable. ``advance(n)`` is called when n more samples
+        are finished. ``encoder`` guesses codes, (B, *shape) to (B, latent size); one search of each sample starts from
+        its guess (:func:`coupling.train_encoder` makes one).
 
-        Raises :class:`InputError` for a domain that the model lacks, and for samples that are not the domain's.
+        Returns, on the CPU, ``images`` {domain: (B, *shape)}, ``z`` (B, latent size), ``reconstruction`` (B, *shape)
+        and ``error`` (B,). A large error means that the model cannot draw the sample; its images in other domains
+        are then meaningless.
+
+        Raises:
+            InputError: the model has no such domain, or the samples have another shape or range than the domain.
         """
         self.check_samples(images, from_)
         others = [name for name in self.chosen(to) if to is not None or name != from_]

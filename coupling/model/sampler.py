@@ -1,4 +1,4 @@
-"""Drawing from a trained model: latent codes, samples, scores and class probabilities."""
+"""Latent codes, samples, scores and class probabilities of a trained model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from coupling.system.device import usable
 from coupling.system.seeds import torch_generator
 
 _BLOCK = 1024
-"""Codes drawn in one call; a multiple of 16, in which torch draws normal numbers."""
+"""Codes drawn in one call: a multiple of 16, as torch draws normal numbers in groups of 16."""
 
 
 class CoupledSampler:
-    """Generators of all domains, discriminators and losses (averaged weights where kept), in evaluation mode."""
+    """Draws from the generators of all domains; scores and classifies with the discriminators and losses."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class CoupledSampler:
         losses: Mapping[str, Loss] | None = None,
         record: Mapping[str, Any] | None = None,
     ) -> None:
-        """``losses``: those of the training by name, for what they learned besides (a classifier, say).
+        """``losses``: the losses of the training by name, which may have learned a classifier, say.
 
-        ``record``: what is known of the training, as JSON values: ``metrics`` by flat name, ``data``, ``versions``.
+        ``record``: JSON values about the training: ``metrics`` by flat name, ``data``, ``versions``.
         """
         self.config = config
         self.domains = dict(domains)
@@ -52,68 +52,77 @@ class CoupledSampler:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.generator.parameters()).device
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the model; returns itself. Raises :class:`InputError` for a device that is not there."""
+        """Move the model and return it; raises :class:`InputError` for a device that this machine lacks."""
         try:
-            place = usable(device)
+            target = usable(device)
         except InputError as error:
-            raise InputError(f"device '{device}' cannot be used: {error}; the CPU is always there") from None
+            raise InputError(f"device '{device}' cannot be used: {error}; use device 'cpu'") from None
         networks = [self.generator, self.discriminator, *self.losses.values()]
         for network in networks:
             if network is not None:
-                to_device(network, place)
+                to_device(network, target)
         return self
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the generators' weights, in hexadecimal: the same in a run, its checkpoint and its export."""
+        """SHA-256 of the generators' weights in hexadecimal: the same for a run, its checkpoint and its export."""
         return fingerprint(self.generator)
 
     def description(self) -> dict[str, Any]:
-        """What rebuilds the networks, as JSON values: configuration, domains, sharing graphs, step; and the record."""
+        """JSON values that rebuild the networks: configuration, domains, sharing graphs, step, and the record."""
         networks = [network for network in (self.generator, self.discriminator) if network is not None]
         graphs = {network.graph.team: network.graph for network in networks}
         known = {"record": self.record} if self.record else {}
         return description(self.config, self.domains, graphs, self.step) | known
 
     def latent(self, count: int, seed: int = 0, start: int = 0, truncation: float | None = None) -> Tensor:
-        """Codes z from the prior, (count, latent size): those from ``start`` on in the endless row of ``seed``.
+        """Codes ``start`` to ``start + count - 1`` of the infinite sequence of ``seed``, (count, latent size).
 
-        Code k is a function of the seed and k: the same in a draw of any count. ``truncation``: see :meth:`codes`.
+        Code k depends on the seed and k alone. ``truncation``: see :meth:`codes`.
+
+        Raises:
+            InputError: ``count`` or ``start`` is below 0, or the truncation is not valid.
         """
         if count < 0 or start < 0:
-            raise InputError(f"count is {count}, start is {start}; neither can be less than 0")
+            raise InputError(f"count is {count}, start is {start}; both are 0 or more")
         first, stop = start // _BLOCK, -(-(start + count) // _BLOCK)
         blocks = islice(self.codes(seed, truncation), first, stop)
         drawn = torch.cat([torch.empty(0, self.config.latent.size), *blocks])
         return drawn[start - first * _BLOCK :][:count].clone()
 
     def codes(self, seed: int = 0, truncation: float | None = None) -> Iterator[Tensor]:
-        """The endless row of codes of ``seed``, in blocks (1024, latent size).
+        """The infinite sequence of codes of ``seed`` from the prior, in blocks of (1024, latent size).
 
-        ``truncation``: no coordinate lies further out than this: typical samples rather than various ones. In units of
-        the prior: below 1 for a uniform one, standard deviations for a normal one. Raises :class:`InputError` for
-        another.
+        ``truncation``: the largest coordinate, for more typical and less varied samples: between 0 and 1 for a uniform
+        prior, standard deviations above 0 for a normal one.
+
+        Raises:
+            InputError: the truncation is not valid.
         """
         source = torch_generator(seed, "sample")
-        support = prior_of(self.config.latent)
-        while True:  # in whole blocks, as torch's normal numbers depend on how many are drawn in one call
+        prior = prior_of(self.config.latent)
+        while True:  # whole blocks: torch's normal numbers depend on how many of them one call draws
             block = sample_prior(self.config.latent, _BLOCK, source)
-            yield block if truncation is None else support.truncated(block, truncation)
+            yield block if truncation is None else prior.truncated(block, truncation)
 
     def sample(
         self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256
     ) -> dict[str, Tensor]:
-        """Corresponding samples: {domain: float tensor (count, *shape) in the domain's own range}."""
+        """Draw corresponding samples, {domain: float tensor (count, *shape) in the domain's range}, on the CPU.
+
+        Raises:
+            InputError: ``count`` is below 1, or the model has no such domain.
+        """
         if count < 1:
-            raise InputError(f"count is {count}; a sample is of 1 or more")
+            raise InputError(f"count is {count}; give 1 or more")
         return self.generate(self.latent(count, seed), domains, batch_size)
 
     def chosen(self, domains: str | Sequence[str] | None) -> list[str]:
-        """The domains that are meant, None being all; raises :class:`InputError` for one that the model lacks."""
+        """The names of the given domains, all for None; raises :class:`InputError` for one that the model lacks."""
         names = list(self.domains) if domains is None else [domains] if isinstance(domains, str) else list(domains)
         for name in names:
             if name not in self.domains:
@@ -122,10 +131,10 @@ class CoupledSampler:
 
     @torch.no_grad()
     def generate(self, z: Tensor, domains: Sequence[str] | None = None, batch_size: int = 256) -> dict[str, Tensor]:
-        """g_i(z) of every domain, or of ``domains``: (B, latent size) to {domain: (B, *shape)}.
+        """g_i(z) of every domain, or of ``domains``: (B, latent size) to {domain: (B, *shape)} on the CPU.
 
-        The result is on the CPU. Raises :class:`InputError` for a z of another size or a domain
-        that the model lacks.
+        Raises:
+            InputError: z has another size, or the model has no such domain.
         """
         size = self.config.latent.size
         if z.dim() != 2 or z.shape[1] != size:
@@ -142,14 +151,16 @@ class CoupledSampler:
     def score(self, samples: Mapping[str, Tensor]) -> Tensor:
         """How real corresponding samples look: the mean of the discriminators' logits, (B,), on the CPU.
 
-        ``samples``: {domain: (B, *shape)} in its range. A logit estimates the logarithm of how much likelier a sample
-        is among real ones than among generated ones; so does their mean of a pair. For comparisons within a model
-        alone. Raises :class:`InputError` where the model has no discriminators that tell real from generated.
+        ``samples``: {domain: (B, *shape)} in its range. A logit estimates log(p_real / p_generated) of a sample; the
+        mean estimates it for the corresponding samples together. Compare scores of one model only.
+
+        Raises:
+            InputError: the model has no discriminators with one logit, or the samples are not valid.
         """
         if self.discriminator is None:
-            raise InputError("this model has no discriminators, which score samples; load it from its run")
+            raise InputError("this model has no discriminators, which scores need; load it from its run")
         if not samples:
-            raise InputError("samples: there are none to score; give {domain: samples}")
+            raise InputError("samples: is empty; give {domain: samples}")
         for name, x in samples.items():
             self.check_samples(x, name)
         with evaluating(self.discriminator):
@@ -157,13 +168,13 @@ class CoupledSampler:
         joined = torch.stack(list(logits.values()))
         if joined.shape[2] != 1:
             raise InputError(
-                f"the discriminators of this model tell {joined.shape[2]} kinds of samples apart; only those that tell "
-                "real from generated have a score"
+                f"the discriminators of this model give {joined.shape[2]} logits a sample; a score needs one logit, "
+                "real against generated"
             )
         return joined[..., 0].mean(0).float().cpu()
 
     def check_samples(self, samples: Tensor, domain: str) -> None:
-        """Raise :class:`InputError` where samples are not what the domain's are."""
+        """Raise :class:`InputError` if samples have another type, shape or range than the domain's."""
         self.chosen(domain)
         if not isinstance(samples, Tensor):
             raise InputError(
@@ -184,8 +195,10 @@ class CoupledSampler:
     def classify(self, images: Tensor, domain: str, batch_size: int = 256) -> Tensor:
         """Class probabilities of samples of ``domain``: (B, *shape) in its range to (B, classes), on the CPU.
 
-        The classifier is the one that a classification loss trained. Raises :class:`InputError` where there is
-        none, for a domain that the model lacks, and for samples that are not the domain's.
+        The classifier is the one that a classification loss trained.
+
+        Raises:
+            InputError: there is no classifier, the model has no such domain, or the samples are not valid.
         """
         heads = [loss for loss in self.losses.values() if isinstance(loss, Classification)]
         if not heads or self.discriminator is None:

@@ -141,15 +141,17 @@ class SharingGraph:
                 for node in tie[1:]:
                     parent[root(node)] = root(tie[0])
             self._check_distinct(parent, root, where)
-        order = {domain: position for position, domain in enumerate(self.depths)}
         members: dict[Node, list[Node]] = {}
         for node in parent:
             members.setdefault(root(node), []).append(node)
-        groups = (Group(tuple(sorted(nodes, key=lambda n: order[n[0]]))) for nodes in members.values())
-        self.groups: tuple[Group, ...] = tuple(
-            sorted(groups, key=lambda g: (min(i for _, i in g.members), order[g.members[0][0]]))
-        )
+        self.groups = self._ordered(members.values())
         self.group_of: dict[Node, Group] = {node: group for group in self.groups for node in group.members}
+
+    def _ordered(self, nodes: Iterable[Sequence[Node]]) -> tuple[Group, ...]:
+        """The groups by their first layer, then by their first domain; members in the order of the domains."""
+        order = {domain: position for position, domain in enumerate(self.depths)}
+        groups = (Group(tuple(sorted(members, key=lambda node: order[node[0]]))) for members in nodes)
+        return tuple(sorted(groups, key=lambda group: (min(i for _, i in group.members), order[group.members[0][0]])))
 
     def _check(self, rule: Rule, where: str) -> None:
         """Raise :class:`ConfigError` if a rule names a domain or a layer that does not exist."""

@@ -124,7 +124,7 @@ def test_filters_that_cannot_be(model, tmp_path):
 def test_a_model_whose_discriminators_tell_kinds_has_no_score(tmp_path):
     config = tiny.config("losses=[domain-softmax]", "training.steps=1")
     path = train(config, tmp_path / "run", plugins=tiny.plugins()).path
-    with pytest.raises(InputError, match="tell 3 kinds of samples apart"):
+    with pytest.raises(InputError, match="give 3 logits a sample"):
         Selection(load_model(path, plugins=tiny.plugins()), keep=0.5)
 
 

@@ -236,10 +236,10 @@ def test_bad_input(run, command, monkeypatch):
 
 def test_a_model_without_discriminators_has_no_file(run, tmp_path):
     model = load(run)
-    with pytest.raises(InputError, match="samples: there are none to score"):
+    with pytest.raises(InputError, match="samples: is empty"):
         model.score({})
     model.discriminator = None
-    with pytest.raises(InputError, match=r"model\.txt: a model's file is called \.safetensors"):
+    with pytest.raises(InputError, match=r"model\.txt: a model's file ends with \.safetensors"):
         model.save("model.txt")
     with pytest.raises(InputError, match="has no discriminators"):
         model.save(tmp_path / "m.safetensors")
