@@ -117,7 +117,7 @@ def test_code_k_is_the_same_in_every_draw(fixture, request):
 
 
 def test_what_cannot_be_is_said(model):
-    with pytest.raises(InputError, match="0 pairs and 12 steps"):
+    with pytest.raises(InputError, match="pairs is 0, steps is 12"):
         model.traverse(0)
     with pytest.raises(InputError, match="4 pairs and 1 steps"):
         model.traverse(steps=1)
