@@ -119,7 +119,7 @@ def test_code_k_is_the_same_in_every_draw(fixture, request):
 def test_what_cannot_be_is_said(model):
     with pytest.raises(InputError, match="pairs is 0, steps is 12"):
         model.traverse(0)
-    with pytest.raises(InputError, match="4 pairs and 1 steps"):
+    with pytest.raises(InputError, match="pairs is 4, steps is 1"):
         model.traverse(steps=1)
     with pytest.raises(InputError, match="no interpolation is called 'sperical'; did you mean 'spherical'"):
         model.traverse(interpolation="sperical")
