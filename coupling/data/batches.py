@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.errors import DataError
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -51,14 +51,14 @@ class Batches:
     def keys(self, step: int) -> list[int]:
         """For each of :meth:`numbers`, what its augmentation is drawn from: an integer in [0, 2^63)."""
         name = self.data.domain.name
-        return [derive(self.seed, "augmentation", name, position) for position in self._positions(step).tolist()]
+        return [derive_seed(self.seed, "augmentation", name, position) for position in self._positions(step).tolist()]
 
     def _positions(self, step: int) -> Indices:
         return np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.slice]
 
     def _permutation(self, epoch: int) -> Indices:
         if self._epoch[0] != epoch:
-            drawn = np.random.default_rng(derive(self.seed, "order", self.data.domain.name, epoch))
+            drawn = np.random.default_rng(derive_seed(self.seed, "order", self.data.domain.name, epoch))
             self._epoch = epoch, drawn.permutation(len(self.data))
         return self._epoch[1]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def cropped(
+def crop_images(
     images: Sequence[NDArray[Any]], size: tuple[int, int], keys: Sequence[int] | None = None, *, mirror: bool = False
 ) -> NDArray[Any]:
     """Cut a window of ``size`` out of each image, and mirror half of them if ``mirror``.

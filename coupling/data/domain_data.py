@@ -23,7 +23,7 @@ from coupling.data.dataset import Dataset
 from coupling.domain import Domain, Drawing
 from coupling.errors import ConfigError, CouplingError, DataError, PluginError, cause
 from coupling.system.foreign_code import guarded
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line
 
 Transform = Callable[[Tensor, tuple[float, float]], Tensor]
@@ -58,7 +58,7 @@ class DomainData:
             k, n = self.part
             groups = _groups(self.dataset)
             count = len(self.dataset) if groups is None else int(groups.max()) + 1
-            order = np.random.default_rng(derive(self.seed, "parts", self.dataset.source))
+            order = np.random.default_rng(derive_seed(self.seed, "parts", self.dataset.source))
             permutation = order.permutation(count)
             bounds = [count * i // n for i in (k - 1, k)]
             chosen = permutation[bounds[0] : bounds[1]]

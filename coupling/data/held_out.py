@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, nearest
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -63,7 +63,7 @@ def split(pool: DomainData) -> tuple[Numbers, Numbers]:
     """
     groups = pool.dataset.groups()
     units = np.arange(len(pool.dataset)) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
-    order = np.random.default_rng(derive(0, "probe", pool.dataset.source)).permutation(int(units.max()) + 1)
+    order = np.random.default_rng(derive_seed(0, "probe", pool.dataset.source)).permutation(int(units.max()) + 1)
     tested = order[units[pool.indices]] % _TESTED == 0
     if not tested.any() or tested.all():  # of very few
         tested = np.arange(len(pool)) % _TESTED == 0

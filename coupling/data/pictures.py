@@ -62,7 +62,7 @@ def drawable(domains: Mapping[str, Domain]) -> list[str]:
     return names
 
 
-def grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12) -> Image.Image:
+def picture_grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12) -> Image.Image:
     """Corresponding samples: a column is one z, a row one domain; further columns in further bands.
 
     Domains of different size are enlarged to about the same, by whole factors where that can be.

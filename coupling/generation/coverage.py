@@ -24,7 +24,7 @@ from coupling.model.model import CoupledModel
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.system.atomic_files import write_text
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line, progress
 
 FILE = "coverage.json"
@@ -87,7 +87,7 @@ def measure_coverage(
         )
     pool, apart = _pool(data, domain)
     pool.prepare()
-    order = torch.Generator().manual_seed(derive(search.seed, "coverage"))
+    order = torch.Generator().manual_seed(derive_seed(search.seed, "coverage"))
     samples = pool.read(torch.randperm(len(pool), generator=order)[:count].tolist())
     with progress(f"inverting {len(samples)} samples of '{domain}', to know the errors of real ones", len(samples)) as (
         advance

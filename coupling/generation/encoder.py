@@ -26,7 +26,7 @@ from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
-from coupling.system.seeds import derive, torch_generator
+from coupling.system.seeds import derive_seed, torch_generator
 from coupling.system.terminal import print_line, progress
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Encoder:
         path = "discriminator.architecture"
         architecture = (plugins or installed()).registry.build("architecture", chosen.name, chosen.options, path)
         size = model.config.latent.size
-        layers = layer_lists("discriminator", architecture, [self.domain], size, derive(seed, "encoder"))[domain]
+        layers = layer_lists("discriminator", architecture, [self.domain], size, derive_seed(seed, "encoder"))[domain]
         self.network = nn.Sequential(*layers)
         to_device(self.network, model.device)
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from coupling.data.images.decoding import EIGHT_BIT, kind_of_pixels, opaque, opened
+from coupling.data.images.decoding import EIGHT_BIT_MODES, opaque, open_image, pixel_kind
 from coupling.data.images.files import image_files, in_words
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.system.terminal import print_line
@@ -60,7 +60,7 @@ def read_images(paths: Sequence[Path], domain: Domain, fit: Fit | None = None) -
         try:
             with opening() as content:
                 sample, change = _read(content, str(file), domain, fit)
-        except Unreadable as error:
+        except UnreadableImage as error:
             refused.append(str(error))
         else:
             pixels.append(sample)
@@ -94,15 +94,15 @@ def _files(path: Path) -> Iterator[tuple[Path, _Opening]]:
         raise InputError(f"{path}: no such image or folder; {nearest(str(path), siblings)}")
 
 
-def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) -> tuple[Images, str]:
+def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) -> tuple[ImageArray, str]:
     """The pixels, uint8 (height, width, channels), and what was changed."""
-    with opened(content, name) as given:
+    with open_image(content, name) as given:
         frames = getattr(given, "n_frames", 1)
         if frames > 1:
-            raise Unreadable(f"{name}: holds {frames} pictures; give one")
-        if given.mode not in EIGHT_BIT:
-            raise Unreadable(
-                f"{name}: has {kind_of_pixels(given)} pixels, whose range is not known; convert it to 8-bit gray or RGB"
+            raise UnreadableImage(f"{name}: holds {frames} pictures; give one")
+        if given.mode not in EIGHT_BIT_MODES:
+            raise UnreadableImage(
+                f"{name}: has {pixel_kind(given)} pixels, whose range is not known; convert it to 8-bit gray or RGB"
             )
         image = ImageOps.exif_transpose(given)
     changes = []
@@ -123,7 +123,7 @@ def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) 
 
 def _resized(image: Image.Image, name: str, width: int, height: int, fit: Fit | None) -> Image.Image:
     if abs(image.width * height / (image.height * width) - 1) > _ALIKE and fit is None:
-        raise Unreadable(
+        raise UnreadableImage(
             f"{name}: is {image.width}×{image.height} (width×height), of other proportions than the domain's "
             f"{width}×{height}; cut it, or give --fit crop or --fit stretch"
         )

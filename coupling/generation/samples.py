@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from coupling.data.pictures import drawable, grid, save_png, to_pixels
+from coupling.data.pictures import drawable, picture_grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.generation.sample_files import FORMATS, Add, Format, SampleFiles
@@ -224,7 +224,7 @@ def _pictured(
         if sum(len(next(iter(p.values()))) for p in seen) >= _GRID:
             break
     shown = {name: torch.cat([portion[name] for portion in seen])[:_GRID] for name in domains}
-    save_png(grid(shown, domains), root / "grid.png")
+    save_png(picture_grid(shown, domains), root / "grid.png")
     return chain(seen, portions)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from coupling.data.pictures import drawable, grid, save_png, to_pixels
+from coupling.data.pictures import drawable, picture_grid, save_png, to_pixels
 from coupling.errors import InputError
 from coupling.generation.given_images import GivenImages
 from coupling.model.inversion import Encoding, Search, Transformed
@@ -92,7 +92,7 @@ def write_transformed(
             (folder / domain).mkdir(exist_ok=True)
             for name, pixels in zip(given.names, to_pixels(drawn, model.domains[domain]), strict=True):
                 Image.fromarray(pixels).save(folder / domain / f"{name}.png")
-        save_png(grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
+        save_png(picture_grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(["image", "name", "error", "covered", "changes"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from coupling.data.pictures import drawable, grid, save_png
+from coupling.data.pictures import drawable, picture_grid, save_png
 from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.model.interpolation import Interpolation, suited_to
@@ -64,7 +64,8 @@ def write_traversal(
             save_png(paths_picture(samples, model.domains), file)
         else:
             frames = [
-                grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs) for step in range(steps)
+                picture_grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs)
+                for step in range(steps)
             ]
             write_bytes(file, moving([*frames, *frames[-2:0:-1]], seconds))
     except OSError as error:
@@ -75,7 +76,7 @@ def write_traversal(
 def paths_picture(samples: Mapping[str, Tensor], domains: Mapping[str, Domain]) -> Image.Image:
     """Paths of :meth:`CoupledModel.traverse`, {domain: (pairs, steps, *shape)}, from left to right, pair below pair."""
     steps = next(iter(samples.values())).shape[1]
-    return grid({name: x.flatten(0, 1) for name, x in samples.items()}, domains, steps)
+    return picture_grid({name: x.flatten(0, 1) for name, x in samples.items()}, domains, steps)
 
 
 def moving(frames: list[Image.Image], seconds: float) -> bytes:

@@ -13,7 +13,7 @@ from coupling.errors import ConfigError, PluginError, nearest
 from coupling.losses.loss import FeatureShapes, Loss
 from coupling.sharing.graph import TEAMS, SharingGraph
 from coupling.system.foreign_code import guarded
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 
 def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
@@ -47,7 +47,7 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
 
 def _weight_seed(config: Config, number: int) -> int:
     """The seed of the parameters of loss ``number``: the same in every run and process."""
-    return derive(config.seed, "weights", "loss", number)
+    return derive_seed(config.seed, "weights", "loss", number)
 
 
 def _check_loss(loss: object, path: str, *, averages_kept: bool) -> None:

@@ -15,7 +15,7 @@ from coupling.errors import ConfigError, check_domain_name, nearest
 from coupling.losses.classification import in_words
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.metrics.probe import Classes, Classifier, classes_of, classifier, known
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line
 
 From = Annotated[str, Field(description="one domain")]
@@ -271,7 +271,7 @@ class AttributeAgreement(OfPair):
 
 def tell(evaluation: Evaluation, probes: Mapping[str, Classifier], count: int, purpose: str) -> dict[str, Classes]:
     """What each domain's probe takes its samples of ``count`` common codes for: {domain: {head: (count,)}}."""
-    z = evaluation.model.latent(count, derive(evaluation.seed, purpose))
+    z = evaluation.model.latent(count, derive_seed(evaluation.seed, purpose))
     told: dict[str, list[Classes]] = {domain: [] for domain in probes}
     for part in z.split(_PORTION):
         for domain, samples in evaluation.model.generate(part, list(probes)).items():

@@ -16,7 +16,7 @@ from coupling.errors import ConfigError
 from coupling.metrics.agreement import OfPair, ProbeData
 from coupling.metrics.metric import Evaluation
 from coupling.metrics.probe import DepthEstimator, depth_estimator, unit
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 _PORTION = 250
 
@@ -102,7 +102,7 @@ class DepthError(OfPair):
             self.prepare(evaluation.data, evaluation.seed)
         assert self._probe is not None
         related, unrelated = Errors(self), Errors(self)
-        z = evaluation.model.latent(self.count, derive(evaluation.seed, self.kind))
+        z = evaluation.model.latent(self.count, derive_seed(evaluation.seed, self.kind))
         depth = self.pools[self.pair[1]]
         for part in z.tensor_split(-(-self.count // _PORTION)):  # portions of nearly one size: none of one code alone
             drawn = evaluation.model.generate(part, self.pair)

@@ -17,7 +17,7 @@ from coupling.errors import ConfigError, check_domain_name
 from coupling.metrics import distances
 from coupling.metrics.features import WIDEST, Features, check_features, open_features
 from coupling.metrics.metric import Evaluation, Metric
-from coupling.system.seeds import derive, torch_generator
+from coupling.system.seeds import derive_seed, torch_generator
 from coupling.system.terminal import print_line
 
 Domains = Annotated[
@@ -110,7 +110,7 @@ class OfDistribution(Metric):
                 "compared with: their data are of different sources; name one domain"
             )
         self._networks = {domain: open_features(self.features, data[domain], self.widest) for domain in self.domains}
-        order = np.random.default_rng(derive(seed, "real samples", first.dataset.source)).permutation(len(first))
+        order = np.random.default_rng(derive_seed(seed, "real samples", first.dataset.source)).permutation(len(first))
         self._scales = {}
         reference = self.features_of(self._real(data, np.sort(order[:count])))
         if self.scaled:
@@ -128,7 +128,7 @@ class OfDistribution(Metric):
         if not self._networks:
             self.prepare(evaluation.data, evaluation.seed)
         count = self._samples(evaluation.data)
-        z = evaluation.model.latent(count, derive(evaluation.seed, "distribution"))
+        z = evaluation.model.latent(count, derive_seed(evaluation.seed, "distribution"))
         portions = (evaluation.model.generate(part, self.domains) for part in z.split(_PORTION))
         drawn = self._rescaled(self.features_of(portions))
         values = self._named(self.compare(self._reference, drawn), "")

@@ -23,7 +23,7 @@ from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, cause
 from coupling.metrics.probe import Centred, classifier, in_portions, known
 from coupling.system.checksums import digest
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 WIDEST = 4096
 """Numbers of a feature, at most, where its square has to be in memory."""
@@ -114,7 +114,7 @@ def _classes(data: DomainData) -> Features:
 def _random(data: DomainData) -> Features:
     """Means of random convolutions: over quarters of the picture of the last, over all of it of those before."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(0, "random features"))
+        torch.manual_seed(derive_seed(0, "random features"))
         network = RandomFeatures(data)
     network.eval().requires_grad_(False)
     return Features(

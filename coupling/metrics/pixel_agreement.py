@@ -13,7 +13,7 @@ from coupling.data.domain_data import DomainData
 from coupling.domain import Domain
 from coupling.errors import ConfigError, check_domain_name
 from coupling.metrics.metric import Evaluation, Metric
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 
 class PixelAgreement(Metric):
@@ -68,7 +68,7 @@ class PixelAgreement(Metric):
         source, target = evaluation.data[self.source], evaluation.data[self.target]
         if not self._floors:
             self._floors = self._measure_floors(source, target, evaluation.seed)
-        z = evaluation.model.latent(self.count, derive(evaluation.seed, "pixel-agreement"))
+        z = evaluation.model.latent(self.count, derive_seed(evaluation.seed, "pixel-agreement"))
         sums: dict[str, float] = {}
         for part in z.split(1000):
             drawn = evaluation.model.generate(part, [self.source, self.target])
@@ -96,7 +96,7 @@ class PixelAgreement(Metric):
 
     def _measure_floors(self, source: DomainData, target: DomainData, seed: int) -> dict[str, float]:
         count = min(self.count, len(source), len(target))
-        order = np.random.default_rng(derive(seed, "pixel-agreement floors"))
+        order = np.random.default_rng(derive_seed(seed, "pixel-agreement floors"))
         real = target.read(order.permutation(len(target))[:count])
         raw = source.dataset.batch(source.indices[order.permutation(len(source))[:count]].tolist())
         other = self._carry(source.transform(raw), source, target)

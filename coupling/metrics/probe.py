@@ -29,7 +29,7 @@ from coupling.data.held_out import Numbers, split
 from coupling.errors import DataError, InputError
 from coupling.runs.tensor_files import read_metadata, read_tensors
 from coupling.system.data_directory import data_directory
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line, progress
 
 STEPS = 1200
@@ -307,11 +307,11 @@ def _learned(
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     path = data_directory("probes") / f"{digest[:32]}.safetensors"
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(0, "probe"))
+        torch.manual_seed(derive_seed(0, "probe"))
         network = make()
     tested = _read(path, network, described)
     if tested is None:
-        _learn(network, objective, np.random.default_rng(derive(0, "probe", "batches")), title)
+        _learn(network, objective, np.random.default_rng(derive_seed(0, "probe", "batches")), title)
         tested = test(network)
         _keep(path, network, {"key": described, "tested": tested}, title)
     network.eval().requires_grad_(False)

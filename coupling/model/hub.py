@@ -28,7 +28,7 @@ def save_pretrained(model: CoupledSampler, folder: Path, repository: str = "USER
     Raises:
         InputError: the folder cannot be written.
     """
-    from coupling.data.pictures import drawable, grid, save_png
+    from coupling.data.pictures import drawable, picture_grid, save_png
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def save_pretrained(model: CoupledSampler, folder: Path, repository: str = "USER
         pictured = [name for name, domain in model.domains.items() if domain.is_drawable]
         if pictured:
             samples = model.sample(_SAMPLES, domains=drawable(model.domains))
-            save_png(grid(samples, model.domains, _COLUMNS), folder / "samples.png")
+            save_png(picture_grid(samples, model.domains, _COLUMNS), folder / "samples.png")
         (folder / "README.md").write_text(card(model, repository, pictured=bool(pictured)), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another folder") from None

@@ -11,7 +11,7 @@ from torch import nn
 from coupling.domain import Domain
 from coupling.errors import PluginError
 from coupling.sharing.graph import TeamName
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 
 class Architecture(Protocol):
@@ -44,7 +44,7 @@ def layer_lists(
     lists = {}
     for position, domain in enumerate(domains):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(seed, "weights", team, position))
+            torch.manual_seed(derive_seed(seed, "weights", team, position))
             layers = getattr(architecture, team)(domain, size)
         if not layers or not all(isinstance(layer, nn.Module) for layer in layers):
             raise PluginError(

@@ -11,7 +11,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks.layers import PReLU, UpsampledConvolution, output_activation, scaled
+from coupling.networks.layers import PReLU, UpsampledConvolution, output_activation, scale_channels
 
 
 class MLP:
@@ -157,7 +157,7 @@ class Upsampling:
         return _initialised([*blocks, last], slope=self.slope)
 
     def _scaled(self, channels: list[int], *, beyond: int, count: int) -> list[int]:
-        return [scaled(number, self.width) for number in (channels + [beyond] * count)[:count]]
+        return [scale_channels(number, self.width) for number in (channels + [beyond] * count)[:count]]
 
 
 def _check_not_empty(domain: Domain) -> None:

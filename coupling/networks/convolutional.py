@@ -13,7 +13,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks.layers import Deconvolution, PReLU, output_activation, scaled
+from coupling.networks.layers import Deconvolution, PReLU, output_activation, scale_channels
 
 SIDES = (64, 128)
 """Sides of the images that the networks can draw, in pixels."""
@@ -44,7 +44,7 @@ class Convolutional:
             ConfigError: the samples are not images of 64x64 or 128x128 pixels.
         """
         channels, side = _channels_and_side(domain)
-        wide = [scaled(count, self.width) for count in (1024, 512, 256, 128, 64, 32)]
+        wide = [scale_channels(count, self.width) for count in (1024, 512, 256, 128, 64, 32)]
         double, keep = (4, 2, 1), (3, 1, 1)  # kernel size, stride, padding
         steps = [double, double, double, double, double if side == 128 else keep]
         return [
@@ -63,8 +63,8 @@ class Convolutional:
             ConfigError: the samples are not images of 64x64 or 128x128 pixels.
         """
         channels, side = _channels_and_side(domain)
-        wide = [channels, *(scaled(count, self.width) for count in (32, 64, 128, 256, 512, 1024))]
-        hidden = scaled(2048, self.width)
+        wide = [channels, *(scale_channels(count, self.width) for count in (32, 64, 128, 256, 512, 1024))]
+        hidden = scale_channels(2048, self.width)
         kernels = (5, 5, 5, 3, 3, 3)
         return [
             *(

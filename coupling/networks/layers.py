@@ -186,6 +186,6 @@ def output_activation(domain: Domain) -> nn.Module:
     return ScaledSigmoid(low, high)
 
 
-def scaled(channels: int, width: float) -> int:
+def scale_channels(channels: int, width: float) -> int:
     """``channels`` times ``width``, rounded, and at least 1."""
     return max(1, round(channels * width))

@@ -48,7 +48,7 @@ def md5_of(path: Path, expected: str, note: Path) -> str:
     return digest.hexdigest()
 
 
-def perhaps(folder: Path, name: str, size: int, others: Collection[str] = ()) -> str:
+def similar_file(folder: Path, name: str, size: int, others: Collection[str] = ()) -> str:
     """A hint that follows "is not there": a file in ``folder`` of ``size`` bytes, or with nearly the ``name``.
 
     ``others``: names that are known for something else. Empty where there is none.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-def derive(seed: int, *purpose: str | int) -> int:
+def derive_seed(seed: int, *purpose: str | int) -> int:
     """A seed in [0, 2^63) for ``purpose``: the same for the same words, unrelated for others."""
     text = repr((seed, *purpose)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
@@ -24,4 +24,4 @@ def seed_all(seed: int) -> None:
 
 def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU generator seeded for ``purpose``. On the CPU, so that every device draws the same."""
-    return torch.Generator().manual_seed(derive(seed, *purpose))
+    return torch.Generator().manual_seed(derive_seed(seed, *purpose))

@@ -14,7 +14,7 @@ from torch import Tensor
 from coupling.config.config import Config
 from coupling.data.batches import Batches
 from coupling.data.domain_data import open_domains
-from coupling.data.pictures import grid, save_png
+from coupling.data.pictures import picture_grid, save_png
 from coupling.errors import InputError, RunError
 from coupling.losses.loss import labelled_domains
 from coupling.metrics.scoring import Score
@@ -30,7 +30,7 @@ from coupling.runs.resumption import check_same_data, is_finished, run_to_resume
 from coupling.system.distributed import Processes, explain_lost_process
 from coupling.system.file_lock import check_not_in_use
 from coupling.system.foreign_code import guarded
-from coupling.system.seeds import derive, seed_all, torch_generator
+from coupling.system.seeds import derive_seed, seed_all, torch_generator
 from coupling.system.signals import Interrupted, caught_signals
 from coupling.system.terminal import print_line
 from coupling.training.algorithm import Losses
@@ -308,7 +308,7 @@ class Trainer:
     def _one_step(self) -> Losses:
         """Algorithm 1 once; what it draws is a function of (seed, step, process) alone."""
         step = self.step
-        seed_all(derive(self.config.seed, "step", step, self.rank))
+        seed_all(derive_seed(self.config.seed, "step", step, self.rank))
         z = self._place(self.latents.batch(step))
         fresh = self._place(self.latents.batch(step, "fresh z")) if self.config.training.fresh_latent else None
         real = {name: self._place(stream.batch(step)) for name, stream in self.streams.items()}
@@ -381,9 +381,9 @@ class Trainer:
         """One picture of corresponding samples, of the same z every time."""
         model = self.model()
         if self.accelerator.is_main_process and any(d.is_drawable for d in model.domains.values()):
-            samples = model.sample(PICTURE_COLUMNS, seed=derive(self.config.seed, "picture"))
+            samples = model.sample(PICTURE_COLUMNS, seed=derive_seed(self.config.seed, "picture"))
             with self.run_directory.writing(self.run_directory.picture(self.step)) as path:
-                save_png(grid(samples, model.domains, PICTURE_COLUMNS), path)
+                save_png(picture_grid(samples, model.domains, PICTURE_COLUMNS), path)
 
     def _save(self) -> None:
         self.state.check_finite(self.step, _BROKEN)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coupling.networks.layers import Deconvolution, UpsampledConvolution, scaled
+from coupling.networks.layers import Deconvolution, UpsampledConvolution, scale_channels
 
 # in, out, kernel, stride, padding, input side: the generators of the paper's Tables 11 and 12.
 DECONVOLUTIONS = {
@@ -70,7 +70,7 @@ def as_phases(layer: Deconvolution) -> Way:
 
 def deconvolutions(kind: str, width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Way]]]:
     for inputs, outputs, size, stride, padding, side in DECONVOLUTIONS[kind]:
-        a, b = (c if c in FIXED else scaled(c, width) for c in (inputs, outputs))
+        a, b = (c if c in FIXED else scale_channels(c, width) for c in (inputs, outputs))
         layer = Deconvolution(a, b, size, stride, padding)
         ways: dict[str, Way] = {"native": lambda x, m=layer: nn.ConvTranspose2d.forward(m, x), "chosen": layer}
         if side > 1:
@@ -82,7 +82,7 @@ def deconvolutions(kind: str, width: float) -> Iterator[tuple[str, nn.Module, tu
 
 def upsamplings(width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Way]]]:
     for inputs, outputs, side in UPSAMPLINGS:
-        a, b = scaled(inputs, width), scaled(outputs, width)
+        a, b = scale_channels(inputs, width), scale_channels(outputs, width)
         layer = UpsampledConvolution(a, b)
         plain: Way = lambda x, m=layer: m._conv_forward(F.interpolate(x, scale_factor=2.0), m.weight, m.bias)  # noqa: E731
         yield f"up, {a}→{b} K3 on {side}×{side}", layer, (a, side, side), {"native": plain, "chosen": layer}

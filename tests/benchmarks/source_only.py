@@ -26,7 +26,7 @@ from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
 from coupling.networks.coupled import to_device
 from coupling.plugins import installed
-from coupling.system.seeds import derive, seed_all, torch_generator
+from coupling.system.seeds import derive_seed, seed_all, torch_generator
 from coupling.training.setup import make_optimizer, moving_average, with_averages
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     average = moving_average(config, networks)
     optimizer = make_optimizer(config.team_optimizer("discriminator"), trained)
     for step in range(given.steps):
-        seed_all(derive(config.seed, "source only", step))
+        seed_all(derive_seed(config.seed, "source only", step))
         real, labels = stream.batch(step), stream.labels(step)
         if head.augmentation:
             source = torch_generator(config.seed, "source only augmented", step)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.data.crops import cropped
-from coupling.system.seeds import derive
+from coupling.data.crops import crop_images
+from coupling.system.seeds import derive_seed
 
-KEYS = [derive(0, "test", number) for number in range(3000)]
+KEYS = [derive_seed(0, "test", number) for number in range(3000)]
 
 
 def image(height, width, channels=3):
@@ -29,7 +29,7 @@ def image(height, width, channels=3):
 )
 def test_a_window_is_a_part_of_its_image_perhaps_mirrored(size, margins, keys, mirror):
     whole = image(size[0] + margins[0], size[1] + margins[1])
-    for made in cropped([whole] * len(keys), size, keys, mirror=mirror):
+    for made in crop_images([whole] * len(keys), size, keys, mirror=mirror):
         assert made.shape == (*size, 3)
         if made[0, 0, 0] > made[0, -1, 0]:
             assert mirror
@@ -40,7 +40,7 @@ def test_a_window_is_a_part_of_its_image_perhaps_mirrored(size, margins, keys, m
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_every_window_is_equally_probable(mirror):
-    windows = cropped([image(6, 7, 1)] * len(KEYS), (4, 5), KEYS, mirror=mirror)
+    windows = crop_images([image(6, 7, 1)] * len(KEYS), (4, 5), KEYS, mirror=mirror)
     counts = Counter((int(window[0, 0, 0]), int(window[0, 1, 0])) for window in windows)
     expected = len(KEYS) / (9 * (1 + mirror))
     assert len(counts) == 9 * (1 + mirror)
@@ -49,22 +49,24 @@ def test_every_window_is_equally_probable(mirror):
 
 def test_a_window_depends_on_its_own_key_alone_and_not_on_channels_or_type():
     colour, depth = image(9, 9), image(9, 9, 1).astype(np.float32)
-    whole = cropped([colour] * 20, (5, 6), KEYS[:20], mirror=True)
-    assert np.array_equal(whole[13], cropped([colour], (5, 6), KEYS[13:14], mirror=True)[0])
-    alike = cropped([depth] * 20, (5, 6), KEYS[:20], mirror=True)
+    whole = crop_images([colour] * 20, (5, 6), KEYS[:20], mirror=True)
+    assert np.array_equal(whole[13], crop_images([colour], (5, 6), KEYS[13:14], mirror=True)[0])
+    alike = crop_images([depth] * 20, (5, 6), KEYS[:20], mirror=True)
     assert alike.dtype == np.float32
     assert np.array_equal(alike[..., 0], whole[..., 0])
 
 
 def test_without_keys_it_is_the_middle():
-    assert cropped([image(8, 9, 1)], (4, 4), mirror=True)[0, 0, 0, 0] == 202  # a margin of 5: 2 at the left, 3 right
-    assert np.array_equal(cropped([image(4, 4)], (4, 4))[0], image(4, 4))
+    assert (
+        crop_images([image(8, 9, 1)], (4, 4), mirror=True)[0, 0, 0, 0] == 202
+    )  # a margin of 5: 2 at the left, 3 right
+    assert np.array_equal(crop_images([image(4, 4)], (4, 4))[0], image(4, 4))
 
 
 def test_what_is_read_from_a_memory_map_is_a_copy(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 5, 5, 3), np.uint8))
     stored = np.load(tmp_path / "a.npy", mmap_mode="r")
-    made = cropped([stored[1], stored[0]], (4, 4))
+    made = crop_images([stored[1], stored[0]], (4, 4))
     made += 1
     assert type(made) is np.ndarray
     assert stored.sum() == 0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.data.pictures import _alike, drawable, grid, save_png, to_drawing, to_pixels
+from coupling.data.pictures import _alike, drawable, picture_grid, save_png, to_drawing, to_pixels
 from coupling.data.transforms import FalseColours
 from coupling.domain import Domain
 from coupling.errors import InputError
@@ -58,7 +58,7 @@ def test_what_is_no_image_is_said(shape):
     with pytest.raises(InputError, match=r"'sound'.* cannot be drawn as pictures"):
         to_pixels(torch.zeros(1, *shape), domain)
     with pytest.raises(InputError, match="none of the domains can be drawn"):
-        grid({"sound": torch.zeros(1, *shape)}, {"sound": domain})
+        picture_grid({"sound": torch.zeros(1, *shape)}, {"sound": domain})
 
 
 def test_a_column_is_one_latent_code_and_a_row_one_domain():
@@ -67,7 +67,7 @@ def test_a_column_is_one_latent_code_and_a_row_one_domain():
     colours = {("first", 1): (255, 0, 0), ("second", 1): (0, 255, 0), ("first", 2): (0, 0, 255)}
     for (name, number), colour in colours.items():
         samples[name][number] = torch.tensor(colour).reshape(3, 1, 1) / 255
-    picture = grid(samples, {"first": first, "second": second}, columns=2)
+    picture = picture_grid(samples, {"first": first, "second": second}, columns=2)
     red, green, blue = (columns_of(picture, colour) for colour in colours.values())
     assert red[:2] == green[:2]  # the same column
     assert red[3] < green[2]  # the first domain above the second
@@ -80,8 +80,8 @@ def test_a_column_is_one_latent_code_and_a_row_one_domain():
 def test_what_cannot_be_drawn_is_left_out():
     domains = {d.name: d for d in (GRAY, COLOUR, Domain("vector", (5,), (0, 1)))}
     samples = {"gray": torch.zeros(20, 1, 4, 6), "colour": torch.zeros(20, 3, 8, 8), "vector": torch.zeros(20, 5)}
-    picture = grid(samples, domains)
-    without = grid({name: samples[name] for name in ("gray", "colour")}, domains)
+    picture = picture_grid(samples, domains)
+    without = picture_grid({name: samples[name] for name in ("gray", "colour")}, domains)
     assert picture.tobytes() == without.tobytes()
     assert picture.size[0] > 12 * 64
     assert picture.size[1] > 2 * 2 * 40  # two bands of two domains
@@ -95,7 +95,7 @@ def cells(shapes):
         name: torch.tensor(colour).div(255).reshape(1, 3, 1, 1).expand(2, *domain.shape)
         for (name, domain), colour in zip(domains.items(), colours, strict=True)
     }
-    picture = grid(samples, domains)
+    picture = picture_grid(samples, domains)
     return picture, [columns_of(picture, colour) for colour in colours]
 
 
@@ -144,7 +144,7 @@ def test_the_longer_sides_are_within_a_quarter_of_each_other(sizes):
 def test_whole_factors_keep_pixels_crisp(factor):
     small, large = Domain("small", (1, 32, 32), (0, 1)), Domain("large", (1, 32 * factor, 32 * factor), (0, 1))
     samples = {"small": torch.rand(1, 1, 32, 32), "large": torch.zeros(1, 1, 32 * factor, 32 * factor)}
-    picture = np.asarray(grid(samples, {"small": small, "large": large}))
+    picture = np.asarray(picture_grid(samples, {"small": small, "large": large}))
     pixels = to_pixels(samples["small"], small)[0]
     side = 32 * max(factor, 2)
     cell = picture[2 : 2 + side, picture.shape[1] - 4 - side : picture.shape[1] - 4]
@@ -178,7 +178,7 @@ def test_a_domain_that_is_no_image_is_as_it_is_drawn():
     assert pixels[0, 0, 19, 0] == 255
     assert np.array_equal(to_drawing(samples, CURVES), pixels)
     assert drawable({"curves": CURVES, "other": Domain("other", (3,), (0, 1))}) == ["curves"]
-    grid({"curves": samples}, {"curves": CURVES})
+    picture_grid({"curves": samples}, {"curves": CURVES})
 
 
 def test_an_image_that_is_drawn_in_another_way_keeps_its_values():
@@ -196,7 +196,7 @@ def test_an_image_that_is_drawn_in_another_way_keeps_its_values():
 def test_the_grid_shows_the_drawing():
     depth, plain = DEPTH, Domain("plain", (1, 8, 8), (0, 1))
     samples = torch.full((1, 1, 8, 8), 0.6)
-    picture = grid({"depth": samples, "plain": samples}, {"depth": depth, "plain": plain})
+    picture = picture_grid({"depth": samples, "plain": samples}, {"depth": depth, "plain": plain})
     right = np.asarray(picture)[:, picture.width - 4 - 64 :]  # without the names
     colour = to_drawing(samples, depth)[0, 0, 0]
     assert (right == colour).all(-1).sum() == 64 * 64
@@ -205,7 +205,7 @@ def test_the_grid_shows_the_drawing():
 
 def test_the_domains_names_stand_beside_their_rows():
     domain = Domain("a-rather-long-name", (1, 64, 64), (0, 1))
-    picture = grid({domain.name: torch.ones(1, 1, 64, 64)}, {domain.name: domain})
+    picture = picture_grid({domain.name: torch.ones(1, 1, 64, 64)}, {domain.name: domain})
     left = np.asarray(picture)[:, : picture.size[0] - 64 - 4]
     assert (left < 128).any()  # ink
     assert left.shape[1] > 100
@@ -213,7 +213,7 @@ def test_the_domains_names_stand_beside_their_rows():
 
 def test_a_png_is_written_as_a_whole(tmp_path, monkeypatch):
     path = tmp_path / "grid.png"
-    picture = grid({"gray": torch.rand(4, 1, 4, 6)}, {"gray": GRAY})
+    picture = picture_grid({"gray": torch.rand(4, 1, 4, 6)}, {"gray": GRAY})
     save_png(picture, path)
     assert Image.open(path).tobytes() == picture.tobytes()
     before = path.read_bytes()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from coupling.api import load_model
-from coupling.data.pictures import grid
+from coupling.data.pictures import picture_grid
 from coupling.errors import InputError
 from coupling.generation.traversal import moving
 from coupling.model.interpolation import path, suited_to
@@ -134,7 +134,7 @@ def test_the_picture(run, model, command):
     assert "straight path, as the prior is uniform" in result.stderr
     samples = {name: x.flatten(0, 1) for name, x in model.traverse(2, 5, 3).items()}
     with Image.open(run / "traversal.png") as picture:
-        assert np.array_equal(np.asarray(picture), np.asarray(grid(samples, model.domains, 5)))
+        assert np.array_equal(np.asarray(picture), np.asarray(picture_grid(samples, model.domains, 5)))
     # two bands of two rows: the pairs below each other
     assert picture.height > 4 * 64
 
@@ -157,7 +157,7 @@ def test_the_moving_picture(run, model, command):
         for frame, step in enumerate([0, 1, 2, 3, 2, 1]):
             picture.seek(frame)
             assert picture.info["duration"] == 200
-            expected = grid({name: x[:, step] for name, x in samples.items()}, model.domains, 3)
+            expected = picture_grid({name: x[:, step] for name, x in samples.items()}, model.domains, 3)
             distance = np.abs(np.asarray(picture.convert("RGB"), int) - np.asarray(expected, int))
             assert distance.max() <= 4  # 256 colours
 

@@ -11,7 +11,7 @@ from coupling.metrics import distances, probe
 from coupling.metrics.distribution import Diversity, FrechetDistance, KernelDistance, PrecisionRecall, SlicedWasserstein
 from coupling.metrics.features import open_features
 from coupling.metrics.metric import Evaluation
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 from tests.support.toy_domains import Drawn, opened
 
 METRICS = [FrechetDistance, KernelDistance, PrecisionRecall, Diversity, SlicedWasserstein]
@@ -95,7 +95,7 @@ def test_values_are_those_of_the_functions():
     model.generate = lambda z, domains: drawn.append(generate(z, domains)) or drawn[-1]
     value = metric.measure(Evaluation(model, data, 0))["frechet-distance/a"]
     samples = torch.cat([x["a"] for x in drawn]).flatten(1)
-    order = np.random.default_rng(derive(0, "real samples", "squares:pool")).permutation(200)
+    order = np.random.default_rng(derive_seed(0, "real samples", "squares:pool")).permutation(200)
     real = data["a"].read(np.sort(order[:60])).flatten(1)
     spread = real.var(0).mean().sqrt()
     expected = distances.frechet((real - real.mean(0)) / spread, (samples - real.mean(0)) / spread)
@@ -107,10 +107,10 @@ def test_a_joint_distance_is_that_of_concatenated_features_from_true_pairs():
     data = opened(SAMPLES, {**SAMPLES, "transform": "negative"})
     model = Noisy(PLAIN)
     networks = {domain: open_features("pixels", data[domain]) for domain in "ab"}
-    order = np.random.default_rng(derive(0, "real samples", "squares:pool")).permutation(200)
+    order = np.random.default_rng(derive_seed(0, "real samples", "squares:pool")).permutation(200)
     real = [data["a"].dataset[int(data["a"].indices[n])][None] for n in order[:90]]
     pairs = {"a": real, "b": [-x for x in real]}
-    z = model.latent(90, derive(0, "distribution"))
+    z = model.latent(90, derive_seed(0, "distribution"))
     drawn = {"ab"[k]: x.split(1) for k, x in enumerate(model.generate(z, ["a", "b"]).values())}
     columns = {"pairs": [], "drawn": []}
     for domain in "ab":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
+from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scale_channels
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -205,7 +205,7 @@ def test_ranges_are_told_apart_where_layers_are_tied() -> None:
 
 @pytest.mark.parametrize(("width", "channels"), [(1.0, 50), (0.25, 12), (2.5, 125), (0.001, 1)])
 def test_scaled_rounds_and_keeps_a_channel(width: float, channels: int) -> None:
-    assert scaled(50, width) == channels
+    assert scale_channels(50, width) == channels
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.floats(-0.5, 1.5), st.integers(0, 1000), st.booleans())

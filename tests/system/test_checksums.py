@@ -6,7 +6,7 @@ import os
 import pytest
 
 from coupling.errors import DataError
-from coupling.system.checksums import md5_of, perhaps
+from coupling.system.checksums import md5_of, similar_file
 
 CONTENT = bytes(range(256)) * 40_000  # more than one piece
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -44,7 +44,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_what_it_may_be_called(path, tmp_path):
-    assert perhaps(tmp_path, "images.zip", len(CONTENT)) == ", but 'file' has its size: rename it"
-    assert perhaps(tmp_path, "files", 1) == "; did you mean 'file'? Rename it if it is the official file"
-    assert perhaps(tmp_path, "files", 1, ["file"]) == perhaps(tmp_path, "images.zip", 1) == ""
-    assert perhaps(tmp_path / "none", "files", 1) == ""
+    assert similar_file(tmp_path, "images.zip", len(CONTENT)) == ", but 'file' has its size: rename it"
+    assert similar_file(tmp_path, "files", 1) == "; did you mean 'file'? Rename it if it is the official file"
+    assert similar_file(tmp_path, "files", 1, ["file"]) == similar_file(tmp_path, "images.zip", 1) == ""
+    assert similar_file(tmp_path / "none", "files", 1) == ""

@@ -1,6 +1,6 @@
 """Images made once, by all cores, and from then on read from one memory-mapped file.
 
-Rendering and decoding are too slow to repeat each epoch. :func:`prepared_images` writes their result
+Rendering and decoding are too slow to repeat each epoch. :func:`cached_images` writes their result
 as ``<hash of key>.npy`` with a record ``<hash of key>.json`` beside it. The array is streamed into a
 temporary file that takes its name only when it is complete and on disk, so an interruption at any
 moment leaves nothing that a later call would take for data. (It is streamed, not mapped for writing,
@@ -22,14 +22,14 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import CouplingError, DataError, RunError
 from coupling.system import atomic_files
 from coupling.system.atomic_files import remove_torn
 from coupling.system.terminal import print_line, progress
 from coupling.system.workers import Workers
 
-Make: TypeAlias = Callable[[int], Images]
+MakeImage: TypeAlias = Callable[[int], ImageArray]
 
 
 _FORMAT = 1  # part of every key: raise it when the files' layout changes
@@ -48,7 +48,7 @@ _STALE = 24 * 3600  # seconds after which a temporary file's writer is taken to 
 
 
 @dataclass(frozen=True)
-class PreparedRecord:
+class CachedRecord:
     """What the ``.json`` beside prepared images says of them."""
 
     key: dict[str, object]
@@ -62,17 +62,17 @@ class PreparedRecord:
     """Their numbers among the samples that were asked for, ascending."""
 
 
-def prepared_images(
+def cached_images(
     directory: Path,
     key: Mapping[str, object],
     count: int,
     shape: tuple[int, int, int],
-    make: Make,
+    make: MakeImage,
     *,
     title: str,
     processes: int | None = None,
     on_error: Literal["stop", "skip"] = "stop",
-) -> Images:
+) -> ImageArray:
     """Images ``make(0) ... make(count - 1)`` as a read-only memory-mapped array.
 
     Args:
@@ -81,7 +81,7 @@ def prepared_images(
         count: number of samples, at least 1.
         shape: (height, width, channels) of each image.
         make: gives sample ``i`` as uint8 of ``shape``, the same each time it is called. Picklable
-            where processes are used. Raises :class:`Unreadable` for a sample that cannot be had.
+            where processes are used. Raises :class:`UnreadableImage` for a sample that cannot be had.
         title: what the progress bar and the messages say is being done, e.g. ``"Drawing avatars"``.
         processes: worker processes; by default one a core, and none for few images. 1: this process.
         on_error: "stop" raises one error over all unreadable samples; "skip" leaves them out, says so
@@ -95,13 +95,13 @@ def prepared_images(
             ``directory`` cannot be written.
         RunError: a worker process died.
     """
-    record = prepared_record(directory, key, count, shape)
-    images = None if record is None else opened(directory, record)
+    record = cached_record(directory, key, count, shape)
+    images = None if record is None else open_array(directory, record)
     if record is not None and images is None:
         print_line(f"{title}: {array_path(directory, record.key)} is damaged or incomplete; making it again")
     if record is None or images is None or (record.left_out and on_error == "stop"):
         record = _prepare(directory, key, count, shape, make, title, processes, on_error)
-        images = opened(directory, record)
+        images = open_array(directory, record)
         if images is None:
             raise RunError(f"{title}: {array_path(directory, record.key)} was changed while it was being written")
     if record.left_out:
@@ -109,10 +109,10 @@ def prepared_images(
     return images
 
 
-def prepared_record(
+def cached_record(
     directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
-) -> PreparedRecord | None:
-    """The record of images prepared with these arguments of :func:`prepared_images`; None: not yet."""
+) -> CachedRecord | None:
+    """The record of images prepared with these arguments of :func:`cached_images`; None: not yet."""
     whole_key = full_key(key, count, shape)
     try:
         record = json.loads(array_path(directory, whole_key).with_suffix(".json").read_text("utf-8"))
@@ -120,7 +120,7 @@ def prepared_record(
             return None
         left_out = tuple(record["left_out"])
         missing = tuple(record["missing"]) if left_out else ()
-        return PreparedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing)
+        return CachedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing)
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: as good as not there
         return None
 
@@ -137,7 +137,7 @@ def array_path(directory: Path, whole_key: Mapping[str, object]) -> Path:
     return directory / f"{digest[:32]}.npy"
 
 
-def opened(directory: Path, record: PreparedRecord) -> Images | None:
+def open_array(directory: Path, record: CachedRecord) -> ImageArray | None:
     """The array, or None where the file is not there or not what ``record`` says."""
     path = array_path(directory, record.key)
     try:
@@ -153,11 +153,11 @@ def _prepare(
     key: Mapping[str, object],
     count: int,
     shape: tuple[int, int, int],
-    make: Make,
+    make: MakeImage,
     title: str,
     processes: int | None,
     on_error: Literal["stop", "skip"],
-) -> PreparedRecord:
+) -> CachedRecord:
     if count < 1:
         raise DataError(f"{title}: there are no samples")
     whole_key = full_key(key, count, shape)
@@ -183,7 +183,7 @@ def _prepare(
             raise DataError(f"{title}: nothing is left without {shortened(left_out, count)}")
         file.seek(0)
         write_header(file, (kept, *shape))
-    record = PreparedRecord(whole_key, (kept, *shape), digest.hexdigest(), left_out, tuple(unreadable))
+    record = CachedRecord(whole_key, (kept, *shape), digest.hexdigest(), left_out, tuple(unreadable))
     with replacing(path.with_suffix(".json")) as file:
         file.write(json.dumps(asdict(record), indent=1).encode())
     return record
@@ -229,12 +229,12 @@ def writing(directory: Path) -> Iterator[None]:
 
 # ---------------------------------------------------------------------------- making
 
-_Chunk: TypeAlias = tuple[range, Images, dict[int, str]]
+_Chunk: TypeAlias = tuple[range, ImageArray, dict[int, str]]
 """Samples, the images of those that were readable, a message for each of the others."""
 
 
 def _chunks(
-    make: Make, count: int, shape: tuple[int, int, int], title: str, processes: int | None
+    make: MakeImage, count: int, shape: tuple[int, int, int], title: str, processes: int | None
 ) -> Generator[_Chunk, None, None]:
     """All samples in order, chunk by chunk."""
     if processes is None:
@@ -258,13 +258,13 @@ def _chunks(
         workers.close()
 
 
-def _make_chunk(make: Make, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
+def _make_chunk(make: MakeImage, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
     images, unreadable = np.empty((len(chunk), *shape), np.uint8), dict[int, str]()
     kept = 0
     for index in chunk:
         try:
             image = make(index)
-        except Unreadable as error:
+        except UnreadableImage as error:
             unreadable[index] = str(error)
             continue
         except Exception as error:

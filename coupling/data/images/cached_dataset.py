@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import PreparedRecord
+from coupling.data.images.cache import CachedRecord
 from coupling.data.images.decoding import OnError
-from coupling.data.images.image import Images
+from coupling.data.images.image import ImageArray
 
 
-class PreparedDataset(Dataset):
+class CachedImages(Dataset):
     """Samples are float32 (channels, height, width) in [-1, 1], prepared as bytes.
 
     A subclass sets ``shape``, ``source``, ``_kind`` (begins its fingerprint), ``_count`` (samples
@@ -29,14 +29,14 @@ class PreparedDataset(Dataset):
     _kind: str
     _count: int
     _on_error: OnError
-    _images: Images | None = None
+    _images: ImageArray | None = None
 
     @abstractmethod
-    def _make(self) -> Images:
+    def _make(self) -> ImageArray:
         """Prepare the images, or open them: uint8 (count, height, width, channels)."""
 
     @abstractmethod
-    def _record(self) -> PreparedRecord | None:
+    def _record(self) -> CachedRecord | None:
         """The record of the prepared images; None: they are not prepared."""
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class PreparedDataset(Dataset):
         assert record is not None
         return np.delete(np.arange(self._count), record.missing)
 
-    def _prepared(self) -> Images:
+    def _prepared(self) -> ImageArray:
         if self._images is None:
             self._images = self._make()
         return self._images

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import DataError
 
-EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
 
 
 _DEEPER = {
@@ -28,7 +28,7 @@ _DEEPER = {
 }
 
 
-def kind_of_pixels(image: Image.Image) -> str:
+def pixel_kind(image: Image.Image) -> str:
     """In words, what a pixel of it is: "16-bit gray", "CMYK"."""
     return _DEEPER.get(image.mode, image.mode)
 
@@ -78,14 +78,14 @@ OnErrorOption: TypeAlias = Annotated[
 ]
 
 
-def pair(size: Size) -> tuple[int, int]:
+def height_and_width(size: Size) -> tuple[int, int]:
     """(height, width) of an option that may be one number."""
     return (size, size) if isinstance(size, int) else size
 
 
 @contextmanager
-def opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
-    """The image, its pixels not yet decoded; whatever goes wrong with it is :class:`Unreadable`."""
+def open_image(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+    """The image, its pixels not yet decoded; whatever goes wrong with it is :class:`UnreadableImage`."""
     try:
         with warnings.catch_warnings():
             # Large photographs are meant; from twice its limit on, Pillow refuses.
@@ -93,15 +93,17 @@ def opened(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
             image = Image.open(file)
         with image:
             yield image
-    except Unreadable:
+    except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise Unreadable(f"{name}: not an image, damaged, or of a kind unknown here") from None
+        raise UnreadableImage(f"{name}: not an image, damaged, or of a kind unknown here") from None
     except Image.DecompressionBombError as error:
-        raise Unreadable(f"{name}: {str(error).rstrip('.')}; if it is meant to be that large, scale it down") from None
+        raise UnreadableImage(
+            f"{name}: {str(error).rstrip('.')}; if it is meant to be that large, scale it down"
+        ) from None
     except Exception as error:  # what decoders raise on damaged files has no common kind
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise Unreadable(f"{name}: {reason or type(error).__name__}") from error
+        raise UnreadableImage(f"{name}: {reason or type(error).__name__}") from error
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -124,10 +126,10 @@ class Fit:
     crop: tuple[int, int] | None = None
     """(height, width) cut out of the middle first."""
 
-    def __call__(self, image: Image.Image, name: str) -> Images:
-        """The pixels. Raises :class:`Unreadable` for other than 8 bits, :class:`DataError` for another size."""
-        if image.mode not in EIGHT_BIT:
-            raise Unreadable(f"{name}: has {kind_of_pixels(image)} pixels; convert it to 8-bit RGB or gray")
+    def __call__(self, image: Image.Image, name: str) -> ImageArray:
+        """The pixels. Raises :class:`UnreadableImage` for other than 8 bits, :class:`DataError` for another size."""
+        if image.mode not in EIGHT_BIT_MODES:
+            raise UnreadableImage(f"{name}: has {pixel_kind(image)} pixels; convert it to 8-bit RGB or gray")
         whole = opaque(ImageOps.exif_transpose(image), "RGB" if self.channels == 3 else "L")
         pixels = np.asarray(self._sized(self._cropped(whole, name), name))
         return pixels.reshape(self.height, self.width, self.channels)

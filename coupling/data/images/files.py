@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from coupling.data.images.image import Unreadable
+from coupling.data.images.image import UnreadableImage
 from coupling.errors import ConfigError, DataError, nearest
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -70,7 +70,7 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def open(self, index: int) -> AbstractContextManager[BinaryIO]:
-        """A context manager: image ``index`` as a binary file. Raises :class:`Unreadable`."""
+        """A context manager: image ``index`` as a binary file. Raises :class:`UnreadableImage`."""
 
     def close(self) -> None:  # noqa: B027  (a folder holds nothing open)
         """Let go of what is open; :meth:`open` opens it again."""
@@ -149,7 +149,7 @@ class FolderFiles(ImageFiles):
         try:
             file = open(self.root / name, "rb")  # noqa: SIM115  (errors of the block are not those of opening)
         except OSError as error:
-            raise Unreadable(f"{name}: {error.strerror or error}") from error
+            raise UnreadableImage(f"{name}: {error.strerror or error}") from error
         with file:
             yield file
 
@@ -157,14 +157,14 @@ class FolderFiles(ImageFiles):
         try:
             with self.open(index) as file:
                 return file.read(4096)
-        except (OSError, Unreadable):
+        except (OSError, UnreadableImage):
             return None
 
     def _checksum(self, index: int) -> int | None:
         try:
             with self.open(index) as file:
                 return zlib.crc32(file.read())
-        except (OSError, Unreadable):
+        except (OSError, UnreadableImage):
             return None
 
 
@@ -201,14 +201,16 @@ class ZipFiles(ImageFiles):
         """Image ``index``, in memory: only what was read to its end is known to have its checksum."""
         member, name = self._members[index], self.files[index].name
         if member.flag_bits & 0x1:
-            raise Unreadable(f"{name}: is encrypted; pack the images again without a password")
+            raise UnreadableImage(f"{name}: is encrypted; pack the images again without a password")
         if member.file_size > _LARGEST:
-            raise Unreadable(f"{name}: unpacks to {member.file_size:,} bytes, more than any image here ({_LARGEST:,})")
+            raise UnreadableImage(
+                f"{name}: unpacks to {member.file_size:,} bytes, more than any image here ({_LARGEST:,})"
+            )
         try:
             content = self._opened().read(member)
         # All that zipfile raises for bytes that are damaged or packed in a way it does not know.
         except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, OSError, RuntimeError) as error:
-            raise Unreadable(f"{name}: {error}") from error
+            raise UnreadableImage(f"{name}: {error}") from error
         with BytesIO(content) as file:
             yield file
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import PreparedRecord, prepared_images, prepared_record
-from coupling.data.images.cached_dataset import PreparedDataset
+from coupling.data.images.cache import CachedRecord, cached_images, cached_record
+from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
     Fit,
@@ -20,12 +20,12 @@ from coupling.data.images.decoding import (
     OnErrorOption,
     ResizeOption,
     SizeOption,
-    opened,
-    pair,
+    height_and_width,
+    open_image,
     upright_size,
 )
 from coupling.data.images.files import ImageFiles, classes_of, image_files, in_words
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import DataError
 from coupling.system.data_directory import data_directory
 from coupling.system.terminal import print_line
@@ -33,7 +33,7 @@ from coupling.system.terminal import print_line
 _QUICK = 64 * 2**20  # bytes of image files that decode about as fast as worker processes start
 
 
-class ImageFolder(PreparedDataset):
+class ImageFolder(CachedImages):
     """All images of a folder and its subfolders, or of a zip, decoded once and then read from one file.
 
     Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of their paths. EXIF
@@ -65,8 +65,8 @@ class ImageFolder(PreparedDataset):
     ) -> None:
         self._files = image_files(path)
         self._classes = None if classes is None else classes_of(self._files, classes)
-        crop = None if crop is None else pair(crop)
-        height, width = pair(size) if size else crop or _first_size(self._files, skip=on_error == "skip")
+        crop = None if crop is None else height_and_width(crop)
+        height, width = height_and_width(size) if size else crop or _first_size(self._files, skip=on_error == "skip")
         channels = 3 if mode == "rgb" else 1
         self.shape = (channels, height, width)
         self.source = str(self._files.root)
@@ -90,11 +90,11 @@ class ImageFolder(PreparedDataset):
         """Images that are in both folders or zips, found by name, size and content."""
         return self._files.in_common(other._files) if isinstance(other, ImageFolder) else None
 
-    def _make(self) -> Images:
+    def _make(self) -> ImageArray:
         if self._files.ignored:
             print_line(f"{self.source}: {in_words(self._files.ignored)} are ignored")
         try:
-            return prepared_images(
+            return cached_images(
                 data_directory("image-folder"),
                 self._key,
                 len(self._files),
@@ -107,9 +107,9 @@ class ImageFolder(PreparedDataset):
         finally:
             self._files.close()
 
-    def _record(self) -> PreparedRecord | None:
+    def _record(self) -> CachedRecord | None:
         shape = (self._fit.height, self._fit.width, self._fit.channels)
-        return prepared_record(data_directory("image-folder"), self._key, len(self._files), shape)
+        return cached_record(data_directory("image-folder"), self._key, len(self._files), shape)
 
 
 def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:
@@ -117,9 +117,9 @@ def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:
     try:
         for index in range(len(files)):
             try:
-                with files.open(index) as file, opened(file, files.files[index].name) as image:
+                with files.open(index) as file, open_image(file, files.files[index].name) as image:
                     return upright_size(image)
-            except Unreadable:
+            except UnreadableImage:
                 if not skip:
                     raise
     finally:
@@ -134,7 +134,7 @@ class _Decoder:
     files: ImageFiles
     fit: Fit
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         name = self.files.files[index].name
-        with self.files.open(index) as file, opened(file, name) as image:
+        with self.files.open(index) as file, open_image(file, name) as image:
             return self.fit(image, name)

@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import PreparedRecord, prepared_images, prepared_record
-from coupling.data.images.cached_dataset import PreparedDataset
+from coupling.data.images.cache import CachedRecord, cached_images, cached_record
+from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
     Fit,
@@ -26,8 +26,8 @@ from coupling.data.images.decoding import (
     OnErrorOption,
     ResizeOption,
     SizeOption,
-    opened,
-    pair,
+    height_and_width,
+    open_image,
     upright_size,
 )
 from coupling.data.images.huggingface_table import (
@@ -41,7 +41,7 @@ from coupling.data.images.huggingface_table import (
     matching_rows,
     whole_numbers,
 )
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.stream_cache import ImageStream, streamed_images, streamed_numbers, streamed_record
 from coupling.errors import ConfigError, CouplingError, DataError, cause
 from coupling.system.data_directory import data_directory
@@ -52,7 +52,7 @@ _QUICK = 2000  # images that one process decodes about as fast as others start
 _LABEL, _ATTRIBUTE = "label:", "attribute:"  # what a kept column of a stream is
 
 
-class HuggingFace(PreparedDataset):
+class HuggingFace(CachedImages):
     """Images of a data set on the Hugging Face hub, or in a folder, decoded once and then read from one file.
 
     Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of the data set. Needs the
@@ -113,8 +113,8 @@ class HuggingFace(PreparedDataset):
         self._limit = limit
         self._streaming = streaming
         self._on_error = on_error
-        crop = None if crop is None else pair(crop)
-        given = pair(size) if size else crop
+        crop = None if crop is None else height_and_width(crop)
+        given = height_and_width(size) if size else crop
         self._key: dict[str, object] = self._place.key | {
             "image": image,
             "filter": {column: list(values) for column, values in self._wanted.items()},
@@ -232,14 +232,14 @@ class HuggingFace(PreparedDataset):
             values = ((f"row {row}", encoded[int(row)][self._columns.image]) for row in self._rows)
         for name, value in values:
             try:
-                with _opened(value, name) as file, opened(file, _named(value, name)) as image:
+                with _opened(value, name) as file, open_image(file, _named(value, name)) as image:
                     return upright_size(image)
-            except Unreadable:
+            except UnreadableImage:
                 if self._on_error == "stop":
                     raise
         raise DataError(f"none of the images of {self._place} can be opened")
 
-    def _make(self) -> Images:
+    def _make(self) -> ImageArray:
         shape = (self._fit.height, self._fit.width, self._fit.channels)
         directory, title = data_directory("huggingface"), f"Images of {self._place}"
         if self._streaming:
@@ -247,7 +247,7 @@ class HuggingFace(PreparedDataset):
                 directory, self._key, self._count, shape, self._open_stream, title=title, on_error=self._on_error
             )
         column = self._columns.image
-        return prepared_images(
+        return cached_images(
             directory,
             self._key,
             self._count,
@@ -258,12 +258,12 @@ class HuggingFace(PreparedDataset):
             on_error=self._on_error,
         )
 
-    def _record(self) -> PreparedRecord | None:
+    def _record(self) -> CachedRecord | None:
         shape = (self._fit.height, self._fit.width, self._fit.channels)
         directory = data_directory("huggingface")
         if self._streaming:
             return streamed_record(directory, self._key, self._count, shape, self._on_error)
-        return prepared_record(directory, self._key, self._count, shape)
+        return cached_record(directory, self._key, self._count, shape)
 
     @cached_property
     def _numbers(self) -> dict[str, NDArray[np.int64]]:
@@ -304,13 +304,13 @@ def _named(value: Any, name: str) -> str:
 
 
 def _opened(value: Any, name: str) -> AbstractContextManager[BinaryIO]:
-    """An encoded image as a binary file. Raises :class:`Unreadable`, or :class:`DataError` where it is far away."""
+    """An encoded image as a binary file. Raises :class:`UnreadableImage`, :class:`DataError` if it is far away."""
     path = value.get("path") if isinstance(value, Mapping) else None
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if isinstance(content, bytes):
         return BytesIO(content)
     if path is None:
-        raise Unreadable(f"{name}: holds no image")
+        raise UnreadableImage(f"{name}: holds no image")
     if "://" in str(path):
         import fsspec  # comes with datasets
 
@@ -322,7 +322,7 @@ def _opened(value: Any, name: str) -> AbstractContextManager[BinaryIO]:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise Unreadable(f"{_named(value, name)}: {error.strerror or error}") from error
+        raise UnreadableImage(f"{_named(value, name)}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)
@@ -334,13 +334,13 @@ class _Decoder:
     column: str
     fit: Fit
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         row = int(self.rows[index])
         return _decoded(self.table[row][self.column], f"row {row}", self.fit)
 
 
-def _decoded(value: Any, name: str, fit: Fit) -> Images:
-    with _opened(value, name) as file, opened(file, _named(value, name)) as image:
+def _decoded(value: Any, name: str, fit: Fit) -> ImageArray:
+    with _opened(value, name) as file, open_image(file, _named(value, name)) as image:
         return fit(image, _named(value, name))
 
 
@@ -382,12 +382,12 @@ class _Stream(ImageStream):
                 numbers = tuple(-1 if example[name] is None else int(example[name]) for name in self._columns.known)
                 yield f"row {self._row - 1}", example[self._columns.image], numbers
 
-    def __iter__(self) -> Iterator[tuple[Images | Unreadable, tuple[int, ...]]]:
+    def __iter__(self) -> Iterator[tuple[ImageArray | UnreadableImage, tuple[int, ...]]]:
         assert self._fit is not None
         for name, value, numbers in self.samples():
             try:
                 yield _decoded(value, name, self._fit), numbers
-            except Unreadable as error:
+            except UnreadableImage as error:
                 yield error, numbers
 
     def position(self) -> Any:

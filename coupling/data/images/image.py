@@ -8,9 +8,9 @@ import numpy as np
 
 from coupling.errors import DataError
 
-Images: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+ImageArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 """uint8, (count, height, width, channels); one image without the count."""
 
 
-class Unreadable(DataError):  # noqa: N818  (says what the sample is)
+class UnreadableImage(DataError):  # noqa: N818  (says what the sample is)
     """Raised by ``make`` for one sample that cannot be had; names it. ``on_error`` says what follows."""

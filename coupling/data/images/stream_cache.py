@@ -25,8 +25,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from coupling.data.images import cache
-from coupling.data.images.cache import PreparedRecord, prepared_record
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.cache import CachedRecord, cached_record
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import DataError, RunError
 from coupling.system.terminal import print_line, progress
 
@@ -47,7 +47,7 @@ class ImageStream(ABC):
     """What is known of each image: names of whole numbers."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[tuple[Images | Unreadable, tuple[int, ...]]]:
+    def __iter__(self) -> Iterator[tuple[ImageArray | UnreadableImage, tuple[int, ...]]]:
         """Each image, uint8 (height, width, channels), or why it cannot be had; and its :attr:`numbers`."""
 
     @abstractmethod
@@ -87,8 +87,8 @@ def streamed_images(
     *,
     title: str,
     on_error: Literal["stop", "skip"] = "stop",
-) -> Images:
-    """The first ``count`` images of a stream, as :func:`coupling.data.images.cache.prepared_images` gives them.
+) -> ImageArray:
+    """The first ``count`` images of a stream, as :func:`coupling.data.images.cache.cached_images` gives them.
 
     Args:
         directory: where the files lie or will lie; made at need.
@@ -121,12 +121,12 @@ def streamed_images(
 
 def streamed_record(
     directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int], on_error: str
-) -> PreparedRecord | None:
+) -> CachedRecord | None:
     """The record of images that are all there; None: they are not."""
-    return prepared_record(directory, {**key, "on_error": on_error}, count, shape)
+    return cached_record(directory, {**key, "on_error": on_error}, count, shape)
 
 
-def streamed_numbers(directory: Path, record: PreparedRecord) -> dict[str, NDArray[np.int64]]:
+def streamed_numbers(directory: Path, record: CachedRecord) -> dict[str, NDArray[np.int64]]:
     """What is known of each image: {name: (count,) int64}."""
     path = _numbers_path(cache.array_path(directory, record.key))
     try:
@@ -137,11 +137,11 @@ def streamed_numbers(directory: Path, record: PreparedRecord) -> dict[str, NDArr
 
 def _opened(
     directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
-) -> tuple[PreparedRecord | None, Images | None]:
-    record = prepared_record(directory, key, count, shape)
+) -> tuple[CachedRecord | None, ImageArray | None]:
+    record = cached_record(directory, key, count, shape)
     if record is None or not _numbers_path(cache.array_path(directory, record.key)).is_file():
         return record, None
-    return record, cache.opened(directory, record)
+    return record, cache.open_array(directory, record)
 
 
 def _numbers_path(array: Path) -> Path:
@@ -228,7 +228,7 @@ class _Reading:
         with progress(self.title, self.count) as advance:
             advance(journal.rows)
             for image, known in stream:
-                if isinstance(image, Unreadable):
+                if isinstance(image, UnreadableImage):
                     if self.on_error == "stop":
                         raise DataError(f"{self.title}: {image}\n`on_error: skip` takes the next image in its place.")
                     journal.left_out.append(str(image))
@@ -269,7 +269,7 @@ class _Reading:
         with cache.replacing(_numbers_path(self.array)) as file:
             file.write(safetensors.numpy.save(columns))
         # The record first: if the images do not get their name, they are all there and no stream is read again.
-        record = PreparedRecord(self.key, (self.count, *self.shape), digest, tuple(journal.left_out))
+        record = CachedRecord(self.key, (self.count, *self.shape), digest, tuple(journal.left_out))
         with cache.replacing(self.array.with_suffix(".json")) as file:
             file.write(json.dumps(asdict(record), indent=1).encode())
         os.replace(self.part, self.array)

@@ -14,7 +14,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scaled
+from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scale_channels
 
 SIDE = 28
 """Height and width of the images, in pixels: the kernels are chosen for it."""
@@ -44,7 +44,7 @@ class Digits:
         Raises ConfigError where the domain is not (channels, 28, 28).
         """
         channels = _channels(domain)
-        wide = [scaled(count, self.width) for count in (1024, 512, 256, 128)]
+        wide = [scale_channels(count, self.width) for count in (1024, 512, 256, 128)]
         return [
             nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), _upsampling(latent, wide[0], kernel=4)),
             _upsampling(wide[0], wide[1], kernel=3, stride=2, padding=1),
@@ -60,7 +60,7 @@ class Digits:
         """
         channels = _channels(domain)
         # A few channels at the least: one or two cannot tell digits apart at any depth.
-        first, second, hidden = (max(4, scaled(count, self.width)) for count in (20, 50, 500))
+        first, second, hidden = (max(4, scale_channels(count, self.width)) for count in (20, 50, 500))
         last = nn.Linear(hidden, outputs)
         return [
             nn.Sequential(nn.Conv2d(channels, first, 5), nn.MaxPool2d(2)),
@@ -82,7 +82,7 @@ class FullyConnectedDigits(Digits):
         Raises ConfigError where the domain is not (channels, 28, 28).
         """
         _channels(domain)
-        hidden = scaled(1024, self.width)
+        hidden = scale_channels(1024, self.width)
         return [
             *(_dense(inputs, hidden) for inputs in (latent, hidden, hidden, hidden)),
             nn.Sequential(nn.Linear(hidden, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain)),
@@ -126,7 +126,7 @@ class Digits32:
         Raises ConfigError where the domain is not (channels, 32, 32).
         """
         channels = _channels(domain, 32)
-        first, second = scaled(128, self.width), scaled(64, self.width)
+        first, second = scale_channels(128, self.width), scale_channels(64, self.width)
         return [
             nn.Sequential(
                 nn.Linear(latent, first * 8 * 8, bias=False), nn.Unflatten(1, (first, 8, 8)), nn.BatchNorm2d(first)
@@ -143,7 +143,7 @@ class Digits32:
 
         Raises ConfigError where the domain is not (channels, 32, 32).
         """
-        wide = [_channels(domain, 32), *(scaled(count, self.width) for count in (16, 32, 64, 128))]
+        wide = [_channels(domain, 32), *(scale_channels(count, self.width) for count in (16, 32, 64, 128))]
         return [
             *(self._halving(a, b, normalised=number > 0) for number, (a, b) in enumerate(pairwise(wide))),
             nn.Sequential(nn.Flatten(), nn.Linear(wide[-1] * 2 * 2, outputs)),

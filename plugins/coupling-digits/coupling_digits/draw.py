@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coupling.data.dataset import Dataset
 from coupling.errors import ConfigError
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 
 Count = Annotated[
     int | None,
@@ -83,7 +83,9 @@ class Draw:
         size = self.size(available)
         if self.count is None:
             return np.arange(size)
-        return np.sort(np.random.default_rng(derive(self.number or 0, "draw", self.pool)).permutation(available)[:size])
+        return np.sort(
+            np.random.default_rng(derive_seed(self.number or 0, "draw", self.pool)).permutation(available)[:size]
+        )
 
 
 class DrawnDataset(Dataset):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.cache import Make
-from coupling.data.images.image import Images
+from coupling.data.images.cache import MakeImage
+from coupling.data.images.image import ImageArray
 from coupling_digits.mnist import Mnist
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 from coupling_digits.photographs import digest, photographs, pixels
@@ -49,7 +49,7 @@ class Made(Pool):
     def _photographs(self) -> str:
         return digest(self._paths)
 
-    def make(self) -> Make:
+    def make(self) -> MakeImage:
         """What puts digits over patches."""
         return _Blend(self._mnist, tuple(self._paths), self._seed)
 
@@ -71,12 +71,12 @@ class _Blend:
     def _photographs(self) -> list[NDArray[np.uint8]]:
         return [pixels(path, SIDE) for path in self.paths]
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         random = np.random.default_rng([self.seed, index])
         photograph = self._photographs[random.integers(len(self.paths))]
         y, x = (random.integers(side - SIDE + 1) for side in photograph.shape[:2])
         digit = np.zeros((SIDE, SIDE), np.int16)
         digit[BORDER:-BORDER, BORDER:-BORDER] = self.mnist.digits([index])[0]
         patch = photograph[y : y + SIDE, x : x + SIDE]
-        blended: Images = np.abs(patch - digit[:, :, None]).astype(np.uint8)
+        blended: ImageArray = np.abs(patch - digit[:, :, None]).astype(np.uint8)
         return blended

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from coupling.data.images.cache import Make
-from coupling.data.images.image import Images
+from coupling.data.images.cache import MakeImage
+from coupling.data.images.image import ImageArray
 from coupling.errors import DataError
-from coupling.system.checksums import perhaps
+from coupling.system.checksums import similar_file
 from coupling.system.data_directory import data_directory
 from coupling.system.terminal import print_line
 from coupling_digits.download import PAGE
@@ -60,7 +60,7 @@ class Official(Pool):
         listing = hashlib.sha256(repr((names, labels.tolist())).encode()).hexdigest()
         return {"mnist-m": self._split, "listing": listing, "verified": self._verify}
 
-    def make(self) -> Make:
+    def make(self) -> MakeImage:
         """What decodes them, from the folder where there is one."""
         names = self._listing[0]
         folder = next((root / self._folder for root in self._roots if (root / self._folder).is_dir()), None)
@@ -86,7 +86,7 @@ class Official(Pool):
     def _archive(self) -> Path:
         path = self._directory / ARCHIVE
         if not path.is_file():
-            hint = perhaps(self._directory, ARCHIVE, -1)
+            hint = similar_file(self._directory, ARCHIVE, -1)
             raise DataError(
                 f"{self._directory}: neither {ARCHIVE} nor {self._folder}/ with {self._list} is there{hint}; put one "
                 "of them there (MNIST-M is published by the authors of domain-adversarial training), or set "
@@ -138,7 +138,7 @@ class _FromFolder:
     folder: Path
     names: tuple[str, ...]
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         path = self.folder / self.names[index]
         try:
             return _decoded(path.read_bytes(), str(path))
@@ -160,12 +160,12 @@ class _FromArchive:
     def _files(self) -> dict[str, bytes]:
         return _unpacked(self.archive(), f"{self.folder}/", self.verify, *self.names)
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         name = self.names[index]
         return _decoded(self._files[name], f"{self.folder}/{name}")
 
 
-def _decoded(content: bytes, name: str) -> Images:
+def _decoded(content: bytes, name: str) -> ImageArray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()

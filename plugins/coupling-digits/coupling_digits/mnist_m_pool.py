@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.cache import Make, prepared_images, prepared_record
-from coupling.data.images.image import Images
+from coupling.data.images.cache import MakeImage, cached_images, cached_record
+from coupling.data.images.image import ImageArray
 from coupling.system.data_directory import data_directory
 
 SIDE = 32
@@ -43,7 +43,7 @@ class Pool(ABC):
         """All that the images depend on."""
 
     @abstractmethod
-    def make(self) -> Make:
+    def make(self) -> MakeImage:
         """What decodes or makes them."""
 
     @property
@@ -52,16 +52,16 @@ class Pool(ABC):
         """Whether there is a test split."""
 
     @cached_property
-    def images(self) -> Images:
+    def images(self) -> ImageArray:
         """All images, (available, 32, 32, 3)."""
         shape, title = (SIDE, SIDE, 3), f"{self.verb} MNIST-M"
         directory = data_directory("mnist_m")
-        return prepared_images(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)
+        return cached_images(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)
 
     @property
     def sha256(self) -> str:
         """Of the images."""
         _ = self.images
-        record = prepared_record(data_directory("mnist_m"), self.key(), self.available, (SIDE, SIDE, 3))
+        record = cached_record(data_directory("mnist_m"), self.key(), self.available, (SIDE, SIDE, 3))
         assert record is not None
         return record.sha256

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import prepared_images, prepared_record
+from coupling.data.images.cache import cached_images, cached_record
 from coupling.errors import ConfigError
 from coupling.system.data_directory import data_directory
 from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Picture, Selection, Size
@@ -72,7 +72,7 @@ class Avatars(Dataset):
         all cores, and kept beside the pictures.
         """
         pool = self._pool
-        numbers = prepared_images(
+        numbers = cached_images(
             data_directory("avatars"),
             {**pool.recipe(), "traits": TRAITS},
             pool.count,
@@ -114,7 +114,7 @@ class Avatars(Dataset):
         """The source and the SHA-256 of all pictures."""
         self.prepare()
         size = self._pool.size
-        record = prepared_record(data_directory("avatars"), self._pool.recipe(), len(self), (size, size, 3))
+        record = cached_record(data_directory("avatars"), self._pool.recipe(), len(self), (size, size, 3))
         return f"{self.source}:{record.sha256 if record else 'removed'}"
 
     @property
@@ -127,7 +127,7 @@ class Avatars(Dataset):
         """(count, size, size, 3), read from disk as needed."""
         pool = self._pool
         shape = (pool.size, pool.size, 3)
-        return prepared_images(data_directory("avatars"), pool.recipe(), pool.count, shape, pool, title=self._title)
+        return cached_images(data_directory("avatars"), pool.recipe(), pool.count, shape, pool, title=self._title)
 
 
 def _samples(pictures: Picture) -> Tensor:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from coupling.data.crops import cropped
+from coupling.data.crops import crop_images
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import prepared_images, prepared_record
+from coupling.data.images.cache import cached_images, cached_record
 from coupling.errors import ConfigError, DataError
 from coupling.system.data_directory import data_directory
 from coupling_faces.archive import Images, images_of
@@ -212,8 +212,8 @@ class CelebA(Dataset):
         images = [self._kept[number] for number in numbers] if self._cache else self._live.read(numbers)
         size = self.shape[1], self.shape[2]
         if self._crop == "centre" and keys is not None:
-            images = list(cropped(images, size))
-        windows = torch.from_numpy(cropped(images, size, keys, mirror=self._flip))
+            images = list(crop_images(images, size))
+        windows = torch.from_numpy(crop_images(images, size, keys, mirror=self._flip))
         # Channels last in memory, as training wants it.
         return windows.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
 
@@ -231,10 +231,10 @@ class CelebA(Dataset):
         """All images of the list: (images, side, side, 3), a memory map."""
         decoder, count, shape = self._decoder, len(self._faces.names), (self._side, self._side, 3)
         key = {"celeba": decoder.images.identity, "aspect": self._aspect}
-        if prepared_record(self._directory, key, count, shape) is None:
+        if cached_record(self._directory, key, count, shape) is None:
             _refuse_too_full(self._directory, count * math.prod(shape))
         title = f"Decoding CelebA to {self._side}x{self._side} pixels"
-        kept = prepared_images(self._directory, key, count, shape, decoder, title=title)
+        kept = cached_images(self._directory, key, count, shape, decoder, title=title)
         return kept.view(np.ndarray)  # views of a memmap are slow to make
 
     @property

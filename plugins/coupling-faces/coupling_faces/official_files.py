@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coupling.errors import DataError
-from coupling.system.checksums import md5_of, perhaps
+from coupling.system.checksums import md5_of, similar_file
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -52,7 +52,7 @@ def find(folder: Path, file: OfficialFile) -> Path:
         for path in (folder / name, folder / file.folder / name):
             if path.is_file() if name == file.name else path.is_dir():
                 return path
-    hint = perhaps(folder, file.name, file.size, [known.name for known in FILES])
+    hint = similar_file(folder, file.name, file.size, [known.name for known in FILES])
     raise DataError(f"{folder}: {file.name} is not there{hint}. {wanted(folder)}")
 
 

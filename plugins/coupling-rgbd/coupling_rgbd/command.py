@@ -12,7 +12,7 @@ import torch
 
 from coupling.api import load_model
 from coupling.cli import plugin_option, run_argument
-from coupling.data.pictures import grid, save_png, to_pixels
+from coupling.data.pictures import picture_grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.model.model import CoupledModel
@@ -186,4 +186,4 @@ def _figure(rows: Mapping[str, Any], pair: tuple[Domain, Domain]) -> Any:
     names = {"color": pair[0].name, "depth": pair[1].name, "left": "from the left", "right": "from the right"}
     pictures = {names[row]: torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2) for row, drawn in rows.items()}
     domains = {name: Domain(name, tuple(x.shape[1:]), (0.0, 255.0)) for name, x in pictures.items()}
-    return grid(pictures, domains, columns=_COLUMNS)
+    return picture_grid(pictures, domains, columns=_COLUMNS)

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.decoding import OnErrorOption, ResizeOption, Size, pair
+from coupling.data.images.decoding import OnErrorOption, ResizeOption, Size, height_and_width
 from coupling.errors import ConfigError, DataError, nearest
 from coupling.system.data_directory import data_directory
 from coupling_rgbd.camera import FRAME, Camera
@@ -116,7 +116,7 @@ class ColorDepthFolder(Frames):
             },
             reader=FilePairs(root, frames, color_files, depth_files, unit),
             modality=modality,
-            size=pair(size) if size is not None else _size_of(root, depth_files[0]),
+            size=height_and_width(size) if size is not None else _size_of(root, depth_files[0]),
             resize=resize,
             window=window,
             flip=flip,
@@ -154,7 +154,7 @@ class ColorDepthFolder(Frames):
         if options["size"] is None:
             whole = options["window"] is None
             return Camera.of(planes, options["field_of_view"], (shape[1], shape[2])) if whole else None
-        size = pair(options["size"])
+        size = height_and_width(options["size"])
         frame = size if options["resize"] == "none" else FRAME
         camera = Camera.of(planes, options["field_of_view"], frame).resized(size, options["resize"])
         return camera.windowed(size, (shape[1], shape[2]))

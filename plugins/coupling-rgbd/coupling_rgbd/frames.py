@@ -16,11 +16,11 @@ from PIL import Image, ImageOps
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.crops import cropped
+from coupling.data.crops import crop_images
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import PreparedRecord, prepared_images, prepared_record
-from coupling.data.images.decoding import OnError, Resize, Size, pair
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.cache import CachedRecord, cached_images, cached_record
+from coupling.data.images.decoding import OnError, Resize, Size, height_and_width
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import ConfigError, DataError
 from coupling.system.data_directory import data_directory
 from coupling.system.terminal import print_line
@@ -81,7 +81,7 @@ class DepthRange:
 class Reader(Protocol):
     """Frames by number, as they were recorded. Picklable: worker processes read with it.
 
-    Both methods raise :class:`Unreadable`, which names the frame.
+    Both methods raise :class:`UnreadableImage`, which names the frame.
     """
 
     @property
@@ -107,7 +107,7 @@ class _Maker:
     whole: bool
     """Whether the other modality must be readable too."""
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         if self.whole:
             (self.reader.metres if self.modality == "color" else self.reader.color)(index)
         if self.modality == "color":
@@ -169,7 +169,7 @@ class Frames(Dataset):
         self.depth = depth
         self._room = room
         self._reader = reader
-        self._window = None if window is None else pair(window)
+        self._window = None if window is None else height_and_width(window)
         self._flip = flip
         self._on_error = on_error
         if self._window is not None and (self._window[0] > size[0] or self._window[1] > size[1]):
@@ -205,7 +205,7 @@ class Frames(Dataset):
     def _samples(self, indices: Sequence[int], keys: Sequence[int] | None) -> Tensor:
         chosen = [self._stored[index] for index in indices]
         height, width = self._window or self._stored_shape[:2]
-        pixels = cropped(chosen, (height, width), keys, mirror=self._flip)
+        pixels = crop_images(chosen, (height, width), keys, mirror=self._flip)
         return color_samples(pixels) if self.modality == "color" else depth_samples(from_bytes(pixels))
 
     def prepare(self) -> None:
@@ -233,12 +233,12 @@ class Frames(Dataset):
     # -- the stored frames -------------------------------------------------------------------
 
     @cached_property
-    def _stored(self) -> Images:
+    def _stored(self) -> ImageArray:
         """(len(self), height, width, 3 or 2), a memory map."""
         self.check()
         if self.modality == "depth" and self._record() is None:
             self._look()
-        stored = prepared_images(
+        stored = cached_images(
             data_directory(self._room),
             self._key,
             len(self._reader.frames),
@@ -258,8 +258,8 @@ class Frames(Dataset):
         record = self._record() if self._on_error == "skip" else None
         return np.delete(np.arange(len(self._reader.frames)), record.missing if record else ())
 
-    def _record(self) -> PreparedRecord | None:
-        return prepared_record(data_directory(self._room), self._key, len(self._reader.frames), self._stored_shape)
+    def _record(self) -> CachedRecord | None:
+        return cached_record(data_directory(self._room), self._key, len(self._reader.frames), self._stored_shape)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_stored", "_kept")}
@@ -273,7 +273,7 @@ class Frames(Dataset):
         for index in frames.tolist():
             try:
                 readings.append(self._reader.metres(index).ravel())
-            except Unreadable:
+            except UnreadableImage:
                 continue  # decoding all of them tells it
         if not readings:
             return

@@ -11,41 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling.data.images.decoding import EIGHT_BIT, kind_of_pixels, opened
-from coupling.data.images.image import Unreadable
+from coupling.data.images.decoding import EIGHT_BIT_MODES, open_image, pixel_kind
+from coupling.data.images.image import UnreadableImage
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
 
 
 def read_color(root: Path, name: str) -> NDArray[np.uint8]:
-    """The file ``root / name`` as (height, width, 3) bytes; raises :class:`Unreadable`, which names it."""
+    """The file ``root / name`` as (height, width, 3) bytes; raises :class:`UnreadableImage`, which names it."""
     with _loaded(root, name) as image:
-        if image.mode not in EIGHT_BIT:
-            raise Unreadable(f"{name}: has {kind_of_pixels(image)} pixels; convert it to 8-bit RGB")
+        if image.mode not in EIGHT_BIT_MODES:
+            raise UnreadableImage(f"{name}: has {pixel_kind(image)} pixels; convert it to 8-bit RGB")
         return np.asarray(image.convert("RGB"))
 
 
 def read_numbers(root: Path, name: str) -> NDArray[Any]:
     """The numbers of a depth file as they stand there, (height, width): whole or floats.
 
-    Raises :class:`Unreadable`, which names the file, where they cannot be had, are of 8 bits, or
+    Raises :class:`UnreadableImage`, which names the file, where they cannot be had, are of 8 bits, or
     hold no reading at all.
     """
     numbers = _array(root, name) if name.lower().endswith(".npy") else _pixels(root, name)
     if numbers.ndim != 2:
-        raise Unreadable(f"{name}: is of shape {numbers.shape}; depth is one number a pixel, (height, width)")
+        raise UnreadableImage(f"{name}: is of shape {numbers.shape}; depth is one number a pixel, (height, width)")
     if numbers.dtype.itemsize < 2 or numbers.dtype.kind not in "uif":
-        raise Unreadable(_too_coarse(name, str(numbers.dtype)))
+        raise UnreadableImage(_too_coarse(name, str(numbers.dtype)))
     if not np.any(np.isfinite(numbers) & (numbers > 0)):
-        raise Unreadable(f"{name}: holds no reading: every pixel is missing (0)")
+        raise UnreadableImage(f"{name}: holds no reading: every pixel is missing (0)")
     return numbers
 
 
 def _pixels(root: Path, name: str) -> NDArray[Any]:
     with _loaded(root, name) as image:
-        if image.mode in EIGHT_BIT:
-            raise Unreadable(_too_coarse(name, f"kind '{image.mode}'"))
+        if image.mode in EIGHT_BIT_MODES:
+            raise UnreadableImage(_too_coarse(name, f"kind '{image.mode}'"))
         return np.asarray(image)
 
 
@@ -53,7 +53,7 @@ def _array(root: Path, name: str) -> NDArray[Any]:
     try:
         return np.asarray(np.load(root / name, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        raise Unreadable(f"{name}: not a whole .npy file: {error}") from error
+        raise UnreadableImage(f"{name}: not a whole .npy file: {error}") from error
 
 
 def _too_coarse(name: str, kind: str) -> str:
@@ -65,14 +65,14 @@ def _too_coarse(name: str, kind: str) -> str:
 
 @contextmanager
 def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
-    """The image, decoded; whatever goes wrong with it is :class:`Unreadable`."""
+    """The image, decoded; whatever goes wrong with it is :class:`UnreadableImage`."""
     try:
-        with opened(root / name, name) as image:
+        with open_image(root / name, name) as image:
             image.load()  # here, where a truncated file is told from what the block does
             yield image
-    except Unreadable as error:
+    except UnreadableImage as error:
         if mistaken := _mistaken(root / name):
-            raise Unreadable(f"{name}: {mistaken}") from error
+            raise UnreadableImage(f"{name}: {mistaken}") from error
         raise
 
 

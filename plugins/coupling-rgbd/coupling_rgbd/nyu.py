@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.decoding import OnErrorOption, pair
+from coupling.data.images.decoding import OnErrorOption, height_and_width
 from coupling.errors import ConfigError, DataError
 from coupling.system.data_directory import data_directory
 from coupling.system.terminal import print_line
@@ -123,7 +123,7 @@ class Nyu(Frames):
             key={"frames": self.source, **key},
             reader=reader,
             modality=modality,
-            size=pair(size),
+            size=height_and_width(size),
             resize="stretch",  # the same proportions by default
             window=window,
             flip=flip,
@@ -173,7 +173,7 @@ class Nyu(Frames):
     @staticmethod
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
         """The colour camera's; a crop is taken as if from the middle."""
-        planes, size = Planes(options["near"], options["far"]), pair(options["size"])
+        planes, size = Planes(options["near"], options["far"]), height_and_width(options["size"])
         return Camera(planes, 320 / _FOCAL, 240 / _FOCAL).windowed(size, (shape[1], shape[2]))
 
 

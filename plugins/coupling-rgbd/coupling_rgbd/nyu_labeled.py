@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.image import Unreadable
+from coupling.data.images.image import UnreadableImage
 from coupling.errors import ConfigError, DataError
-from coupling.system.checksums import md5_of, perhaps
+from coupling.system.checksums import md5_of, similar_file
 
 NAME = "nyu_depth_v2_labeled.mat"
 SIZE, MD5 = 2_972_037_809, "520609c519fba3ba5ac58c8fefcc3530"
@@ -53,7 +53,9 @@ class LabeledFrames:
             values: NDArray[Any] = _opened(self.path)[key][index]
             return values
         except OSError as error:
-            raise Unreadable(f"{self.frames[index]}: {self.path.name} is damaged there ({error}); {ADVICE}") from error
+            raise UnreadableImage(
+                f"{self.frames[index]}: {self.path.name} is damaged there ({error}); {ADVICE}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _file(path: Path) -> Iterator[Any]:
             "NYU's labelled file is HDF5: reading it needs h5py (pip install 'coupling-rgbd[nyu]')"
         ) from None
     if not path.is_file():
-        hint = perhaps(path.parent, NAME, SIZE)
+        hint = similar_file(path.parent, NAME, SIZE)
         found = f"{hint}; else" if hint else ";"
         raise DataError(f"{path} is not there{found} {ADVICE.removesuffix(' again')} and put it there")
     with open(path, "rb") as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.image import Unreadable
+from coupling.data.images.image import UnreadableImage
 from coupling_rgbd.image_files import read_color, read_numbers
 
 _LARGEST = 2047
@@ -37,7 +37,7 @@ class RawFrames:
         if disparity.max() > _LARGEST:
             disparity = numbers  # put right by somebody
         if disparity.max() > _LARGEST:
-            raise Unreadable(f"{name}: no raw depth of a Kinect: numbers up to {numbers.max()}, expected 11 bits")
+            raise UnreadableImage(f"{name}: no raw depth of a Kinect: numbers up to {numbers.max()}, expected 11 bits")
         return raw_metres(disparity)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.image import Unreadable
+from coupling.data.images.image import UnreadableImage
 from coupling_rgbd.image_files import read_color, read_numbers
 
 
@@ -40,5 +40,5 @@ class FilePairs:
     def _named(self, index: int) -> Iterator[None]:
         try:
             yield
-        except Unreadable as error:
-            raise Unreadable(f"{self.frames[index]}: {error}") from error.__cause__
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{self.frames[index]}: {error}") from error.__cause__

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import prepared_images
+from coupling.data.images.cache import cached_images
 from coupling.errors import ConfigError
 from coupling.system.data_directory import data_directory
 from coupling_rgbd import kinect
@@ -163,7 +163,7 @@ class RenderedObjects(Dataset):
     def _packed(self) -> NDArray[np.uint8]:
         """Colour and depth of the pool, (count, size, size, 5), a memory map."""
         first = {"first": self.first} if self.first else {}
-        return prepared_images(
+        return cached_images(
             data_directory("rendered-objects"),
             {"dataset": "rendered-objects", "renderer": RENDERER, "count": self.pool, "size": self.size, **first},
             self.count,

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.images.decoding import OnErrorOption, ResizeOption, pair
+from coupling.data.images.decoding import OnErrorOption, ResizeOption, height_and_width
 from coupling.errors import ConfigError, DataError
 from coupling.system.data_directory import data_directory
 from coupling_rgbd.camera import Camera
@@ -121,7 +121,7 @@ class RgbdObjects(Frames):
             key={"frames": self.source, "listing": listing_digest(root, [*color, *depth])},
             reader=FilePairs(root, tuple(view.name for view in self.views), color, depth, unit=0.001),
             modality=modality,
-            size=pair(size),
+            size=height_and_width(size),
             resize=resize,
             window=window,
             flip=flip,
@@ -163,7 +163,9 @@ class RgbdObjects(Frames):
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
         """About right for most objects: how large a crop was is not known of a drawn picture."""
         planes = Planes(options["near"], options["far"])
-        return Camera.of(planes, _FIELD_OF_VIEW, (1, 1)).windowed(pair(options["size"]), (shape[1], shape[2]))
+        return Camera.of(planes, _FIELD_OF_VIEW, (1, 1)).windowed(
+            height_and_width(options["size"]), (shape[1], shape[2])
+        )
 
 
 def _views(root: Path, every: int) -> list[View]:

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from coupling.data.images.cache import prepared_images, prepared_record
-from coupling.data.images.image import Images, Unreadable
+from coupling.data.images.cache import cached_images, cached_record
+from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import DataError, RunError
 from coupling.system import terminal
 from coupling.system.data_directory import data_directory
@@ -40,14 +40,14 @@ class Calls:
         self.unreadable = unreadable or set()
         self.made: list[int] = []
 
-    def __call__(self, index: int) -> Images:
+    def __call__(self, index: int) -> ImageArray:
         self.made.append(index)
         if index in self.unreadable:
-            raise Unreadable(f"file-{index}.png: torn")
+            raise UnreadableImage(f"file-{index}.png: torn")
         return grey(index)
 
 
-def values(images: Images) -> list[int]:
+def values(images: ImageArray) -> list[int]:
     return [int(value) for value in images[:, 0, 0, 0]]
 
 
@@ -56,16 +56,16 @@ def names(directory: Path) -> set[str]:
 
 
 def test_made_once_then_opened(tmp_path: Path) -> None:
-    first = prepared_images(tmp_path / "deep" / "er", KEY, 10, SHAPE, Calls(), title="Grey")
+    first = cached_images(tmp_path / "deep" / "er", KEY, 10, SHAPE, Calls(), title="Grey")
     again = Calls()
-    images = prepared_images(tmp_path / "deep" / "er", dict(reversed(KEY.items())), 10, SHAPE, again, title="Grey")
+    images = cached_images(tmp_path / "deep" / "er", dict(reversed(KEY.items())), 10, SHAPE, again, title="Grey")
     assert again.made == []
     assert isinstance(images, np.memmap)
     assert images.shape == (10, *SHAPE)
     assert images.dtype == np.uint8
     assert not images.flags.writeable
     assert values(images) == values(first) == list(range(10))
-    record = prepared_record(tmp_path / "deep" / "er", KEY, 10, SHAPE)
+    record = cached_record(tmp_path / "deep" / "er", KEY, 10, SHAPE)
     assert record is not None
     assert record.sha256 == hashlib.sha256(images.tobytes()).hexdigest()
     assert record.key["name"] == "grey"
@@ -78,16 +78,16 @@ def test_made_once_then_opened(tmp_path: Path) -> None:
 def test_another_key_count_or_shape_is_other_data(
     tmp_path: Path, key: dict[str, object], count: int, shape: tuple[int, int, int]
 ) -> None:
-    prepared_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
+    cached_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
     make = functools.partial(np.full, shape, dtype=np.uint8)
-    assert prepared_record(tmp_path, key, count, shape) is None
-    assert prepared_images(tmp_path, key, count, shape, make, title="Grey").shape == (count, *shape)
+    assert cached_record(tmp_path, key, count, shape) is None
+    assert cached_images(tmp_path, key, count, shape, make, title="Grey").shape == (count, *shape)
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_processes_make_what_one_makes(tmp_path: Path) -> None:
-    one = prepared_images(tmp_path / "one", KEY, 250, SHAPE, grey, title="Grey", processes=1)
-    two = prepared_images(tmp_path / "two", KEY, 250, SHAPE, grey, title="Grey", processes=2)
+    one = cached_images(tmp_path / "one", KEY, 250, SHAPE, grey, title="Grey", processes=1)
+    two = cached_images(tmp_path / "two", KEY, 250, SHAPE, grey, title="Grey", processes=2)
     assert values(two) == list(range(250))
     assert np.array_equal(one, two)
     assert next((tmp_path / "one").glob("*.npy")).read_bytes() == next((tmp_path / "two").glob("*.npy")).read_bytes()
@@ -98,10 +98,10 @@ def test_processes_make_what_one_makes(tmp_path: Path) -> None:
 def test_rows_are_the_readable_samples_in_order(count: int, data: st.DataObject) -> None:
     bad = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 1))
     with tempfile.TemporaryDirectory() as directory:
-        images = prepared_images(
+        images = cached_images(
             Path(directory), KEY, count, SHAPE, Calls(bad), title="Grey", processes=1, on_error="skip"
         )
-        record = prepared_record(Path(directory), KEY, count, SHAPE)
+        record = cached_record(Path(directory), KEY, count, SHAPE)
         assert values(images) == [index for index in range(count) if index not in bad]
         assert record is not None
         assert record.left_out == tuple(f"file-{index}.png: torn" for index in sorted(bad))
@@ -110,7 +110,7 @@ def test_rows_are_the_readable_samples_in_order(count: int, data: st.DataObject)
 
 def test_unreadable_samples_stop_with_one_message(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        prepared_images(tmp_path, KEY, 20, SHAPE, Calls(set(range(3, 12))), title="Grey")
+        cached_images(tmp_path, KEY, 20, SHAPE, Calls(set(range(3, 12))), title="Grey")
     message = str(caught.value)
     assert message.startswith("Grey: cannot read 9 of 20 samples:")
     assert "file-3.png: torn" in message
@@ -123,27 +123,27 @@ def test_unreadable_samples_stop_with_one_message(tmp_path: Path) -> None:
 
 def test_what_was_left_out_is_said_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        images = prepared_images(tmp_path, KEY, 5, SHAPE, Calls({2}), title="Grey", on_error="skip")
+        images = cached_images(tmp_path, KEY, 5, SHAPE, Calls({2}), title="Grey", on_error="skip")
         assert values(images) == [0, 1, 3, 4]
         assert "Grey: left out 1 of 5 samples:\n  file-2.png: torn\n" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"cannot read 1 of 5 samples:\n  file-2\.png"):
-        prepared_images(tmp_path, KEY, 5, SHAPE, Calls({2}), title="Grey")
-    mended = prepared_images(tmp_path, KEY, 5, SHAPE, Calls(), title="Grey")
+        cached_images(tmp_path, KEY, 5, SHAPE, Calls({2}), title="Grey")
+    mended = cached_images(tmp_path, KEY, 5, SHAPE, Calls(), title="Grey")
     assert values(mended) == [0, 1, 2, 3, 4]
 
 
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing is left without 3 of 3 samples"):
-        prepared_images(tmp_path, KEY, 3, SHAPE, Calls({0, 1, 2}), title="Grey", on_error="skip")
+        cached_images(tmp_path, KEY, 3, SHAPE, Calls({0, 1, 2}), title="Grey", on_error="skip")
     with pytest.raises(DataError, match="there are no samples"):
-        prepared_images(tmp_path, KEY, 0, SHAPE, grey, title="Grey")
+        cached_images(tmp_path, KEY, 0, SHAPE, grey, title="Grey")
     assert names(tmp_path) == set()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_make_raises_names_the_sample(tmp_path: Path, processes: int) -> None:
     with pytest.raises(DataError, match="Grey: sample 256: OverflowError: ") as caught:
-        prepared_images(tmp_path, KEY, 300, SHAPE, grey, title="Grey", processes=processes)
+        cached_images(tmp_path, KEY, 300, SHAPE, grey, title="Grey", processes=processes)
     assert caught.value.__cause__ is not None
     assert names(tmp_path) == set()
 
@@ -156,9 +156,9 @@ def test_what_make_raises_names_the_sample(tmp_path: Path, processes: int) -> No
         ([0], "list"),
     ],
 )
-def test_an_image_of_another_kind_names_the_sample(tmp_path: Path, image: Images, got: str) -> None:
+def test_an_image_of_another_kind_names_the_sample(tmp_path: Path, image: ImageArray, got: str) -> None:
     with pytest.raises(DataError, match=rf"sample 1 is {got}, expected uint8 \(4, 5, 3\)"):
-        prepared_images(tmp_path, KEY, 3, SHAPE, lambda i: image if i == 1 else grey(i), title="Grey")
+        cached_images(tmp_path, KEY, 3, SHAPE, lambda i: image if i == 1 else grey(i), title="Grey")
     assert names(tmp_path) == set()
 
 
@@ -166,7 +166,7 @@ def test_an_image_of_another_kind_names_the_sample(tmp_path: Path, image: Images
 def test_damaged_files_are_made_again_and_said_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    prepared_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
+    cached_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
     (path,) = tmp_path.glob("*.npy")
     if damage == "cut":
         os.truncate(path, path.stat().st_size - 1)
@@ -177,30 +177,30 @@ def test_damaged_files_are_made_again_and_said_so(
     else:
         np.save(path, np.zeros((10, 3, 4, 5), np.uint8))
     capsys.readouterr()
-    assert values(prepared_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")) == list(range(10))
+    assert values(cached_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")) == list(range(10))
     assert f"Grey: {path} is damaged or incomplete; making it again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}}'])
 def test_a_damaged_record_is_as_good_as_none(tmp_path: Path, text: str) -> None:
-    prepared_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
+    cached_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
     (path,) = tmp_path.glob("*.json")
     path.write_text(text)
-    assert prepared_record(tmp_path, KEY, 10, SHAPE) is None
+    assert cached_record(tmp_path, KEY, 10, SHAPE) is None
     again = Calls()
-    prepared_images(tmp_path, KEY, 10, SHAPE, again, title="Grey")
+    cached_images(tmp_path, KEY, 10, SHAPE, again, title="Grey")
     assert again.made == list(range(10))
-    assert prepared_record(tmp_path, KEY, 10, SHAPE) is not None
+    assert cached_record(tmp_path, KEY, 10, SHAPE) is not None
 
 
 def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
-    def interrupted(index: int) -> Images:
+    def interrupted(index: int) -> ImageArray:
         if index == 7:
             raise KeyboardInterrupt
         return grey(index)
 
     with pytest.raises(KeyboardInterrupt):
-        prepared_images(tmp_path, KEY, 10, SHAPE, interrupted, title="Grey")
+        cached_images(tmp_path, KEY, 10, SHAPE, interrupted, title="Grey")
     assert names(tmp_path) == set()
 
 
@@ -208,12 +208,12 @@ def test_two_at_once_do_no_harm(tmp_path: Path) -> None:
     meeting = threading.Barrier(2, timeout=20)
     results: list[list[int]] = []
 
-    def together(index: int) -> Images:
+    def together(index: int) -> ImageArray:
         meeting.wait()  # every sample is made by both at the same time
         return grey(index)
 
     def prepare() -> None:
-        results.append(values(prepared_images(tmp_path, KEY, 10, SHAPE, together, title="Grey")))
+        results.append(values(cached_images(tmp_path, KEY, 10, SHAPE, together, title="Grey")))
 
     threads = [threading.Thread(target=prepare) for _ in range(2)]
     for thread in threads:
@@ -227,7 +227,7 @@ def test_two_at_once_do_no_harm(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write prepared images to .*file.*COUPLING_DATA"):
-        prepared_images(tmp_path / "file" / "grey", KEY, 10, SHAPE, grey, title="Grey")
+        cached_images(tmp_path / "file" / "grey", KEY, 10, SHAPE, grey, title="Grey")
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # the nearest to a full disk
     try:
         with pytest.raises(DataError, match=r"cannot write prepared images to .*: File too large.*COUPLING_DATA"):
-            prepared_images(tmp_path, KEY, 3, (1024, 1024, 1), make, title="Grey")
+            cached_images(tmp_path, KEY, 3, (1024, 1024, 1), make, title="Grey")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names(tmp_path) == set()
@@ -322,15 +322,15 @@ def test_a_killed_program_leaves_nothing_that_is_used(tmp_path: Path) -> None:
     process.communicate(timeout=20)  # ends when the last worker has closed its stdout: none lives on
     data = tmp_path / "data"
     assert names(data) == {".tmp"}
-    assert prepared_record(data, {"name": "slow"}, 250, SHAPE) is None
-    images = prepared_images(data, {"name": "slow"}, 250, SHAPE, grey, title="Slow", processes=1)
+    assert cached_record(data, {"name": "slow"}, 250, SHAPE) is None
+    images = cached_images(data, {"name": "slow"}, 250, SHAPE, grey, title="Slow", processes=1)
     assert values(images) == list(range(250))
     assert names(data) == {".tmp", ".npy", ".json"}  # its writer might still have been alive
 
     (leftover,) = data.glob("*.tmp")
     os.utime(leftover, (0, 0))
     next(data.glob("*.json")).unlink()
-    prepared_images(data, {"name": "slow"}, 250, SHAPE, grey, title="Slow", processes=1)
+    cached_images(data, {"name": "slow"}, 250, SHAPE, grey, title="Slow", processes=1)
     assert names(data) == {".npy", ".json"}
 
 

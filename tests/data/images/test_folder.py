@@ -20,7 +20,7 @@ from coupling.data.images import cache
 from coupling.data.images import folder as datasets
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
-from coupling.data.images.image import Images
+from coupling.data.images.image import ImageArray
 from coupling.errors import ConfigError, DataError
 
 
@@ -136,14 +136,14 @@ def test_the_decoder_can_be_sent_to_other_processes(folder: Path, monkeypatch: p
     (folder / "30.png").write_bytes(b"damaged")
     sent: list[Any] = []
 
-    def prepared_images(
+    def make_images(
         directory: Path, key: Any, count: int, shape: Any, make: Any, *, processes: int | None, **named: Any
-    ) -> Images:
+    ) -> ImageArray:
         sent.append(processes)
         make = pickle.loads(pickle.dumps(make))
-        return cache.prepared_images(directory, key, count, shape, make, processes=1, **named)
+        return cache.cached_images(directory, key, count, shape, make, processes=1, **named)
 
-    monkeypatch.setattr(datasets, "prepared_images", prepared_images)
+    monkeypatch.setattr(datasets, "cached_images", make_images)
     monkeypatch.setattr(datasets, "_QUICK", 0)
     images = ImageFolder(path=str(folder), on_error="skip")
     images.prepare()

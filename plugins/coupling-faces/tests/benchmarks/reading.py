@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coupling.system.seeds import derive
+from coupling.system.seeds import derive_seed
 from coupling_faces import live
 from coupling_faces.celeba import CelebA
 from coupling_faces.testing import write_celeba
@@ -37,7 +37,7 @@ def read(made: CelebA, batch: int, rounds: int) -> None:
         order = np.random.default_rng(number).permutation(len(made))
         batches = [order[start : start + batch].tolist() for start in range(0, len(order), batch)]
         for this, following in zip(batches, [*batches[1:], batches[0]], strict=True):
-            made.augmented(this, [derive(0, "benchmark", index) for index in this])
+            made.augmented(this, [derive_seed(0, "benchmark", index) for index in this])
             made.expect(following, [])
 
 
