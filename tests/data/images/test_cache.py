@@ -256,9 +256,9 @@ def make(index):
 PLAIN_SCRIPT = """
 import sys
 from pathlib import Path
-from coupling.data.images.cache import prepared_images
+from coupling.data.images.cache import cached_images
 from slow import make
-images = prepared_images(
+images = cached_images(
     Path(sys.argv[1]), {"name": "slow"}, int(sys.argv[2]), (4, 5, 3), make, title="Slow", processes=2
 )
 print(images[:, 0, 0, 0].tolist())
@@ -268,11 +268,11 @@ OWN_SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from coupling.data.images.cache import prepared_images
+from coupling.data.images.cache import cached_images
 def make(index):
     return np.full((4, 5, 3), index, np.uint8)
 count = int(sys.argv[2])
-prepared_images(Path(sys.argv[1]), {"name": "own"}, count, (4, 5, 3), make, title="Own", processes=2)
+cached_images(Path(sys.argv[1]), {"name": "own"}, count, (4, 5, 3), make, title="Own", processes=2)
 """
 
 

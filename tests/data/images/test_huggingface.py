@@ -255,11 +255,11 @@ def test_decoded_by_several_processes(tmp_path: Path, monkeypatch: pytest.Monkey
     images = HuggingFace(path=parquet(tmp_path / "rows", rows()))
     sent: list[bytes] = []
 
-    def prepared_images(directory: Path, key: Any, count: int, shape: Any, make: Any, **named: Any) -> Any:
+    def cached_images(directory: Path, key: Any, count: int, shape: Any, make: Any, **named: Any) -> Any:
         sent.append(pickle.dumps(make))
         return np.stack([pickle.loads(sent[0])(index) for index in range(count)])
 
-    monkeypatch.setattr("coupling.data.images.huggingface.prepared_images", prepared_images)
+    monkeypatch.setattr("coupling.data.images.huggingface.cached_images", cached_images)
     torch.testing.assert_close(images.batch([8, 1]), expected(8, 1), rtol=0, atol=1e-6)
     assert len(sent[0]) < 20_000  # the rows stay on disk
 
