@@ -11,10 +11,10 @@ import torch
 from coupling.config.config import Config, build_config, read_config
 from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
-from coupling.plugins import Plugins, installed
+from coupling.plugins import GivenPlugins, plugins_of
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugins | None = None) -> Config:
+def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: GivenPlugins = None) -> Config:
     """Read and check the configuration in a YAML file.
 
     Args:
@@ -25,23 +25,23 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plu
     Raises:
         ConfigError: names the file and, for each problem, the path in it, the value and the fix.
     """
-    return read_config(path, overrides, (plugins or installed()).registry)
+    return read_config(path, overrides, plugins_of(plugins).registry)
 
 
-def parse_config(values: Mapping[str, Any], *, plugins: Plugins | None = None) -> Config:
+def parse_config(values: Mapping[str, Any], *, plugins: GivenPlugins = None) -> Config:
     """Check a configuration that is given as plain values, as a YAML file would hold them.
 
     Raises:
         ConfigError: names, for each problem, the path, the value and the fix.
     """
-    return build_config(values, (plugins or installed()).registry)
+    return build_config(values, plugins_of(plugins).registry)
 
 
 def load_model(
     path: str | Path,
     *,
     device: str | torch.device = "cpu",
-    plugins: Plugins | None = None,
+    plugins: GivenPlugins = None,
     live: bool = False,
     token: str | None = None,
 ) -> CoupledModel:
@@ -59,4 +59,4 @@ def load_model(
     Raises:
         InputError: nothing can be loaded from there; the message says why.
     """
-    return read_model(path, (plugins or installed()).registry, device=device, live=live, token=token)
+    return read_model(path, plugins_of(plugins).registry, device=device, live=live, token=token)

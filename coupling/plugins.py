@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 import pluggy
@@ -204,3 +204,18 @@ def _search(folder: Path) -> None:
 def installed(modules: tuple[str, ...] = ()) -> Plugins:
     """The plugins of this environment (loaded once), with ``modules`` besides."""
     return Plugins(modules)
+
+
+GivenPlugins: TypeAlias = Plugins | str | Iterable[str] | None
+"""Plugins, or what ``--plugin`` takes: names of modules or .py files, loaded besides the installed plugins."""
+
+
+def plugins_of(given: GivenPlugins) -> Plugins:
+    """The plugins that a caller gives; None: those of this environment.
+
+    Raises:
+        PluginError: a module cannot be loaded.
+    """
+    if isinstance(given, Plugins):
+        return given
+    return installed((given,) if isinstance(given, str) else tuple(given or ()))

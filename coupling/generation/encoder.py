@@ -23,7 +23,7 @@ from coupling.networks.coupled import to_device
 from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.mode import evaluating
 from coupling.networks.weights import fingerprint
-from coupling.plugins import Plugins, installed
+from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
 from coupling.system.seeds import derive_seed, torch_generator
@@ -49,7 +49,7 @@ PIXELS = 10.0
 class Encoder:
     """Guesses codes of one domain's samples for one model."""
 
-    def __init__(self, model: CoupledModel, domain: str, plugins: Plugins | None = None, seed: int = 0) -> None:
+    def __init__(self, model: CoupledModel, domain: str, plugins: GivenPlugins = None, seed: int = 0) -> None:
         """One that has learned nothing yet; its first weights are a function of ``seed``."""
         model.chosen(domain)
         self.domain = model.domains[domain]
@@ -58,7 +58,7 @@ class Encoder:
         self.support = prior_of(model.config.latent)
         chosen = model.config.discriminator.architecture
         path = "discriminator.architecture"
-        architecture = (plugins or installed()).registry.build("architecture", chosen.name, chosen.options, path)
+        architecture = plugins_of(plugins).registry.build("architecture", chosen.name, chosen.options, path)
         size = model.config.latent.size
         layers = layer_lists("discriminator", architecture, [self.domain], size, derive_seed(seed, "encoder"))[domain]
         self.network = nn.Sequential(*layers)
@@ -95,7 +95,12 @@ class Encoder:
 
 
 def train_encoder(
-    model: CoupledModel, domain: str, plugins: Plugins | None = None, *, steps: int | None = None, seed: int = 0
+    model: CoupledModel,
+    domain: str,
+    plugins: GivenPlugins = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> Encoder:
     """An encoder of ``domain`` that has learned from ``steps`` (default: STEPS) batches of the model's own samples."""
     steps = STEPS if steps is None else steps

@@ -22,7 +22,7 @@ from coupling.metrics.metric import open_metric
 from coupling.metrics.scoring import Score, measured, prepare
 from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
-from coupling.plugins import Plugins, installed
+from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
@@ -63,7 +63,7 @@ def evaluate(
     output: str | Path | None = None,
     device: str | torch.device | None = None,
     overrides: Sequence[str] = (),
-    plugins: Plugins | None = None,
+    plugins: GivenPlugins = None,
 ) -> Scores:
     """Measure a model: a run, a checkpoint in it, a model file, or a loaded model.
 
@@ -81,7 +81,7 @@ def evaluate(
         InputError: something does not exist, or does not suit; a living process trains in the run.
         RunError: a metric failed.
     """
-    plugins = plugins or installed()
+    plugins = plugins_of(plugins)
     with ExitStack() as stack:
         if isinstance(model, CoupledModel):
             run, loaded = None, model

@@ -23,7 +23,7 @@ from coupling.networks.build import assemble
 from coupling.networks.coupled import to_device
 from coupling.networks.latent import LatentBatches
 from coupling.networks.weights import fingerprint
-from coupling.plugins import Plugins, installed
+from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs import checkpoint
 from coupling.runs.directory import RunDirectory
 from coupling.runs.resumption import check_same_data, is_finished, run_to_resume
@@ -58,14 +58,14 @@ def train(
     output: str | Path | None = None,
     *,
     resume: bool = False,
-    plugins: Plugins | None = None,
+    plugins: GivenPlugins = None,
 ) -> RunDirectory:
     """Train a configuration; the same as ``coupling run``. Returns the run's directory.
 
     ``resume`` goes on with the run in ``output`` (default: the newest of this name under runs/)
     from its newest whole checkpoint; what it then computes is what it would have computed.
     """
-    plugins = plugins or installed()
+    plugins = plugins_of(plugins)
     path = None if output is None else Path(output)
     if resume:  # what cannot go on is said before anything heavy is done
         before = run_to_resume(config, path, plugins.registry)
