@@ -12,7 +12,7 @@ from coupling.losses.classification import Classification
 from coupling.metrics.accuracy import Accuracy, Information
 from coupling.metrics.agreement import AttributeAgreement, LabelAgreement
 from coupling.metrics.depth_error import DepthError
-from coupling.metrics.distribution import (
+from coupling.metrics.distribution_metrics import (
     Diversity,
     FrechetDistance,
     KernelDistance,

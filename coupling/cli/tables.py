@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -27,6 +27,8 @@ from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledNetwork
 from coupling.plugins import Plugins
 from coupling.runs.locations import run_directory_of
+from coupling.runs.measured import Measured
+from coupling.runs.metrics_log import walk
 from coupling.sweeps.directory import Standing
 from coupling.system.atomic_files import printable
 from coupling.system.terminal import print_line
@@ -34,30 +36,33 @@ from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.cost import separate, step_cost
 from coupling.training.launch import refuse_unfit
 
-_BESIDE = {"unrelated": ("unrelated",), "real": ("real", "true-pairs")}
-"""Columns beside a value: what follows its name in those of its floor, and of its ceiling; the last that is there."""
-
 
 def print_scores(result: Scores, console: Console) -> None:
     """A table of all values: unrelated pairs and what real samples have beside each; then what they were made with."""
-    values = result.values
-    found = {
-        column: {name: values[f"{name}/{s}"] for name in values for s in suffixes if f"{name}/{s}" in values}
-        for column, suffixes in _BESIDE.items()
-    }
-    columns = [column for column, of in found.items() if of]
-    rows = table("metric", "value", *columns)
-    beside = {f"{name}/{s}" for name in values for suffixes in _BESIDE.values() for s in suffixes}
+    found = [(str(name), value) for score in result.scores for name, value in walk(score.metric, score.measured)]
+    rows = [row for name, value in found for row in _score_rows(name, value)]
+    shown = [column for column in ("unrelated", "real") if any(column in beside for *_, beside in rows)]
+    made = table("metric", "value", *shown)
     notes = {score.name: number for number, score in enumerate(result.scores, 1)}
-    for name, value in values.items():
-        if name in beside:
-            continue
-        others = [f"{found[column][name]:.4g}" if name in found[column] else "" for column in columns]
-        rows.add_row(name + (f" [{notes[name]}]" if name in notes else ""), f"{value:.4g}", *others)
+    for name, value, beside in rows:
+        label = name + (f" [{notes[name]}]" if name in notes else "")
+        made.add_row(label, f"{value:.4g}", *(f"{beside[c]:.4g}" if c in beside else "" for c in shown))
     console.print(f"step {result.step:,}", style="bold")
-    console.print(rows)
+    console.print(made)
     for score in result.scores:
         console.print(f"[{notes[score.name]}] {_described(score)}")
+
+
+def _score_rows(name: str, measured: Measured) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Rows of a value: its name, the value, and the columns beside it; floors that have no column have a row."""
+    floors, ceilings = measured.floors, measured.ceilings
+    beside = {"unrelated": floors["unrelated"]} if "unrelated" in floors else {}
+    if ceilings:
+        beside["real"] = ceilings.get("true-pairs", next(iter(ceilings.values())))
+    yield name, measured.value, beside
+    for key, floor in floors.items():
+        if key != "unrelated":
+            yield f"{name}/{key}", floor, {}
 
 
 _SHOWN_APART = ("value", "better", "metric", "step", "seed", "data", "versions", "measured", "took", "device")

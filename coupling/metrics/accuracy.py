@@ -1,4 +1,4 @@
-"""Unsupervised domain adaptation: losses on a shared classifier, and how well it does."""
+"""Accuracy and information: metrics of the classifier that the discriminators share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from coupling.losses.classification import Classification, in_words
 from coupling.losses.loss import Loss, labelled_domains
 from coupling.metrics.metric import Evaluation, Metric
 from coupling.model.model import CoupledModel
+from coupling.runs.measured import Measured
 from coupling.system.terminal import print_line
 
 _BATCH = 1000
@@ -25,19 +26,21 @@ _BATCH = 1000
 
 DomainName = Annotated[
     str | None,
-    Field(description="the domain whose samples are classified; null: each, after the mean over those without labels"),
+    Field(description="the domain whose samples are classified; null: all, and their mean"),
 ]
 
 
-class _OfClassifier(Metric):
-    """Of one domain; or of several, and first the mean over those whose labels training does not read."""
+class _ClassifierMetric(Metric):
+    """A measure of the shared classifier in one domain, or the mean over several.
 
-    name: str
+    The mean is over the domains whose labels training does not read, if there are any.
+    """
 
     def __init__(self, *, domain: DomainName = None) -> None:
         self.domain = domain
+        self.domains = () if domain is None else (domain,)
         self.classes = 0
-        """That the classifier tells."""
+        """Number of classes of the classifier."""
         self.labelled: list[str] = []
         """Domains whose labels it learns from."""
 
@@ -46,95 +49,88 @@ class _OfClassifier(Metric):
         if self.domain is not None:
             check_domain_name("domain", self.domain, data)
 
-    def flat_name(self) -> str:
-        """``<metric>/<domain>``, or ``<metric>`` where it is a mean."""
-        return self.name if self.domain is None else f"{self.name}/{self.domain}"
-
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """``<metric>/<domain>`` and what stands beside it; before those of several domains, their mean ``<metric>``."""
+    def measure(self, evaluation: Evaluation) -> Measured:
+        """The value of the domain; without one, the mean, and the value of each domain."""
         if self.domain is not None:
-            return self.of(self.domain, evaluation)
-        each = {domain: self.of(domain, evaluation) for domain in self.domains(evaluation)}
+            return self.measure_domain(self.domain, evaluation)
+        each = {domain: self.measure_domain(domain, evaluation) for domain in self.measured_domains(evaluation)}
         targets = [domain for domain in each if domain in _unlabelled(evaluation)] or each
-        mean = statistics.fmean(each[domain][f"{self.name}/{domain}"] for domain in targets)
-        return {self.name: mean} | {name: value for values in each.values() for name, value in values.items()}
+        return Measured(statistics.fmean(each[domain].value for domain in targets), details=each)
 
     @abstractmethod
-    def domains(self, evaluation: Evaluation) -> list[str]:
-        """Which domains are measured where none is named."""
+    def measured_domains(self, evaluation: Evaluation) -> list[str]:
+        """The domains that are measured where none is named."""
 
     @abstractmethod
-    def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
-        """Of one domain: ``<metric>/<domain>``, then what stands beside it."""
+    def measure_domain(self, domain: str, evaluation: Evaluation) -> Measured:
+        """The value of one domain."""
 
     def check_losses(self, losses: Mapping[str, Loss]) -> None:
         """There must be a classifier."""
         found = [loss for loss in losses.values() if isinstance(loss, Classification)]
         if not found:
-            raise ConfigError("domain: there is no classifier to ask; name a classification loss among losses")
+            raise ConfigError("domain: there is no classifier to measure; name a classification loss among losses")
         self.classes, self.labelled = found[0].classes, list(found[0].labelled)
 
 
-class Accuracy(_OfClassifier):
+class Accuracy(_ClassifierMetric):
     """Share of samples whose most probable class is their label.
 
-    Of the domain's own samples, which the training has seen without their labels: the paper's protocol (section 4,
-    Table 1). ``/held-out`` beside it is of the samples that the data set's authors set apart, where it has such. Where
-    the data set's protocol is to be tested on those, they come first, and ``/own`` is beside it.
-    In a domain without labels in training this is for the record alone: what is selected by it is an oracle's.
+    It is measured on the domain's own samples, which training has seen without their labels: the paper's protocol
+    (section 4, Table 1). ``/held-out`` is the share of the samples that the data set's authors set apart, where there
+    are some. If the data set's protocol tests on those, they come first, and the domain's own are ``/own``.
+    In a domain without labels in training this is for the record alone: a checkpoint selected by it is an oracle's.
     """
-
-    name = "accuracy"
 
     @property
     def oracle(self) -> bool:
-        """Where it reads labels that training does not."""
+        """Whether it reads labels that training does not read."""
         return self.domain is None or self.domain not in self.labelled
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """There must be labels to hold the predictions against; those that the classifier cannot give are told."""
+        """Check that there are labels to compare with; print which of them the classifier cannot answer."""
         for domain in _with_labels(data) if self.domain is None else [self.domain]:
             (labels, *_) = (samples.dataset.labels for samples in _tested(data[domain]).values())
-            assert labels is not None  # else it had been refused
+            assert labels is not None  # _tested has rejected others
             if unknown := sorted(set(labels.unique().tolist()) - set(range(self.classes))):
                 print_line(
-                    f"accuracy/{domain}: samples of class {in_words(unknown)} count as wrong: the classifier tells "
+                    f"accuracy/{domain}: samples of class {in_words(unknown)} count as wrong: the classifier knows "
                     f"classes 0 to {self.classes - 1}"
                 )
 
-    def domains(self, evaluation: Evaluation) -> list[str]:
-        """Those whose labels are known."""
+    def measured_domains(self, evaluation: Evaluation) -> list[str]:
+        """The domains whose labels are known."""
         return _with_labels(evaluation.data)
 
-    def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
-        """``accuracy/<domain>``, then ``accuracy/<domain>/held-out`` or ``/own`` where there are such samples."""
+    def measure_domain(self, domain: str, evaluation: Evaluation) -> Measured:
+        """The accuracy, then that on ``held-out`` or ``own`` samples where there are such."""
         tested = _tested(evaluation.data[domain])
         first, *others = tested.items()
         evaluation.note(tested_on={**evaluation.notes.get("tested_on", {}), domain: first[0]})
         _note_samples(evaluation, domain, {which: len(samples) for which, samples in tested.items()})
-        name = f"{self.name}/{domain}"
-        values = {name: _accuracy(evaluation.model, first[1])}
-        return values | {f"{name}/{which}": _accuracy(evaluation.model, samples) for which, samples in others}
+        return Measured(
+            _accuracy(evaluation.model, first[1]),
+            details={which: _accuracy(evaluation.model, samples) for which, samples in others},
+        )
 
 
-class Information(_OfClassifier):
-    """Mutual information of sample and predicted class, in nats: sure and varied predictions. Reads no label.
+class Information(_ClassifierMetric):
+    """Mutual information of sample and predicted class, in nats: high for certain and varied predictions.
 
-    H(mean p) - mean H(p) over the domain's samples (Krause et al. 2010). At most log(classes). For choosing a step
-    or a setting where labels are not to be had: as the first metric, it decides which checkpoint is the best.
+    H(mean p) - mean H(p) over the domain's samples (Krause et al. 2010). At most log(classes). It reads no label, so a
+    checkpoint or a setting can be selected by it where there are no labels: as the first metric, it decides which
+    checkpoint is the best.
     """
 
-    name = "information"
-
-    def domains(self, evaluation: Evaluation) -> list[str]:
-        """Those without labels in training."""
+    def measured_domains(self, evaluation: Evaluation) -> list[str]:
+        """The domains without labels in training."""
         return _unlabelled(evaluation) or list(evaluation.data)
 
-    def of(self, domain: str, evaluation: Evaluation) -> dict[str, float]:
-        """``information/<domain>``."""
+    def measure_domain(self, domain: str, evaluation: Evaluation) -> Measured:
+        """The information in nats."""
         p = _probabilities(evaluation.model, evaluation.data[domain]).double()
         _note_samples(evaluation, domain, len(p))
-        return {f"{self.name}/{domain}": (_entropy(p.mean(0)) - _entropy(p).mean()).item()}
+        return Measured((_entropy(p.mean(0)) - _entropy(p).mean()).item())
 
 
 def _note_samples(evaluation: Evaluation, domain: str, count: object) -> None:
@@ -142,7 +138,7 @@ def _note_samples(evaluation: Evaluation, domain: str, count: object) -> None:
 
 
 def _unlabelled(evaluation: Evaluation) -> list[str]:
-    """The domains whose labels no loss has read."""
+    """The domains whose labels no loss reads."""
     domains = list(evaluation.data)
     read = labelled_domains(evaluation.model.losses.values(), domains)
     return [domain for domain in domains if domain not in read]
@@ -151,12 +147,12 @@ def _unlabelled(evaluation: Evaluation) -> list[str]:
 def _with_labels(data: Mapping[str, DomainData]) -> list[str]:
     found = [domain for domain, of in data.items() if of.dataset.labels is not None]
     if not found:
-        raise ConfigError("domain: no domain has labels to hold the predictions against; leave this metric out")
+        raise ConfigError("domain: no domain has labels to compare the predictions with; leave this metric out")
     return found
 
 
 def _tested(own: DomainData) -> dict[str, DomainData]:
-    """A domain's ``own`` and ``held-out`` samples with labels, first those that its data set's protocol tests on."""
+    """A domain's ``own`` and ``held-out`` samples with labels, first those that the data set's protocol tests on."""
     apart = set_apart(own)
     pools = {"own": own} | ({} if apart is None else {"held-out": apart})
     with_labels = {which: samples for which, samples in pools.items() if samples.dataset.labels is not None}
@@ -170,7 +166,7 @@ def _tested(own: DomainData) -> dict[str, DomainData]:
 
 
 def _probabilities(model: CoupledModel, data: DomainData) -> Tensor:
-    """Of every sample of ``data``: (n, classes)."""
+    """Class probabilities of all samples: (n, classes)."""
     parts = [data.read(range(start, min(start + _BATCH, len(data)))) for start in range(0, len(data), _BATCH)]
     return torch.cat([model.classify(part, data.domain.name) for part in parts])
 

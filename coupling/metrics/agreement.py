@@ -1,20 +1,22 @@
-"""Whether corresponding samples show the same: by classifiers trained on real samples that no domain trains on."""
+"""Label and attribute agreement: whether corresponding samples show the same, by classifiers of held-out samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from coupling.data.domain_data import DomainData
-from coupling.data.held_out import Numbers, held_out, split, true_pairs
-from coupling.errors import ConfigError, check_domain_name, nearest
+from coupling.data.held_out import split
+from coupling.errors import ConfigError, nearest
 from coupling.losses.classification import in_words
-from coupling.metrics.metric import Evaluation, Metric
-from coupling.metrics.probe import Classes, Classifier, classes_of, classifier, known
+from coupling.metrics.classifier import Classes, Classifier, classify_pool, known_classes
+from coupling.metrics.metric import Evaluation
+from coupling.metrics.pairs import PairMetric, ProbeData
+from coupling.runs.measured import Detail, Measured
 from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line
 
@@ -27,67 +29,16 @@ To = Annotated[str, Field(description="another domain")]
 Count = Annotated[int, Field(ge=2, description="number of generated pairs")]
 
 
-ProbeData = Annotated[
-    dict[str, Any] | str | None,
-    Field(
-        description="data that the probes learn from: a data set with its options, or one for each domain "
-        "{domain: data set}; default: samples of the domains' own data that no domain trains on"
-    ),
-]
-
-
 _PORTION = 500
 
 
-_MOST_PAIRS = 2000
-"""True pairs that the ceiling is measured on, at most: some have to be drawn first."""
-
-
-class OfPair(Metric):
-    """A measure of corresponding samples of two domains, by probes."""
-
-    kind: str
-    """Name under which the metric is registered."""
-
-    def __init__(self, from_: str, to: str, count: int, probe: dict[str, Any] | str | None) -> None:
-        self.pair = (from_, to)
-        self.count = count
-        self.probe = probe
-        self.pools: dict[str, DomainData] = {}
-        """Held-out samples of each domain."""
-
-    @property
-    def name(self) -> str:
-        """Flat name of the value."""
-        return f"{self.kind}/" + "/".join(self.pair)
-
-    def flat_name(self) -> str:
-        """``METRIC/FROM/TO``."""
-        return self.name
-
-    def check(self, data: Mapping[str, DomainData]) -> None:
-        """Both domains must exist, and real samples that neither trains on."""
-        for key, domain in zip(("from", "to"), self.pair, strict=True):
-            check_domain_name(key, domain, data)
-        if self.pair[0] == self.pair[1]:
-            raise ConfigError(f"to: is '{self.pair[1]}' like from; name two domains")
-        self.pools = {domain: held_out(data, domain, self.probe) for domain in self.pair}
-
-    def true_pairs(self) -> tuple[Numbers, Tensor, Tensor] | None:
-        """Held-out true pairs that no probe learned from, with their numbers in the first domain's pool."""
-        one, other = (self.pools[domain] for domain in self.pair)
-        numbers = split(one)[1][:_MOST_PAIRS]
-        pairs = true_pairs(one, other, numbers)
-        return None if pairs is None else (numbers, *pairs)
-
-
-class LabelAgreement(OfPair):
-    """Share of generated pairs whose two samples a classifier of each domain takes for the same class.
+class LabelAgreement(PairMetric):
+    """Share of generated pairs whose two samples are classified alike, by a classifier of each domain.
 
     Each classifier is trained on labelled real samples of its domain that no domain trains on. ``/unrelated``, the
-    floor: the same share if the pairs were made at random. ``/true-pairs``, the ceiling: the share of real pairs, of
-    which the classifiers have seen neither half; where there are no real pairs, no pair can be expected to do better
-    than the classifiers, whose ``/accuracy/<domain>`` stands beside it.
+    floor: the same share if the pairs were made at random. ``/true-pairs``, the ceiling: the share of real pairs;
+    the classifiers have seen neither sample of them. Where there are no real pairs, no pair can be expected to do
+    better than the classifiers: see ``/accuracy/<domain>``.
     """
 
     kind = "label-agreement"
@@ -95,32 +46,31 @@ class LabelAgreement(OfPair):
     def __init__(self, *, from_: From, to: To, count: Count = 10_000, probe: ProbeData = None) -> None:
         super().__init__(from_, to, count, probe)
         self._probes: dict[str, Classifier] = {}
-        self._beside: dict[str, float] = {}
+        self._ceilings: dict[str, float] = {}
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """Train the two classifiers, or read what was learned before, and measure the ceiling."""
-        told: dict[str, Tensor] = {}
+        """Train the two classifiers, or read them if they are saved, and measure the ceiling."""
+        labels: dict[str, Tensor] = {}
         for domain, pool in self.pools.items():
             pool.prepare()
-            labels = pool.dataset.labels
-            if labels is None:
+            if pool.dataset.labels is None:
                 raise ConfigError(
                     f"probe: samples of {pool.dataset.source} have no labels; give a data set that has them"
                 )
-            told[domain] = labels
-        self._compare_classes({d: set(told[d][torch.from_numpy(p.indices)].tolist()) for d, p in self.pools.items()})
-        self._probes = {d: classifier({d: pool}, {d: {"class": told[d]}}) for d, pool in self.pools.items()}
+            labels[domain] = pool.dataset.labels
+        self._compare_classes({d: set(labels[d][torch.from_numpy(p.indices)].tolist()) for d, p in self.pools.items()})
+        self._probes = {d: Classifier({d: pool}, {d: {"class": labels[d]}}) for d, pool in self.pools.items()}
+        for probe in self._probes.values():
+            probe.load_or_train()
         pairs = self.true_pairs()
         if pairs is not None:
             one, other = (
                 self._probes[domain](samples)["class"] for domain, samples in zip(self.pair, pairs[1:], strict=True)
             )
-            self._beside[f"{self.name}/true-pairs"] = share(one == other)
-        for domain, probe in self._probes.items():
-            self._beside[f"{self.name}/accuracy/{domain}"] = probe.accuracy[f"{domain}/class"]
+            self._ceilings = {"true-pairs": share(one == other)}
 
     def _compare_classes(self, seen: Mapping[str, set[int]]) -> None:
-        """Refuse domains without a common class; tell which classes one of the classifiers has never seen."""
+        """Reject domains without a common class; print which classes one of the classifiers has never seen."""
         one, other = seen.values()
         if not one & other:
             raise ConfigError(
@@ -130,32 +80,33 @@ class LabelAgreement(OfPair):
         for domain, classes in seen.items():
             if missing := sorted((one | other) - classes):
                 print_line(
-                    f"{self.name}: no held-out sample of '{domain}' is of class {in_words(missing)}, which its "
-                    "classifier then never tells"
+                    f"{self.name}: no held-out sample of '{domain}' is of class {in_words(missing)}, so its "
+                    "classifier never answers that class"
                 )
 
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """The share, and beside it floor, ceiling and the classifiers' accuracy."""
+    def measure(self, evaluation: Evaluation) -> Measured:
+        """The share, with floor, ceiling and the classifiers' accuracy."""
         if not self._probes:
             self.prepare(evaluation.data, evaluation.seed)
-        told = tell(evaluation, self._probes, self.count, self.kind)
-        one, other = (told[domain]["class"] for domain in self.pair)
-        evaluation.note(pairs=self.count, probes={d: dict(p.record) for d, p in self._probes.items()})
-        return {
-            self.name: share(one == other),
-            f"{self.name}/unrelated": by_chance(one, other),
-            **self._beside,
-        }
+        classes = classify_generated(evaluation, self._probes, self.count, self.kind)
+        one, other = (classes[domain]["class"] for domain in self.pair)
+        evaluation.note(pairs=self.count, probes={d: probe.record for d, probe in self._probes.items()})
+        return Measured(
+            share(one == other),
+            floors={"unrelated": agreement_by_chance(one, other)},
+            ceilings=self._ceilings,
+            details={"accuracy": {d: probe.accuracy[d]["class"] for d, probe in self._probes.items()}},
+        )
 
 
-class AttributeAgreement(OfPair):
+class AttributeAgreement(PairMetric):
     """Share of generated pairs that agree in an attribute, as the mean over all attributes but the domains' own.
 
     A domain's own attribute is one that none of the other domain's real samples has (glasses; no glasses). The others
-    (hair, skin, clothes ...) should be the same in both samples of a pair, which a classifier with one output for each
-    attribute tells; it is trained on real samples of both domains that no domain trains on. ``/unrelated`` and
+    (hair, skin, clothes ...) should be the same in both samples of a pair. A classifier with one output for each
+    attribute decides; it is trained on real samples of both domains that no domain trains on. ``/unrelated`` and
     ``/true-pairs`` are floor and ceiling as in label-agreement; each attribute has its own three values.
-    ``/belongs/<domain>``: share of the domain's generated samples that have what sets it apart, and ``/real`` of real
+    ``/belongs/<domain>``: share of the domain's generated samples that have its own attributes, and ``/real`` of real
     ones.
     """
 
@@ -176,53 +127,79 @@ class AttributeAgreement(OfPair):
         self.attributes = attributes
         self._probes: dict[str, Classifier] = {}
         self._own: dict[str, dict[str, Tensor]] = {}
-        """What sets each domain apart: its values of each such attribute."""
+        """Attributes that set each domain apart, with the domain's values of them."""
         self._common: list[str] = []
-        self._beside: dict[str, float] = {}
+        self._true_pairs: dict[str, float] = {}
+        """Share of true pairs that agree in each common attribute; empty if no true pairs are known."""
+        self._belongs: dict[str, float] = {}
+        """Share of each domain's real samples that have its own attributes, if it has any."""
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """Find out what sets the domains apart, train the classifier, and measure the ceiling."""
+        """Find the attributes that set the domains apart, train the classifier, and measure the ceiling."""
         for pool in self.pools.values():
             pool.prepare()
-        told = {domain: known(pool) for domain, pool in self.pools.items()}
-        self._sort(told)
-        names = [*self._common, *self._own[self.pair[0]]]
-        told = {domain: {name: values[name] for name in names} for domain, values in told.items()}
+        known = {domain: known_classes(pool) for domain, pool in self.pools.items()}
+        self._sort_attributes(known)
         kinds = {(pool.domain.shape, pool.domain.range) for pool in self.pools.values()}
         if len(kinds) == 1:
-            probe = classifier(self.pools, told)
+            names = [*self._common, *self._own[self.pair[0]]]
+            probe = Classifier(self.pools, {d: {name: values[name] for name in names} for d, values in known.items()})
             self._probes = dict.fromkeys(self.pair, probe)
-        else:  # what sets such domains apart is plain, and no probe's to tell
-            told = {domain: {name: values[name] for name in self._common} for domain, values in told.items()}
+        else:  # samples of different shape are told apart without a probe
             self._own = {domain: {} for domain in self.pair}
-            self._probes = {domain: classifier({domain: self.pools[domain]}, {domain: told[domain]}) for domain in told}
-        self._measure_real()
-
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """The mean share, and beside it floor, ceiling, and all of it for each attribute."""
-        if not self._probes:
-            self.prepare(evaluation.data, evaluation.seed)
-        told = tell(evaluation, self._probes, self.count, self.kind)
-        one, other = (told[domain] for domain in self.pair)
-        agree = {name: share(one[name] == other[name]) for name in self._common}
-        chance = {name: by_chance(one[name], other[name]) for name in self._common}
-        values = {self.name: mean(agree), f"{self.name}/unrelated": mean(chance)}
-        for name in self._common:
-            values |= {f"{self.name}/{name}": agree[name], f"{self.name}/{name}/unrelated": chance[name]}
+            for domain, pool in self.pools.items():
+                common = {name: known[domain][name] for name in self._common}
+                self._probes[domain] = Classifier({domain: pool}, {domain: common})
+        for probe in dict.fromkeys(self._probes.values()):
+            probe.load_or_train()
+        pairs = self.true_pairs()
+        if pairs is not None:
+            one, other = (self._probes[domain](samples) for domain, samples in zip(self.pair, pairs[1:], strict=True))
+            self._true_pairs = {name: share(one[name] == other[name]) for name in self._common}
+        self._belongs = {}
         for domain, own in self._own.items():
             if own:
-                values[f"{self.name}/belongs/{domain}"] = belonging(told[domain], own)
+                pool = self.pools[domain]
+                self._belongs[domain] = share_belonging(classify_pool(self._probes[domain], pool, split(pool)[1]), own)
+
+    def measure(self, evaluation: Evaluation) -> Measured:
+        """The mean share, with floor and ceiling, and the same for each attribute."""
+        if not self._probes:
+            self.prepare(evaluation.data, evaluation.seed)
+        classes = classify_generated(evaluation, self._probes, self.count, self.kind)
+        one, other = (classes[domain] for domain in self.pair)
+        agree = {name: share(one[name] == other[name]) for name in self._common}
+        chance = {name: agreement_by_chance(one[name], other[name]) for name in self._common}
         evaluation.note(
             pairs=self.count,
             attributes=self._common,
             apart={domain: sorted(own) for domain, own in self._own.items()},
-            probes={domain: dict(probe.record) for domain, probe in self._probes.items()},
+            probes={domain: probe.record for domain, probe in self._probes.items()},
         )
-        return values | self._beside
+        details: dict[str, Detail] = {
+            name: Measured(
+                agree[name],
+                floors={"unrelated": chance[name]},
+                ceilings={"true-pairs": self._true_pairs[name]} if self._true_pairs else {},
+                details={"accuracy": {domain: self._probes[domain].accuracy[domain][name] for domain in self.pair}},
+            )
+            for name in self._common
+        }
+        if self._belongs:
+            details["belongs"] = {
+                domain: Measured(share_belonging(classes[domain], self._own[domain]), ceilings={"real": real})
+                for domain, real in self._belongs.items()
+            }
+        return Measured(
+            mean(agree),
+            floors={"unrelated": mean(chance)},
+            ceilings={"true-pairs": mean(self._true_pairs)} if self._true_pairs else {},
+            details=details,
+        )
 
-    def _sort(self, told: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Which attributes set the domains apart, and which should agree."""
-        one, other = (told[domain] for domain in self.pair)
+    def _sort_attributes(self, known: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Find the attributes that set the domains apart, and those in which pairs should agree."""
+        one, other = (known[domain] for domain in self.pair)
         shared = [name for name in one if name in other]
         if not shared:
             raise ConfigError(
@@ -235,7 +212,7 @@ class AttributeAgreement(OfPair):
         self._common, self._own = [], {domain: {} for domain in self.pair}
         for name in shared:
             values = {
-                domain: told[domain][name][torch.from_numpy(self.pools[domain].indices)].unique()
+                domain: known[domain][name][torch.from_numpy(self.pools[domain].indices)].unique()
                 for domain in self.pair
             }
             apart = not torch.isin(*values.values()).any()
@@ -246,51 +223,39 @@ class AttributeAgreement(OfPair):
                 self._common.append(name)
         if not self._common:
             raise ConfigError(
-                f"to: no attribute of '{self.pair[0]}' and '{self.pair[1]}' could agree or not: each is constant, or "
-                "sets the domains apart"
+                f"to: '{self.pair[0]}' and '{self.pair[1]}' have no attribute in which pairs could agree or not: each "
+                "is constant, or sets the domains apart"
             )
 
-    def _measure_real(self) -> None:
-        """The ceiling: real pairs, and how well the probes tell real samples."""
-        pairs = self.true_pairs()
-        if pairs is not None:
-            one, other = (self._probes[domain](samples) for domain, samples in zip(self.pair, pairs[1:], strict=True))
-            agree = {name: share(one[name] == other[name]) for name in self._common}
-            self._beside[f"{self.name}/true-pairs"] = mean(agree)
-            self._beside |= {f"{self.name}/{name}/true-pairs": value for name, value in agree.items()}
-        for name in self._common:
-            for domain in self.pair:
-                accuracy = self._probes[domain].accuracy[f"{domain}/{name}"]
-                self._beside[f"{self.name}/{name}/accuracy/{domain}"] = accuracy
-        for domain, own in self._own.items():
-            if own:
-                pool = self.pools[domain]
-                told = classes_of(self._probes[domain], pool, split(pool)[1])
-                self._beside[f"{self.name}/belongs/{domain}/real"] = belonging(told, own)
 
+def classify_generated(
+    evaluation: Evaluation, probes: Mapping[str, Classifier], count: int, purpose: str
+) -> dict[str, Classes]:
+    """Classes of each domain's samples of ``count`` common codes, by its probe: {domain: {head: (count,) int64}}.
 
-def tell(evaluation: Evaluation, probes: Mapping[str, Classifier], count: int, purpose: str) -> dict[str, Classes]:
-    """What each domain's probe takes its samples of ``count`` common codes for: {domain: {head: (count,)}}."""
+    ``purpose``: with the evaluation's seed, what the codes are drawn by.
+    """
     z = evaluation.model.latent(count, derive_seed(evaluation.seed, purpose))
-    told: dict[str, list[Classes]] = {domain: [] for domain in probes}
+    found: dict[str, list[Classes]] = {domain: [] for domain in probes}
     for part in z.split(_PORTION):
         for domain, samples in evaluation.model.generate(part, list(probes)).items():
-            told[domain].append(probes[domain](samples))
+            found[domain].append(probes[domain](samples))
     return {
-        domain: {head: torch.cat([part[head] for part in parts]) for head in parts[0]} for domain, parts in told.items()
+        domain: {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
+        for domain, parts in found.items()
     }
 
 
-def by_chance(one: Tensor, other: Tensor) -> float:
+def agreement_by_chance(one: Tensor, other: Tensor) -> float:
     """Share of all pairs of an entry of ``one`` with an entry of ``other``, (n,) int64 each, that are equal."""
     classes = 1 + int(torch.stack([one.max(), other.max()]).max())
     p, q = (torch.bincount(part, minlength=classes).double() / len(part) for part in (one, other))
     return float((p * q).sum())
 
 
-def belonging(told: Classes, own: Mapping[str, Tensor]) -> float:
+def share_belonging(classes: Classes, own: Mapping[str, Tensor]) -> float:
     """Share of samples whose attributes all have values of ``own``."""
-    return share(torch.stack([torch.isin(told[name], values) for name, values in own.items()]).all(0))
+    return share(torch.stack([torch.isin(classes[name], values) for name, values in own.items()]).all(0))
 
 
 def share(true: Tensor) -> float:

@@ -1,8 +1,9 @@
-"""How far generated depth is from the depth that an estimator sees in generated colour."""
+"""Depth error: generated depth against the depth that an estimator finds in the generated colour image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -13,25 +14,26 @@ from torch import Tensor
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import split
 from coupling.errors import ConfigError
-from coupling.metrics.agreement import OfPair, ProbeData
+from coupling.metrics.depth_estimator import DepthEstimator, share_of_range
 from coupling.metrics.metric import Evaluation
-from coupling.metrics.probe import DepthEstimator, depth_estimator, unit
+from coupling.metrics.pairs import PairMetric, ProbeData
+from coupling.runs.measured import Measured
 from coupling.system.seeds import derive_seed
 
 _PORTION = 250
 
 
 _MOST = 2000
-"""Real pairs that the ceiling is measured on, at most."""
+"""Maximum number of real pairs that the ceiling is measured on."""
 
 
-class DepthError(OfPair):
-    """Error of generated depth against what an estimator sees in the generated colour: root mean square.
+class DepthError(PairMetric):
+    """Root mean square error of generated depth against an estimate from the generated colour image.
 
     The estimator is trained on real pairs, colour and depth of one view, that no domain trains on. Errors are
     shares of the depth domain's range; with ``near`` and ``far`` they are in metres. Pixels whose depth is missing do
     not count. ``/unrelated``, the floor: the same for pairs of different codes. ``/real``, the ceiling: the estimator
-    on real colour against its true depth, which it has not learned from: a perfect pair could not do better.
+    on real colour against true depth that it has not learned from; no model can be expected to do better.
     ``/absolute`` is the mean absolute error, ``/relative`` (in metres only) that divided by the depth, ``/compared``
     the share of pixels that count.
     """
@@ -46,7 +48,7 @@ class DepthError(OfPair):
         to: Annotated[str, Field(description="domain of depth images, one channel, of the same size")],
         count: Annotated[int, Field(ge=2, description="number of generated pairs")] = 2000,
         missing: Annotated[
-            float, Field(ge=0, lt=1, description="depth below this share of the range is missing; 0: none is")
+            float, Field(ge=0, lt=1, description="depth below this share of the range is missing; 0: no depth is")
         ] = 0.01,
         near: Annotated[float | None, Field(ge=0, description="metres at the lowest value of the range")] = None,
         far: Annotated[float | None, Field(gt=0, description="metres at the highest value of the range")] = None,
@@ -58,10 +60,11 @@ class DepthError(OfPair):
         self.missing = missing
         self.near, self.far = near, far
         self._probe: DepthEstimator | None = None
-        self._beside: dict[str, float] = {}
+        self._real: dict[str, float] = {}
+        """Errors of the estimator on real pairs, as :meth:`Errors.values` answers them."""
 
     def check(self, data: Mapping[str, DomainData]) -> None:
-        """Colour and depth must be images of one size, with held-out true pairs."""
+        """The domains must be colour and depth images of one size, with held-out true pairs."""
         super().check(data)
         colour, depth = (data[domain].domain for domain in self.pair)
         if (
@@ -84,38 +87,41 @@ class DepthError(OfPair):
         self.pools = {domain: pool.within(common) for domain, pool in self.pools.items()}
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """Train the estimator, or read what was learned before, and measure the ceiling."""
+        """Train the estimator, or read it if it is saved, and measure the ceiling."""
         for pool in self.pools.values():
             pool.prepare()
         colour, depth = (self.pools[domain] for domain in self.pair)
-        self._probe = depth_estimator(colour, depth, self.missing)
+        self._probe = DepthEstimator(colour, depth, self.missing)
+        self._probe.load_or_train()
         errors = Errors(self)
         tested = split(colour)[1][:_MOST]
         for start in range(0, len(tested), _PORTION):
             chosen = tested[start : start + _PORTION]
-            errors.add(unit(depth, depth.read(chosen)), self._probe(colour.read(chosen)))
-        self._beside = {f"{self.name}{key}/real": value for key, value in errors.values().items()}
+            errors.add(share_of_range(depth, depth.read(chosen)), self._probe(colour.read(chosen)))
+        self._real = errors.values()
 
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """The error, and beside it floor and ceiling."""
+    def measure(self, evaluation: Evaluation) -> Measured:
+        """The error, with floor and ceiling."""
         if self._probe is None:
             self.prepare(evaluation.data, evaluation.seed)
         assert self._probe is not None
         related, unrelated = Errors(self), Errors(self)
         z = evaluation.model.latent(self.count, derive_seed(evaluation.seed, self.kind))
         depth = self.pools[self.pair[1]]
-        for part in z.tensor_split(-(-self.count // _PORTION)):  # portions of nearly one size: none of one code alone
+        for part in z.tensor_split(-(-self.count // _PORTION)):  # of nearly one size: none holds a single code
             drawn = evaluation.model.generate(part, self.pair)
-            estimated, given = self._probe(drawn[self.pair[0]]), unit(depth, drawn[self.pair[1]])
+            estimated, given = self._probe(drawn[self.pair[0]]), share_of_range(depth, drawn[self.pair[1]])
             related.add(given, estimated)
             unrelated.add(given, estimated.roll(1, 0))
-        evaluation.note(
-            pairs=self.count, unit="metres" if self.far else "share of the range", probe=dict(self._probe.record)
-        )
-        values = {f"{self.name}{key}": value for key, value in related.values().items()}
-        values |= {f"{self.name}{key}/unrelated": value for key, value in unrelated.values().items()}
-        del values[f"{self.name}/compared/unrelated"]
-        return values | self._beside
+        evaluation.note(pairs=self.count, unit="metres" if self.far else "share of the range", probe=self._probe.record)
+        floors = unrelated.values()
+        del floors["compared"]  # the same pixels as with related pairs
+        found = {
+            key: Measured(value, {"unrelated": floors[key]} if key in floors else {}, {"real": self._real[key]})
+            for key, value in related.values().items()
+        }
+        error = found.pop("error")
+        return replace(error, details=found)
 
 
 class Errors:
@@ -126,22 +132,22 @@ class Errors:
         self.sums = torch.zeros(5, dtype=torch.float64)
 
     def add(self, given: Tensor, estimated: Tensor) -> None:
-        """Depths (B, 1, H, W) as shares of the range."""
-        seen = given >= self.metric.missing
-        one, other = (self._scaled(depth[seen].double()) for depth in (given, estimated))
+        """Add a portion: depths (B, 1, H, W) as shares of the range."""
+        known = given >= self.metric.missing
+        one, other = (self._scaled(depth[known].double()) for depth in (given, estimated))
         difference = (one - other).abs()
         relative = (difference / one.clamp(min=1e-6)).sum()
-        counts = seen.sum(), torch.tensor(seen.numel())
+        counts = known.sum(), torch.tensor(known.numel())
         self.sums += torch.stack([difference.square().sum(), difference.sum(), relative, *counts])
 
     def values(self) -> dict[str, float]:
-        """What is measured, by what follows the metric's name."""
-        squares, absolute, relative, seen, all_ = self.sums.tolist()
-        seen = max(seen, 1.0)
-        values = {"": (squares / seen) ** 0.5, "/absolute": absolute / seen}
+        """``error`` (the root mean square), ``absolute``, ``relative`` in metres only, and ``compared``."""
+        squares, absolute, relative, known, all_ = self.sums.tolist()
+        known = max(known, 1.0)
+        values = {"error": (squares / known) ** 0.5, "absolute": absolute / known}
         if self.metric.far:
-            values["/relative"] = relative / seen
-        return values | {"/compared": seen / max(all_, 1.0)}
+            values["relative"] = relative / known
+        return values | {"compared": known / max(all_, 1.0)}
 
     def _scaled(self, depth: Tensor) -> Tensor:
         near, far = self.metric.near, self.metric.far

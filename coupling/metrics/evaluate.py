@@ -19,7 +19,7 @@ from coupling.config.yaml_text import parse_yaml
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError, InputError, check_domain_name
 from coupling.metrics.metric import open_metric
-from coupling.metrics.scoring import Score, measured, prepare
+from coupling.metrics.scoring import Score, prepare_metric, score_metric
 from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
 from coupling.plugins import GivenPlugins, Plugins, plugins_of
@@ -109,8 +109,8 @@ def evaluate(
             of.prepare()
         scores = []
         for entry, metric, place in opened:
-            prepare(metric, data, config.seed, place)
-            scores.append(measured(metric, entry, loaded, data, config.seed))
+            prepare_metric(metric, data, config.seed, place)
+            scores.append(score_metric(metric, entry, loaded, data, config.seed))
         result = Scores(loaded.step, tuple(scores))
         _write(result, run, None if output is None else Path(output), config)
     return result

@@ -1,12 +1,11 @@
-"""Feature networks: what samples are compared by, in place of their pixels.
+"""Feature networks: samples are compared by their features instead of their pixels.
 
-A distance between sets of samples means nothing without the features that it was computed on, so each network says
-what it is (:attr:`Features.record`), and that goes into the record of every score.
+A distance between sets of samples means nothing without the features that it was computed on, so each network has a
+description (:attr:`Features.record`), which is written into the record of every score.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -21,12 +20,14 @@ from torch.nn import functional as F
 
 from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, cause
-from coupling.metrics.probe import Centred, classifier, in_portions, known
+from coupling.metrics.classifier import Classes, Classifier, known_classes
+from coupling.metrics.probe_networks import Centred, run_in_portions
+from coupling.networks.weights import fingerprint
 from coupling.system.checksums import digest
 from coupling.system.seeds import derive_seed
 
 WIDEST = 4096
-"""Numbers of a feature, at most, where its square has to be in memory."""
+"""Maximum size of a feature vector where its covariance must fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -36,89 +37,91 @@ class Features:
     extract: Callable[[Tensor], Tensor]
     """Samples (B, *shape) in the domain's range to (B, size), on the CPU."""
     record: Mapping[str, Any]
-    """What it is, as JSON values."""
+    """What the network is, as JSON values."""
     scaled: bool = True
-    """Whether its outputs mean the same at any scale: a network of ours. Others' are compared as they are."""
+    """Whether its outputs may be rescaled: the package's own networks. Those of others are compared as they are."""
 
 
 def check_features(chosen: str, data: DomainData) -> None:
-    """Raise :class:`ConfigError` where ``chosen`` cannot be a feature network of the domain; opens no data."""
+    """Raise :class:`ConfigError` if ``chosen`` cannot be a feature network of the domain; opens no data."""
     if chosen in _NAMES or ":" in chosen:
         return
     if not chosen.endswith(".onnx"):
         raise ConfigError(
-            f"features: '{chosen}' is none of {', '.join(_NAMES)}, no .onnx file, and no module:attribute of installed "
-            "code"
+            f"features: '{chosen}' is unknown; give one of {', '.join(_NAMES)}, an .onnx file, or module:attribute of "
+            "installed code"
         )
     if not Path(chosen).expanduser().is_file():
-        raise ConfigError(f"features: {chosen}: there is no such file; give the path of an ONNX network")
+        raise ConfigError(f"features: {chosen}: no such file; give the path of an ONNX network")
     if len(data.domain.shape) != 3:
         raise ConfigError(f"features: {chosen} takes images; samples of '{data.domain.name}' are {data.domain.shape}")
 
 
 def open_features(chosen: str, data: DomainData, widest: int = WIDEST) -> Features:
-    """The feature network of a domain whose data are ready; ``widest``: numbers of a feature, at most.
+    """The feature network of a domain whose data are ready; ``widest``: maximum size of a feature vector.
 
     ``auto``: classes where the data set has labels or attributes, else random. ``classes``: the last hidden layer
     of a classifier trained on the domain's own labelled samples. ``random``: a convolutional network with fixed random
-    weights. ``pixels``: none. Else an ONNX file, which holds numbers and operations and can execute nothing
-    else, or ``module:attribute``, a torch module of installed code.
+    weights. ``pixels``: none. Otherwise an ONNX file, which holds only numbers and operations and executes no other
+    code, or ``module:attribute``, a torch module of installed code.
     """
     if chosen == "auto":
-        chosen = "classes" if _told(data) else "random"
+        chosen = "classes" if _varied_classes(data) else "random"
     if chosen in _BUILT_IN:
         features = _BUILT_IN[chosen](data)
     elif chosen.endswith(".onnx"):
         features = _from_file(Path(chosen).expanduser(), data)
     else:
         features = _from_code(chosen, data)
-    return _tried(features, chosen, data, widest)
+    return _try_out(features, chosen, data, widest)
 
 
-def _tried(features: Features, chosen: str, data: DomainData, widest: int) -> Features:
-    """The network, after two samples went through it."""
+def _try_out(features: Features, chosen: str, data: DomainData, widest: int) -> Features:
+    """Run two samples through the network; answers it with its size recorded."""
     try:
         made = features.extract(data.read([0, min(1, len(data) - 1)]))
     except ConfigError:
         raise
-    except Exception as error:  # whatever a stranger's network does
+    except Exception as error:  # a network of others may fail in any way
         raise ConfigError(
             f"features: {chosen} does not take samples of '{data.domain.name}': {cause(error)}"
         ) from error
     size = made.shape[1] if made.dim() == 2 else 0
     if not 1 <= size <= widest or len(made) != 2:
         raise ConfigError(
-            f"features: {chosen} makes {tuple(made.shape)} of two samples of '{data.domain.name}'; wanted is (2, size) "
-            f"with a size of at most {widest:,}"
+            f"features: {chosen} makes {tuple(made.shape)} of two samples of '{data.domain.name}'; it must make "
+            f"(2, size) with a size of at most {widest:,}"
         )
     return Features(features.extract, {"resizer": "none", **features.record, "size": size}, features.scaled)
 
 
-def _told(data: DomainData) -> dict[str, Tensor]:
-    """What is known of the samples and differs among the domain's own."""
+def _varied_classes(data: DomainData) -> Classes:
+    """Labels or attributes of all samples that are not the same for all of the domain's own."""
     indices = torch.from_numpy(data.indices)
-    return {name: values for name, values in known(data).items() if values[indices].unique().numel() > 1}
+    return {name: values for name, values in known_classes(data).items() if values[indices].unique().numel() > 1}
 
 
 def _classes(data: DomainData) -> Features:
-    told = _told(data)
-    if not told:
+    classes = _varied_classes(data)
+    if not classes:
         raise ConfigError(
             f"features: classes: samples of '{data.domain.name}' have neither labels nor attributes; use random"
         )
     name = data.domain.name
-    probe = classifier({name: data}, {name: told})
+    probe = Classifier({name: data}, {name: classes})
+    probe.load_or_train()
     return Features(probe.features, {"network": "classifier of the domain's own samples", **probe.record})
 
 
 def _random(data: DomainData) -> Features:
-    """Means of random convolutions: over quarters of the picture of the last, over all of it of those before."""
+    """Means of random convolutions: of the last one over each quarter of the image, of the others over all of it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(0, "random features"))
         network = RandomFeatures(data)
     network.eval().requires_grad_(False)
     return Features(
-        lambda samples: in_portions(network, samples), {"network": "random convolutions", "sha256": _weights(network)}
+        lambda samples: run_in_portions(network, samples),
+        {"network": "random convolutions", "sha256": _digest(network)},
     )
 
 
@@ -134,7 +137,7 @@ _NAMES = ("auto", *_BUILT_IN)
 
 
 class RandomFeatures(nn.Module):
-    """Three strided convolutions with random weights; two linear layers where samples are no images."""
+    """Three strided convolutions with random weights; two linear layers where samples are not images."""
 
     def __init__(self, data: DomainData) -> None:
         super().__init__()
@@ -156,21 +159,17 @@ class RandomFeatures(nn.Module):
         x = self.centred(samples)
         if not self.images:
             x = x.flatten(1)
-        seen = []
+        outputs = []
         for layer in self.layers:
             x = F.relu(layer(x))
-            seen.append(x.mean((2, 3)) if self.images else x)
+            outputs.append(x.mean((2, 3)) if self.images else x)
         if self.images:
-            seen[-1] = F.adaptive_avg_pool2d(x, 2).flatten(1)
-        return torch.cat(seen, 1)
+            outputs[-1] = F.adaptive_avg_pool2d(x, 2).flatten(1)
+        return torch.cat(outputs, 1)
 
 
-def _weights(network: nn.Module) -> str:
-    """A digest of a network's numbers."""
-    whole = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        whole.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()[:12]
+def _digest(network: nn.Module) -> str:
+    return fingerprint(network)[:12]
 
 
 def _from_code(chosen: str, data: DomainData) -> Features:
@@ -182,17 +181,17 @@ def _from_code(chosen: str, data: DomainData) -> Features:
             found = getattr(found, part)
         if isinstance(found, type) and issubclass(found, nn.Module):
             found = found()
-    except Exception as error:  # whatever a stranger's module does
-        raise ConfigError(f"features: {chosen} cannot be had: {cause(error)}") from error
-    if not isinstance(found, nn.Module):  # nothing else is called: a configuration must not run any function there is
-        raise ConfigError(f"features: {chosen} is a {type(found).__name__}, wanted is a torch.nn.Module or its class")
+    except Exception as error:  # a module of others may fail in any way
+        raise ConfigError(f"features: {chosen} cannot be imported: {cause(error)}") from error
+    if not isinstance(found, nn.Module):  # a configuration must not be able to call any installed function
+        raise ConfigError(f"features: {chosen} is a {type(found).__name__}; it must be a torch.nn.Module or its class")
     network = found.eval()
 
     def extract(samples: Tensor) -> Tensor:
-        made = in_portions(network, samples)
+        made = run_in_portions(network, samples)
         return made.flatten(2).mean(2) if made.dim() > 2 else made
 
-    return Features(extract, {"network": chosen, "sha256": _weights(network)}, scaled=False)
+    return Features(extract, {"network": chosen, "sha256": _digest(network)}, scaled=False)
 
 
 def _from_file(path: Path, data: DomainData) -> Features:
@@ -208,9 +207,7 @@ def _from_file(path: Path, data: DomainData) -> Features:
     entry, low, high = session.get_inputs()[0], *data.domain.range
     wanted = list(entry.shape)
     if len(wanted) != 4 or wanted[1] not in (1, 3):
-        raise ConfigError(
-            f"features: {path} takes {wanted}; wanted is a network of images, (batch, 1 or 3, height, width)"
-        )
+        raise ConfigError(f"features: {path} takes {wanted}; it must take images, (batch, 1 or 3, height, width)")
     size = [n if isinstance(n, int) else own for n, own in zip(wanted[2:], data.domain.shape[1:], strict=True)]
     resized = size != list(data.domain.shape[1:])
     fixed = wanted[0] if isinstance(wanted[0], int) else None
@@ -232,7 +229,7 @@ def _from_file(path: Path, data: DomainData) -> Features:
 
 
 def _run(session: Any, name: str, part: Tensor, fixed: int | None) -> Tensor:
-    """One batch through an ONNX network; one of a fixed batch size gets what is missing as copies."""
+    """Run one batch through an ONNX network; a smaller batch than its fixed size is filled up with copies."""
     count = len(part)
     if fixed is not None and count < fixed:
         part = torch.cat([part, part[-1:].expand(fixed - count, -1, -1, -1)])

@@ -1,11 +1,12 @@
-"""The configuration's metrics: when each is due, what they were computed with, and how they stand."""
+"""Scores of a model: a metric's values, and the record of how they were computed."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,64 +14,74 @@ from typing import Any
 from coupling.config.config import MetricConfig
 from coupling.data.domain_data import DomainData
 from coupling.errors import CouplingError, RunError
-from coupling.metrics.metric import Evaluation, Metric
+from coupling.metrics.metric import Evaluation, Metric, metric_name
 from coupling.model.model import CoupledModel
 from coupling.networks.mode import evaluating
+from coupling.runs.measured import Measured
+from coupling.runs.metrics_log import MetricName, flat_values
 from coupling.system.device import is_out_of_memory
 from coupling.system.foreign_code import guarded
 from coupling.version import __version__
+
+_FIX = "fix it, then continue with --resume"
 
 
 @dataclass(frozen=True)
 class Score:
     """What one metric measured."""
 
-    name: str
-    """Flat name of the metric itself."""
-    values: dict[str, float]
-    """By flat name, the metric itself first, then what stands beside it."""
+    metric: MetricName
+    measured: Measured
     record: dict[str, Any]
-    """What they were computed with, as JSON values."""
+    """What the values were computed with, as JSON values."""
+
+    @property
+    def name(self) -> str:
+        """Flat name of the value."""
+        return str(self.metric)
+
+    @property
+    def value(self) -> float:
+        """The metric's value."""
+        return self.measured.value
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All values by flat name: the metric's own first, then its floors, ceilings and details."""
+        return flat_values(self.metric, self.measured)
 
 
-def prepare(metric: Metric, data: Mapping[str, DomainData], seed: int, path: str) -> None:
-    """Let a metric get ready; errors name ``path``."""
+def prepare_metric(metric: Metric, data: Mapping[str, DomainData], seed: int, path: str) -> None:
+    """Let a metric prepare; errors name ``path``."""
     with guarded(f"{path}: prepare()", f"{path}."):
         metric.prepare(data, seed)
 
 
-def measured(
+def score_metric(
     metric: Metric, entry: MetricConfig, model: CoupledModel, data: Mapping[str, DomainData], seed: int
 ) -> Score:
-    """A metric's values and what they were computed with.
+    """Measure a model by one metric, and record what the values were computed with.
 
     Raises:
-        RunError: the metric failed; the message names it and says how to go on.
+        RunError: the metric failed; the message names it and says how to continue.
     """
     evaluation = Evaluation(model, data, seed)
     started = time.monotonic()
-    try:
-        with evaluating(model.discriminator):  # a metric may call it, which must not move its statistics
-            values = metric.measure(evaluation)
-    except CouplingError:
-        raise
-    except (Exception, SystemExit) as error:  # a plugin's metric may fail in any way
-        if is_out_of_memory(error):  # told by others
-            raise
+    with _explaining(entry.name, model.step), evaluating(model.discriminator):  # its statistics must not change
+        measured = metric.measure(evaluation)
+    name = metric_name(entry, metric)
+    if not isinstance(measured, Measured):
         raise RunError(
-            f"metric '{entry.name}' failed at step {model.step:,}: {type(error).__name__}: {error}; leave it out "
-            "of metrics or mend it, then go on with --resume"
-        ) from error
-    if not isinstance(values, Mapping) or not all(isinstance(value, float | int) for value in values.values()):
-        raise RunError(
-            f"metric '{entry.name}': measure() gives {_shown(values)}; it returns {{flat name: number}}, its own value "
-            "first: mend it, then go on with --resume"
+            f"metric '{entry.name}': measure() gives a {type(measured).__name__}; it returns coupling.Measured: {_FIX}"
         )
-    if not values:
-        raise RunError(f"metric '{entry.name}': measure() gives no value; mend it, then go on with --resume")
-    name = next(iter(values))
+    for flat, value in flat_values(name, measured).items():
+        if not isinstance(value, float | int):
+            raise RunError(
+                f"metric '{entry.name}': measure() gives a {type(value).__name__} as '{flat}'; it returns "
+                f"coupling.Measured with numbers: {_FIX}"
+            )
     record = {
-        "value": values[name] if math.isfinite(values[name]) else None,
+        "value": measured.value if math.isfinite(measured.value) else None,
         "better": metric.better,
         "metric": entry.plain(),
         "step": model.step,
@@ -82,11 +93,20 @@ def measured(
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "took": round(time.monotonic() - started, 1),
     }
-    return Score(name, values, record)
+    return Score(name, measured, record)
 
 
-def _shown(values: object) -> str:
-    if not isinstance(values, Mapping):
-        return f"a {type(values).__name__}"
-    name, value = next((n, v) for n, v in values.items() if not isinstance(v, float | int))
-    return f"a {type(value).__name__} as '{name}'"
+@contextmanager
+def _explaining(name: str, step: int) -> Iterator[None]:
+    """A context in which any error of a metric becomes a message that names it."""
+    try:
+        yield
+    except CouplingError:
+        raise
+    except (Exception, SystemExit) as error:  # a plugin's metric may fail in any way
+        if is_out_of_memory(error):  # explained by the caller
+            raise
+        raise RunError(
+            f"metric '{name}' failed at step {step:,}: {type(error).__name__}: {error}; leave it out of metrics or "
+            f"{_FIX}"
+        ) from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coupling.reports.plots import empty_figure, plain
-from coupling.runs.metrics_log import logged
+from coupling.runs.metrics_log import MetricName, read_losses, read_metrics
 
 _FEW = 40
 """Points of a line, up to which each is marked."""
@@ -24,13 +24,12 @@ def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     for line in sorted(log, key=lambda line: line["step"]):  # what is evaluated later may be of an earlier step
-        for name, value in logged(line).items():
-            kind, *rest = name.split("/")
-            if kind == "loss":
-                kind, rest = f"loss/{rest[0]}", rest[1:]
-                if len(rest) > 1:
-                    continue
-            found.setdefault(kind, {}).setdefault("/".join(rest) or "mean", {})[line["step"]] = value
+        for loss, value in read_losses(line).items():
+            if loss.term is None:
+                found.setdefault(f"loss/{loss.team}", {}).setdefault(loss.domain, {})[line["step"]] = value
+        for flat, value in read_metrics(line).items():
+            name = MetricName.parse(flat)
+            found.setdefault(name.metric, {}).setdefault("/".join(name.path) or "mean", {})[line["step"]] = value
     return {
         title: {label: ([*points], [*points.values()]) for label, points in lines.items()}
         for title, lines in found.items()

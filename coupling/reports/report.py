@@ -21,7 +21,7 @@ from coupling.plugins import Plugins
 from coupling.reports.curves import panels, plot
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
-from coupling.runs.metrics_log import measured, read_log
+from coupling.runs.metrics_log import read_log, read_metrics
 from coupling.sharing.picture import sharing_picture
 from coupling.system.atomic_files import write_text
 from coupling.system.terminal import print_line
@@ -189,10 +189,10 @@ def _traversal(model: CoupledModel) -> str | None:
 
 def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], chosen: int | None) -> list[list[str]]:
     """A row a metric: the last value and its step; that at the step ``chosen``; the best and its step, where noted."""
-    there = {name: value for line in log if line["step"] == chosen for name, value in measured(line).items()}
+    there = {name: value for line in log if line["step"] == chosen for name, value in read_metrics(line).items()}
     last: dict[str, tuple[float, int]] = {}
     for line in log:
-        last |= {name: (value, line["step"]) for name, value in measured(line).items()}
+        last |= {name: (value, line["step"]) for name, value in read_metrics(line).items()}
     best = summary.get("best", {})
     rows = []
     for name, (value, step) in last.items():

@@ -18,7 +18,7 @@ from typing import Any
 
 from coupling.config.config import Config
 from coupling.errors import InputError, RunError
-from coupling.runs.metrics_log import EVALUATED, read_log
+from coupling.runs.metrics_log import EVALUATED, LossName, read_log
 from coupling.runs.metrics_log import FILE as LOG
 from coupling.system.atomic_files import remove_torn, sync, write_text
 from coupling.system.file_lock import FILE as LOCK
@@ -245,4 +245,4 @@ def _number(value: float) -> float | None:
 
 def _stays(line: Mapping[str, Any]) -> bool:
     """Whether what was written at a checkpoint's own step is not written again by a run that goes on from it."""
-    return EVALUATED in line or any(name.startswith("loss/") for name in line)
+    return EVALUATED in line or any(LossName.parse(name) is not None for name in line)

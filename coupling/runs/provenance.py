@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.runs.locations import run_directory_of
-from coupling.runs.metrics_log import measured, read_log
+from coupling.runs.metrics_log import read_log, read_metrics
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:
@@ -27,7 +27,10 @@ def training_record(file: Path, step: int) -> dict[str, Any]:
 def _measured(run: Path, step: int) -> dict[str, float]:
     """Values of all metrics at ``step``; what was measured last counts."""
     return {
-        name: float(value) for line in read_log(run) if line["step"] == step for name, value in measured(line).items()
+        name: float(value)
+        for line in read_log(run)
+        if line["step"] == step
+        for name, value in read_metrics(line).items()
     }
 
 

@@ -20,7 +20,7 @@ from coupling.errors import ConfigError, InputError, RunError
 from coupling.plugins import Plugins
 from coupling.runs.checkpoint import newest_step
 from coupling.runs.directory import MARKER, is_bare
-from coupling.runs.metrics_log import last_line, read_log
+from coupling.runs.metrics_log import MetricName, read_last_line, read_log, read_metrics
 from coupling.runs.resumption import MAY_CHANGE, differences
 from coupling.sweeps.grid import Grid, GridRun
 from coupling.sweeps.table import Result
@@ -173,7 +173,7 @@ def _changes(path: Path, run: GridRun, plugins: Plugins, data: Mapping[str, str]
 
 def last_step(path: Path) -> int:
     """Last step that a run has logged, 0 for none."""
-    step = last_line(path).get("step", 0)
+    step = read_last_line(path).get("step", 0)
     return step if isinstance(step, int) else 0
 
 
@@ -185,12 +185,17 @@ def result_of(standing: Standing) -> Result:
     beside: dict[str, float] = {}
     chosen: dict[str, float] = {}
     first = run.config.metrics[0].name
-    leading = next((name for name in best if name == first or name.startswith(f"{first}/")), None)
-    for values in read_log(path):
-        if leading is not None and values["step"] == best[leading]["step"]:
-            chosen |= {name: values[name] for name in last if values.get(name) is not None}
-        names = [name for name in values if any(name.startswith(f"{metric}/") for metric in last)]
-        beside |= {name: values[name] for name in names if values[name] is not None and name not in last}
+    leading = next((name for name in best if MetricName.parse(name).metric == first), None)
+    own = [MetricName.parse(name) for name in last]
+    for line in read_log(path):
+        values = read_metrics(line)
+        if leading is not None and line["step"] == best[leading]["step"]:
+            chosen |= {name: values[name] for name in last if name in values}
+        beside |= {
+            name: value
+            for name, value in values.items()
+            if name not in last and any(MetricName.parse(name).extends(metric) for metric in own)
+        }
     return Result(run.labels, run.seed, run.config.training.steps, last, best, beside, leading, chosen)
 
 

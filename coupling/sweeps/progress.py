@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
-from coupling.runs.metrics_log import last_line, logged
+from coupling.runs.metrics_log import describe_losses, read_last_line
 from coupling.sweeps.directory import Standing, last_step
 from coupling.system.terminal import bars, console, print_line
 
@@ -62,7 +61,9 @@ class SweepProgress:
         for title, (standing, task) in self._active.items():
             assert task is not None
             self._steps[title] = last_step(standing.path)
-            self._progress.update(task, completed=self._steps[title], text=_losses(standing.path))
+            self._progress.update(
+                task, completed=self._steps[title], text=describe_losses(read_last_line(standing.path))
+            )
         self._progress.update(self._all, completed=self._done, text=self._count)
 
     def ended(self, standing: Standing, seconds: float, failure: str, measured: str) -> None:
@@ -84,14 +85,3 @@ class SweepProgress:
 
 def _steps(standing: Standing) -> int:
     return standing.run.config.training.steps
-
-
-def _losses(path: Path) -> str:
-    """The newest losses of a run, summed over its domains."""
-    totals = {"discriminator": 0.0, "generator": 0.0}
-    for name, value in logged(last_line(path)).items():
-        kind, _, rest = name.partition("/")
-        team, _, domain = rest.partition("/")
-        if kind == "loss" and team in totals and "/" not in domain:
-            totals[team] += value
-    return f"D {totals['discriminator']:.2f}  G {totals['generator']:.2f}" if any(totals.values()) else ""

@@ -19,10 +19,10 @@ from coupling.config.config import Config
 from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError, CouplingError, InputError, RunError, nearest
-from coupling.metrics.metric import open_metrics
+from coupling.metrics.metric import metric_name, open_metrics
 from coupling.networks.build import assemble
 from coupling.plugins import Plugins
-from coupling.runs.metrics_log import read_log
+from coupling.runs.metrics_log import MetricName
 from coupling.sweeps.directory import FIGURE, Standing, SweepDirectory, clear_bare, result_of
 from coupling.sweeps.figure import figure
 from coupling.sweeps.grid import Grid, GridRun
@@ -95,7 +95,7 @@ class Sweep:
             with _blamed(run):
                 metrics = open_metrics(run.config, self._opened(run.config), self.plugins.registry)
                 entries = zip(run.config.metrics, metrics, strict=True)
-                found.setdefault(_named(self.grid.config.metric, [(e.name, m.flat_name()) for e, m in entries]), run)
+                found.setdefault(choose_metric(self.grid.config.metric, [metric_name(e, m) for e, m in entries]), run)
         if len(found) > 1:
             cells = "; ".join(f"{name} in cell {run.title}" for name, run in found.items())
             raise ConfigError(f"metric: the cells do not measure the same: {cells}; name one that all of them measure")
@@ -276,12 +276,7 @@ class Sweep:
         if standing.path not in self._results:
             self._results[standing.path] = result_of(standing)
         result = self._results[standing.path]
-        if self.metric not in result.last:  # a metric that does not say its flat name beforehand
-            fitting = [name for name in result.last if name.startswith(f"{self.metric}/")]
-            if len(fitting) != 1:
-                return None
-            [self.metric] = fitting
-        return result
+        return result if self.metric in result.last else None
 
     def table(self) -> Table:
         """The table of all runs of the grid that are finished."""
@@ -313,21 +308,9 @@ class Sweep:
     def _finished(self, runs: Iterable[GridRun]) -> list[Standing]:
         return [standing for standing in map(self.standing, runs) if standing.state == "finished"]
 
-    def _measured_instead(self, finished: Sequence[Standing]) -> list[str]:
-        """What finished runs measured; nothing where the table's metric is among it, with no finite value."""
-        if any(self.metric in line for standing in finished for line in read_log(standing.path)):
-            return []
-        return sorted({name for standing in finished for name in self._results[standing.path].last})
-
     def failed(self) -> RunError | None:
         """The error that names the runs that failed, if any did."""
         without = [s for s in self._finished(self.chosen) if self._result(s) is None]
-        of_all = len(without) == len(self._finished(self.grid.runs))
-        if of_all and not self.failures and (instead := self._measured_instead(without)):
-            return RunError(
-                f"metric: {len(without)} runs are finished, and none of them measured '{self.metric}', but "
-                f"{', '.join(instead)}; mend `metric`, and the same command makes the tables without training anew"
-            )
         for standing in without:
             self.failures.append(f"{standing.run.title}: no finite {self.metric} in {standing.path}/summary.json")
         if not self.failures:
@@ -338,23 +321,19 @@ class Sweep:
         )
 
 
-def _named(wanted: str | None, known: Sequence[tuple[str, str | None]]) -> str:
-    """The one of the metrics (name, flat name) that ``wanted`` means; the first by default."""
-    names = [flat or name for name, flat in known]
-    if not names:
-        raise ConfigError("metrics: none, so there is nothing to make a table of; add one")
+def choose_metric(wanted: str | None, known: Sequence[MetricName]) -> str:
+    """Flat name of the metric that ``wanted`` names, in full or by its beginning; the first by default."""
+    if not known:
+        raise ConfigError("metrics: there are none, so there is nothing to make a table of; add one")
     if wanted is None:
-        return names[0]
-    fitting = [
-        flat or wanted
-        for name, flat in known
-        if (wanted == flat or flat.startswith(f"{wanted}/") if flat else f"{wanted}/".startswith(f"{name}/"))
-    ]
-    if not fitting:
-        raise ConfigError(f"metric: nothing measures '{wanted}'; {nearest(wanted, names)}")
-    if len(set(fitting)) > 1:
-        raise ConfigError(f"metric: '{wanted}' may be {' or '.join(dict.fromkeys(fitting))}; name one of them")
-    return fitting[0]
+        return str(known[0])
+    name = MetricName.parse(wanted)
+    matching = dict.fromkeys(str(metric) for metric in known if metric == name or metric.extends(name))
+    if not matching:
+        raise ConfigError(f"metric: no run measures '{wanted}'; {nearest(wanted, map(str, known))}")
+    if len(matching) > 1:
+        raise ConfigError(f"metric: '{wanted}' may be {' or '.join(matching)}; name one of them")
+    return next(iter(matching))
 
 
 def _domains(config: Config) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
-from coupling.metrics.metric import Evaluation, open_metrics
+from coupling.metrics.metric import Evaluation, metric_name, open_metrics
 from coupling.model.model import CoupledModel
+from coupling.runs.measured import Measured
+from coupling.runs.metrics_log import flat_values
 from coupling.system.seeds import seed_all
 from coupling.testing.check import Check, Tests, require
 from coupling.testing.small_run import assembled, configured, opened
@@ -26,16 +28,14 @@ def _measures(check: Check) -> None:
         model = CoupledModel(config, domains, networks.generator, networks.discriminator, 0, networks.losses)
         (metric,) = open_metrics(config, data, check.plugins.registry)
         seed_all(seed)  # what a metric draws, it draws by the evaluation's seed
-        values = metric.measure(Evaluation(model, data, config.seed))
-        require(bool(values), "measures nothing")
-        first = next(iter(values))
+        measured = metric.measure(Evaluation(model, data, config.seed))
+        require(isinstance(measured, Measured), f"measure() gives a {type(measured).__name__}, not a coupling.Measured")
+        for name in metric.domains:
+            require(name in data, f"domains names '{name}', which is not a domain")
+        values = flat_values(metric_name(config.metrics[0], metric), measured)
         for name, value in values.items():
             require(isinstance(value, float | int), f"'{name}' is a {type(value).__name__}, not a number")
             require(math.isfinite(value), f"'{name}' is {value}")
-            require(
-                name == first or name.startswith(f"{first}/"), f"'{name}' does not extend the first name, '{first}'"
-            )
-        require(metric.flat_name() in (None, first), f"flat_name() is '{metric.flat_name()}', the first name '{first}'")
         found.append({name: float(value) for name, value in values.items()})
     require(found[0] == found[1], f"measures other values of the same model: {found[0]}, {found[1]}")
 

@@ -22,6 +22,7 @@ from coupling.domain import Domain
 from coupling.errors import PluginError, nearest
 from coupling.losses.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
+from coupling.runs.metrics_log import LossName
 from coupling.sharing.graph import TEAMS, TeamName
 from coupling.system.distributed import total
 from coupling.system.foreign_code import guarded
@@ -29,7 +30,7 @@ from coupling.training.gradients import GradientBuffer
 from coupling.training.precision import LossScale, in_full
 
 Losses = dict[str, Tensor]
-"""{"loss/<team>/<domain>": scalar}, and ".../<term>" where an objective has several terms."""
+"""Scalars by the flat name of a :class:`LossName`; with a term's each where an objective has several terms."""
 
 
 class Team:
@@ -280,9 +281,9 @@ def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[
     parts: Losses = {}
     for name, per_domain in terms.items():
         for domain, value in per_domain.items():
-            key = f"loss/{team}/{domain}"
+            key = str(LossName(team, domain))
             totals[key] = totals[key] + value if key in totals else value
-            parts[f"{key}/{name}"] = value.detach()
+            parts[str(LossName(team, domain, name))] = value.detach()
     if not totals:
         raise PluginError(f"losses: none of {', '.join(terms)} gives the {team}s a term in this step; one of them must")
     objective = torch.stack(list(totals.values())).sum()

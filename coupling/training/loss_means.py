@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from coupling.errors import RunError
+from coupling.runs.metrics_log import LossName
 from coupling.training.algorithm import Losses
 
 
@@ -47,18 +49,20 @@ class LossMeans:
         row = iter(self._across(numbers).tolist())
         for step, losses in self._pending:
             values = {name: next(row) for name in losses}
-            for name, value in sorted(values.items(), key=lambda item: -item[0].count("/")):
+            for name, value in sorted(values.items(), key=lambda item: _is_total(item[0])):
                 if not math.isfinite(value):
-                    raise RunError(f"{self._term(name)} is {value} at step {step}: {self._advice}")
+                    raise RunError(f"{self._with_term(name)} is {value} at step {step}: {self._advice}")
             for name, value in values.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += len(self._pending)
         self._pending.clear()
 
-    def _term(self, name: str) -> str:
-        """``loss/<team>/<domain>/<term>``, also where a team has but one term."""
-        _, team, *rest = name.split("/")
-        return f"{name}/{self._only[team]}" if len(rest) == 1 and team in self._only else name
+    def _with_term(self, name: str) -> str:
+        """The name with its term, also if the team has only one."""
+        loss = LossName.parse(name)
+        if loss is None or loss.term is not None:
+            return name
+        return str(replace(loss, term=self._only.get(loss.team)))
 
     def take(self) -> dict[str, float]:
         """The means; the next ones begin after this step.
@@ -79,3 +83,9 @@ class LossMeans:
         """Put back what :meth:`plain` gave."""
         self._pending.clear()
         self._steps, self._sums = values.get("steps", 0), dict(values.get("sums", {}))
+
+
+def _is_total(name: str) -> bool:
+    """Whether a loss is the sum of its terms."""
+    loss = LossName.parse(name)
+    return loss is not None and loss.term is None

@@ -11,7 +11,7 @@ from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.data.domain_data import DomainData
 from coupling.metrics.metric import open_metrics
-from coupling.metrics.scoring import Score, measured, prepare
+from coupling.metrics.scoring import Score, prepare_metric, score_metric
 from coupling.model.model import CoupledModel
 from coupling.system.terminal import print_line
 
@@ -33,7 +33,7 @@ class Measurement:
                 "the best is an oracle's choice, and no result; put a metric that reads none first"
             )
         for number, (_, metric) in enumerate(self.metrics):
-            prepare(metric, self.data, self.seed, f"metrics[{number}]")
+            prepare_metric(metric, self.data, self.seed, f"metrics[{number}]")
 
     def due(self, step: int, last: bool) -> bool:
         """Whether any metric is to be measured after ``step``."""
@@ -52,9 +52,9 @@ class Measurement:
         better = False
         for number, (entry, metric) in enumerate(self.metrics):
             if _due(entry.every, step, last):
-                score = measured(metric, entry, model, self.data, self.seed)
+                score = score_metric(metric, entry, model, self.data, self.seed)
                 log(score)
-                improved = self.standings.note(score.name, score.values[score.name], step, metric.improves)
+                improved = self.standings.note(score.name, score.value, step, metric.improves)
                 if number == 0:
                     self.standings.leading, better = score.name, improved
                 print_line(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in score.values.items()))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import Progress
 
+from coupling.runs.metrics_log import describe_losses
 from coupling.system.terminal import bars, console, print_line
 
 _SECONDS_BETWEEN_LINES = 15.0
@@ -61,15 +62,10 @@ class TrainingBar:
         now = time.monotonic()
         seconds = max(now - self._started - self._elsewhere, 1e-9)
         rate = (self.step - self.first) * self.images / seconds
-        totals = {name: value for name, value in losses.items() if name.count("/") == 2}
-        self._text = f"D {_sum(totals, 'discriminator'):.2f}  G {_sum(totals, 'generator'):.2f}  {rate:,.0f} images/s"
+        self._text = f"{describe_losses(losses)}  {rate:,.0f} images/s"
         if self._progress is not None:
             self._progress.update(self._task, text=self._text)
         elif now - self._line >= _SECONDS_BETWEEN_LINES or self.step == self.steps:
             self._line = now
             left = (self.steps - self.step) * seconds / max(self.step - self.first, 1)
             print_line(f"{self.title}: step {self.step:,} of {self.steps:,}  {self._text}  {left / 60:.1f} min left")
-
-
-def _sum(totals: Mapping[str, float], team: str) -> float:
-    return sum(value for name, value in totals.items() if name.startswith(f"loss/{team}/"))

@@ -25,7 +25,9 @@ from coupling.data.domain_data import open_domains
 from coupling.data.held_out import held_out, split, true_pairs
 from coupling.data.images.folder import ImageFolder
 from coupling.domain import Domain
-from coupling.metrics.probe import BATCH, RATE, STEPS, Centred, Hourglass, in_portions, unit
+from coupling.metrics.depth_estimator import share_of_range
+from coupling.metrics.probe import BATCH, RATE, STEPS
+from coupling.metrics.probe_networks import Centred, Hourglass, run_in_portions
 from coupling.plugins import installed
 from coupling.system.terminal import progress
 
@@ -88,7 +90,7 @@ def main() -> None:
     real, tested = (true_pairs(source, target, numbers) for numbers in split(source))
     if real is None or tested is None:
         raise SystemExit(f"no true pairs of '{options.from_}' and '{options.to}' are known")
-    ceiling, test = ((unit(source, one), unit(target, other)) for one, other in (real, tested))
+    ceiling, test = ((share_of_range(source, one), share_of_range(target, other)) for one, other in (real, tested))
     generated = {
         str(root): tuple(drawn(root, model.domains[name]) for name in (options.from_, options.to))
         for root in options.draws
@@ -107,7 +109,7 @@ def main() -> None:
     rows = {"none: the mean of real targets (floor)": ceiling[1].mean(0, keepdim=True).expand_as(test[1])}
     for title, pairs in trainings():
         network = learned(pairs, options.steps, options.missing, title).requires_grad_(False)
-        rows[title] = in_portions(network, test[0])
+        rows[title] = run_in_portions(network, test[0])
     print(f"'{options.from_}' to '{options.to}', {len(test[0]):,} real pairs, model at {model.step:,} steps\n")
     print("| trained on | RMS error | absolute error | agreement |\n|---|---|---|---|")
     for title, guess in rows.items():

@@ -251,10 +251,10 @@ def test_losses_that_fail(train, plugin, body, told):
 
 GUESTS = """
 import torch
-from coupling import Dataset, Loss, Metric
+from coupling import Dataset, Loss, Measured, Metric
 class OddMetric(Metric):
     def METHOD(self, *arguments): 1 / 0
-    def measure(self, evaluation): return {"odd": 1.0}
+    def measure(self, evaluation): return Measured(1.0)
 class OddLoss(Loss):
     def METHOD(self, *arguments): 1 / 0
     def discriminator(self, half): return {}
@@ -355,16 +355,17 @@ def test_layers_that_fail_in_training_alone(train, plugin, team, body, told):
 @pytest.mark.parametrize(
     ("better", "body", "told"),
     [
-        ("higher", "0.5", "error: metric 'odd': measure() gives a float; it returns {flat name: number}"),
-        ("higher", "{'odd': None}", "error: metric 'odd': measure() gives a NoneType as 'odd'; it returns"),
-        ("higher", "{}", "error: metric 'odd': measure() gives no value"),
+        ("higher", "0.5", "error: metric 'odd': measure() gives a float; it returns coupling.Measured"),
+        ("higher", "Measured(None)", "error: metric 'odd': measure() gives a NoneType as 'odd'; it returns"),
+        ("higher", "Measured(1.0, floors={'x': None})", "measure() gives a NoneType as 'odd/x'; it returns"),
+        ("higher", "None", "error: metric 'odd': measure() gives a NoneType; it returns coupling.Measured"),
         ("higher", "1 / 0", "error: metric 'odd' failed at step 2: ZeroDivisionError"),
-        ("high", "{'odd': 1.0}", "metrics[0] odd: better is 'high'; say 'higher' or 'lower'"),
+        ("high", "Measured(1.0)", "metrics[0] odd: better is 'high'; use 'higher' or 'lower'"),
     ],
 )
 def test_metrics_that_fail(train, plugin, better, body, told):
     path = plugin(f"""
-        from coupling import Metric
+        from coupling import Measured, Metric
         class Odd(Metric):
             "Odd."
             better = "{better}"

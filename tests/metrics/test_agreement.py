@@ -7,8 +7,9 @@ import torch
 
 from coupling.errors import ConfigError
 from coupling.metrics import probe
-from coupling.metrics.agreement import AttributeAgreement, LabelAgreement, belonging, by_chance
+from coupling.metrics.agreement import AttributeAgreement, LabelAgreement, agreement_by_chance, share_belonging
 from coupling.metrics.metric import Evaluation
+from tests.support.flat import flat
 from tests.support.toy_domains import Drawn, Squares, opened
 
 LABELLED = {"test": 300}
@@ -27,7 +28,7 @@ def label_agreement(model, data=None, **options):
     metric = LabelAgreement(from_="a", to="b", **{"count": 400, **options})
     metric.check(data)
     evaluation = Evaluation(model, data, seed=0)
-    return metric.measure(evaluation), evaluation
+    return flat(metric, evaluation), evaluation
 
 
 class Negated(Drawn):
@@ -84,7 +85,7 @@ def test_classes_that_one_domain_never_shows(capsys):
     data["b"].dataset.__class__ = Two
     values, _ = label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
     told = capsys.readouterr().err
-    assert "no held-out sample of 'b' is of class 2, 3, which its classifier then never tells" in told
+    assert "no held-out sample of 'b' is of class 2, 3, so its classifier never answers that class" in told
     assert values["label-agreement/a/b"] < 0.7
     Two.labels = property(lambda self: self.corner + 4)
     with pytest.raises(ConfigError, match="to: 'a' and 'b' have no class in common: 0, 1, 2, 3, and 4, 5, 6, 7"):
@@ -124,7 +125,7 @@ def attribute_agreement(model, data=None, **options):
     metric = AttributeAgreement(from_="a", to="b", **{"count": 400, **options})
     metric.check(data)
     evaluation = Evaluation(model, data, seed=0)
-    return metric.measure(evaluation), evaluation
+    return flat(metric, evaluation), evaluation
 
 
 def test_attribute_agreement_counts_all_attributes_but_the_domains_own():
@@ -174,9 +175,9 @@ def test_domains_of_which_nothing_is_known():
 
 def test_agreement_by_chance_is_that_of_all_pairs():
     one, other = torch.randint(0, 4, (50,)), torch.randint(0, 6, (30,))
-    assert by_chance(one, other) == pytest.approx((one[:, None] == other).float().mean().item())
+    assert agreement_by_chance(one, other) == pytest.approx((one[:, None] == other).float().mean().item())
 
 
 def test_belonging_needs_every_own_attribute():
     told = {"x": torch.tensor([0, 0, 1, 1]), "y": torch.tensor([2, 3, 2, 3])}
-    assert belonging(told, {"x": torch.tensor([1]), "y": torch.tensor([2, 5])}) == 0.25
+    assert share_belonging(told, {"x": torch.tensor([1]), "y": torch.tensor([2, 5])}) == 0.25

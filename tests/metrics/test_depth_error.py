@@ -9,6 +9,7 @@ from coupling.errors import ConfigError
 from coupling.metrics import probe
 from coupling.metrics.depth_error import DepthError, Errors
 from coupling.metrics.metric import Evaluation
+from tests.support.flat import flat
 from tests.support.toy_domains import Drawn, opened
 
 NAME = "depth-error/a/b"
@@ -28,7 +29,7 @@ def measure(model, data=None, **options):
     metric = DepthError(from_="a", to="b", **{"count": 300, **options})
     metric.check(data)
     evaluation = Evaluation(model, data, seed=0)
-    return metric.measure(evaluation), evaluation
+    return flat(metric, evaluation), evaluation
 
 
 def test_true_pairs_are_as_near_as_real_ones_and_wrong_ones_as_far_as_unrelated():
@@ -57,10 +58,10 @@ def test_errors_by_hand():
     given = torch.tensor([0.05, 0.5, 1.0, 0.25]).view(1, 1, 2, 2)
     errors.add(given, torch.tensor([0.9, 0.5, 0.7, 0.35]).view(1, 1, 2, 2))  # the first is missing
     values = errors.values()
-    assert values[""] == pytest.approx(((0.3**2 + 0.1**2) / 3) ** 0.5, rel=1e-5)
-    assert values["/absolute"] == pytest.approx(0.4 / 3, rel=1e-5)
-    assert values["/relative"] == pytest.approx((0.3 / 2.0 + 0.1 / 1.25) / 3, rel=1e-5)
-    assert values["/compared"] == 0.75
+    assert values["error"] == pytest.approx(((0.3**2 + 0.1**2) / 3) ** 0.5, rel=1e-5)
+    assert values["absolute"] == pytest.approx(0.4 / 3, rel=1e-5)
+    assert values["relative"] == pytest.approx((0.3 / 2.0 + 0.1 / 1.25) / 3, rel=1e-5)
+    assert values["compared"] == 0.75
 
 
 def test_what_does_not_suit_is_refused():

@@ -8,10 +8,17 @@ import torch
 
 from coupling.errors import ConfigError
 from coupling.metrics import distances, probe
-from coupling.metrics.distribution import Diversity, FrechetDistance, KernelDistance, PrecisionRecall, SlicedWasserstein
+from coupling.metrics.distribution_metrics import (
+    Diversity,
+    FrechetDistance,
+    KernelDistance,
+    PrecisionRecall,
+    SlicedWasserstein,
+)
 from coupling.metrics.features import open_features
 from coupling.metrics.metric import Evaluation
 from coupling.system.seeds import derive_seed
+from tests.support.flat import flat
 from tests.support.toy_domains import Drawn, opened
 
 METRICS = [FrechetDistance, KernelDistance, PrecisionRecall, Diversity, SlicedWasserstein]
@@ -54,7 +61,7 @@ def measure(kind, model, data=None, domain="a", **options):
     )
     metric.check(data)
     evaluation = Evaluation(model, data, seed=0)
-    return metric.measure(evaluation), evaluation
+    return flat(metric, evaluation), evaluation
 
 
 @pytest.mark.parametrize("kind", METRICS)
@@ -93,7 +100,7 @@ def test_values_are_those_of_the_functions():
     drawn = []
     generate = model.generate
     model.generate = lambda z, domains: drawn.append(generate(z, domains)) or drawn[-1]
-    value = metric.measure(Evaluation(model, data, 0))["frechet-distance/a"]
+    value = flat(metric, Evaluation(model, data, 0))["frechet-distance/a"]
     samples = torch.cat([x["a"] for x in drawn]).flatten(1)
     order = np.random.default_rng(derive_seed(0, "real samples", "squares:pool")).permutation(200)
     real = data["a"].read(np.sort(order[:60])).flatten(1)
@@ -152,17 +159,17 @@ def test_the_joint_distribution_sees_wrong_pairs_that_no_domain_alone_does(kind)
     assert abs(wrong[name] - right[name]) > 3 * abs(right[name] - right[f"{name}/real"])
 
 
-def test_more_samples_than_there_are_is_told(capsys):
+def test_a_count_above_the_number_of_samples_is_reported(capsys):
     measure(SlicedWasserstein, Noisy(PLAIN), count=100)
     assert "count" not in capsys.readouterr().err
     _, evaluation = measure(SlicedWasserstein, Noisy(PLAIN), count=5000)
-    assert "count is 5,000, and 'a' has 200 samples" in capsys.readouterr().err
+    assert "count is 5,000, but 'a' has 200 samples" in capsys.readouterr().err
     assert evaluation.notes["samples"] == 100
 
 
-def test_pairs_that_nobody_knows_are_refused():
+def test_domains_without_true_pairs_are_rejected():
     data = opened(SAMPLES, {**SAMPLES, "pool": "else"})
-    with pytest.raises(ConfigError, match="domain: nobody knows true pairs of a, b"):
+    with pytest.raises(ConfigError, match="domain: true pairs of a, b are unknown"):
         measure(FrechetDistance, Noisy(PLAIN), data, domain=["a", "b"])
 
 
@@ -202,10 +209,10 @@ def test_sliced_wasserstein_takes_pictures_of_any_size():
     [
         ({"domain": ["c"]}, "domain: no domain is called 'c'"),
         ({"domain": ["a", "a"]}, "names one twice"),
-        ({"domain": ["a"], "features": "inception"}, "features: 'inception' is none of"),
+        ({"domain": ["a"], "features": "inception"}, "features: 'inception' is unknown; give one of"),
         ({"domain": ["a"], "neighbours": 60}, "neighbours: 60 among 50 samples; give fewer"),
     ],
 )
-def test_what_does_not_suit_is_refused(options, message):
+def test_options_that_do_not_fit_are_rejected(options, message):
     with pytest.raises(ConfigError, match=message):
         PrecisionRecall(**{"count": 50, **options}).check(opened(SAMPLES, SAMPLES))

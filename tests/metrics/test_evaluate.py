@@ -263,7 +263,7 @@ def test_metrics_with_probes_train_and_measure_in_a_run(tmp_path, monkeypatch):
     assert yaml.safe_load(config.yaml())["metrics"][1]["domain"] == ["a", "b"]
     run = train(config, tmp_path / "run", plugins=squares.PLUGINS)
     assert sum("label-agreement/a/b" in line for line in lines(run.path)) == 2
-    monkeypatch.setattr(probe, "_learn", lambda *_: pytest.fail("learned again"))
+    monkeypatch.setattr(probe.Probe, "train", lambda _: pytest.fail("learned again"))
     result = evaluate(run.path, plugins=squares.PLUGINS)
     last = {k: v for line in lines(run.path)[:-1] for k, v in line.items()}
     for name, value in result.values.items():

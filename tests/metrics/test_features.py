@@ -10,6 +10,7 @@ from torch import nn
 from coupling.errors import ConfigError
 from coupling.metrics import probe
 from coupling.metrics.features import WIDEST, check_features, open_features
+from coupling.metrics.probe_networks import FEATURES
 from tests.support.toy_domains import opened
 
 DATA = opened({"count": 400}, {"kind": "blank", "pool": "else"})
@@ -45,9 +46,9 @@ def quick(monkeypatch, tmp_path):
 def test_classes_are_the_last_hidden_layer_of_a_classifier_of_the_domains_own_samples():
     features = open_features("classes", DATA["a"])
     x = DATA["a"].read(range(6))
-    assert features.extract(x).shape == (6, probe.FEATURES)
+    assert features.extract(x).shape == (6, FEATURES)
     assert features.record["network"] == "classifier of the domain's own samples"
-    assert features.record["size"] == probe.FEATURES
+    assert features.record["size"] == FEATURES
     assert open_features("auto", DATA["a"]).record == features.record
 
 
@@ -79,7 +80,7 @@ def test_pixels_are_shares_of_the_range():
     x = DATA["a"].read(range(3))
     assert torch.allclose(features.extract(x), (x.flatten(1) + 1) / 2)
     wide = opened({"count": 30, "side": 72}, {"pool": "else"})["a"]
-    with pytest.raises(ConfigError, match=f"wanted is \\(2, size\\) with a size of at most {WIDEST:,}"):
+    with pytest.raises(ConfigError, match=f"it must make \\(2, size\\) with a size of at most {WIDEST:,}"):
         open_features("pixels", wide)
     assert open_features("pixels", wide, widest=10**6).record["size"] == 72 * 72
 
@@ -98,25 +99,25 @@ def test_a_module_of_installed_code(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("NUMBER", "is a int, wanted is a torch.nn.Module or its class"),
-        ("pytest.fail", "wanted is a torch.nn.Module"),  # nothing but a module is ever called
-        ("Needy", "cannot be had: TypeError"),
-        ("Nothing", "cannot be had"),
+        ("NUMBER", "is a int; it must be a torch.nn.Module or its class"),
+        ("pytest.fail", "it must be a torch.nn.Module"),  # nothing but a module is ever called
+        ("Needy", "cannot be imported: TypeError"),
+        ("Nothing", "cannot be imported"),
     ],
 )
 def test_code_that_will_not_do(name, message):
     with pytest.raises(ConfigError, match=message):
         open_features(f"{__name__}:{name}", DATA["a"])
-    with pytest.raises(ConfigError, match="cannot be had: ModuleNotFoundError"):
+    with pytest.raises(ConfigError, match="cannot be imported: ModuleNotFoundError"):
         open_features("no_such_module:Net", DATA["a"])
 
 
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ("clases", "features: 'clases' is none of auto, classes, random, pixels"),
-        ("nowhere/net.onnx", "there is no such file"),
-        ("weights.pt", "is none of"),
+        ("clases", "features: 'clases' is unknown; give one of auto, classes, random, pixels"),
+        ("nowhere/net.onnx", "no such file"),
+        ("weights.pt", "is unknown; give one of"),
     ],
 )
 def test_names_that_are_none(chosen, message):
@@ -163,5 +164,5 @@ def test_files_that_are_no_networks(tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(ConfigError, match="cannot be read as ONNX"):
         open_features(str(tmp_path / "text.onnx"), DATA["a"])
-    with pytest.raises(ConfigError, match="wanted is a network of images"):
+    with pytest.raises(ConfigError, match="it must take images"):
         open_features(onnx_network(tmp_path / "five.onnx", channels=5), DATA["a"])

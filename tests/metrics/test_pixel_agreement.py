@@ -16,6 +16,7 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.metrics.metric import Evaluation
 from coupling.metrics.pixel_agreement import PixelAgreement
+from tests.support.flat import flat
 
 RANGE = (0.0, 1.0)
 
@@ -66,7 +67,7 @@ def test_the_operators_own_result_agrees_wholly(transform):
     torch.manual_seed(0)
     x = torch.rand(50, 1, 6, 6)
     metric = PixelAgreement(from_="x", to="y", count=50)
-    values = metric.measure(evaluation(Model(x=x, y=transform(x, RANGE)), x, transform))
+    values = flat(metric, evaluation(Model(x=x, y=transform(x, RANGE)), x, transform))
     assert values["pixel-agreement/x/y"] == 1
     assert next(iter(values)) == "pixel-agreement/x/y"
 
@@ -76,7 +77,7 @@ def test_a_known_share_of_wrong_pixels():
     x = torch.rand(1500, 1, 6, 6).round()  # more than one portion is drawn at a time
     y = 1 - x
     y[:, :, 0] = 1 - y[:, :, 0]  # one row of six is wrong
-    values = PixelAgreement(from_="x", to="y", count=1500).measure(evaluation(Model(x=x, y=y), x, Negative()))
+    values = flat(PixelAgreement(from_="x", to="y", count=1500), evaluation(Model(x=x, y=y), x, Negative()))
     assert values["pixel-agreement/x/y"] == pytest.approx(5 / 6, abs=1e-6)
 
 
@@ -85,14 +86,14 @@ def test_grey_is_rounded_in_the_middle_of_each_domains_own_range():
     data = {"x": domain_data("x", x, []), "y": domain_data("y", x * 2 - 1, [Negative()], (-1.0, 1.0))}
     metric = PixelAgreement(from_="x", to="y", count=4)
     dark, light = torch.full((4, 1, 6, 6), -0.02), torch.full((4, 1, 6, 6), 0.02)
-    assert metric.measure(Evaluation(Model(x=x, y=light), data, 0))["pixel-agreement/x/y"] == 1
-    assert metric.measure(Evaluation(Model(x=x, y=dark), data, 0))["pixel-agreement/x/y"] == 0
+    assert flat(metric, Evaluation(Model(x=x, y=light), data, 0))["pixel-agreement/x/y"] == 1
+    assert flat(metric, Evaluation(Model(x=x, y=dark), data, 0))["pixel-agreement/x/y"] == 0
 
 
 def test_floors_of_pictures_that_are_known():
     """Half of the pictures are black, half white: unrelated pairs agree by half, and so does any constant."""
     x = torch.cat([torch.zeros(2000, 1, 6, 6), torch.ones(2000, 1, 6, 6)])
-    values = PixelAgreement(from_="x", to="y", count=4000).measure(evaluation(Model(x=x, y=x), x, Negative()))
+    values = flat(PixelAgreement(from_="x", to="y", count=4000), evaluation(Model(x=x, y=x), x, Negative()))
     assert values["pixel-agreement/x/y/unrelated"] == pytest.approx(0.5, abs=0.04)
     assert values["pixel-agreement/x/y/constant"] == pytest.approx(0.5, abs=1e-6)
     assert values["pixel-agreement/x/y"] == 0  # each picture against itself, not its negative
@@ -111,7 +112,7 @@ def test_floors_of_real_digits():
             "y": DomainData(domain, dataset, (2, 2), [transform], seed=0),
         }
         black = torch.zeros(1, 1, 28, 28).expand(5000, -1, -1, -1)
-        values = PixelAgreement(from_="x", to="y", count=5000).measure(Evaluation(Model(x=black, y=black), data, 0))
+        values = flat(PixelAgreement(from_="x", to="y", count=5000), Evaluation(Model(x=black, y=black), data, 0))
         assert values["pixel-agreement/x/y/unrelated"] == pytest.approx(unrelated, abs=0.003)
         assert values["pixel-agreement/x/y/constant"] == pytest.approx(constant, abs=0.004)
 

@@ -10,7 +10,10 @@ from coupling.data.domain_data import DomainData
 from coupling.data.held_out import held_out, split
 from coupling.errors import DataError
 from coupling.metrics import probe
-from coupling.metrics.probe import Classifier, classes_of, classifier, depth_estimator, known, unit
+from coupling.metrics.classifier import Classifier, classify_pool, known_classes
+from coupling.metrics.depth_estimator import DepthEstimator, share_of_range
+from coupling.metrics.probe import Probe
+from coupling.metrics.probe_networks import FEATURES, Hourglass, run_in_portions, trunk
 from tests.support.toy_domains import opened
 
 MARKED = opened({"kind": "marked", "test": 200}, {"kind": "unmarked", "test": 200})
@@ -25,18 +28,25 @@ def quick(monkeypatch, tmp_path):
 def learn(seed_of_others: int = 0) -> Classifier:
     pool = held_out(opened({"test": 200}, {"pool": "else"}), "a")
     torch.manual_seed(seed_of_others)
-    return classifier({"a": pool}, {"a": {"class": pool.dataset.labels}})
+    return trained({"a": pool}, {"a": {"class": pool.dataset.labels}})
+
+
+def trained(*arguments) -> Classifier:
+    made = Classifier(*arguments)
+    made.load_or_train()
+    return made
 
 
 def test_a_classifier_learns_and_says_how_good_it_is_on_samples_it_has_not_seen():
     pool = held_out(opened({"test": 200}, {"pool": "else"}), "a")
     learned, tested = split(pool)
-    made = classifier({"a": pool}, {"a": {"class": pool.dataset.labels}})
+    made = trained({"a": pool}, {"a": {"class": pool.dataset.labels}})
     guessed = made(pool.read(tested))["class"]
     right = (guessed == pool.dataset.labels[torch.from_numpy(pool.indices[tested])]).float().mean().item()
-    assert made.accuracy == {"a/class": pytest.approx(right)}
+    assert made.accuracy == {"a": {"class": pytest.approx(right)}}
+    assert made.record["accuracy"] == {"a/class": round(right, 4)}
     assert right > 0.95
-    assert made.features(pool.read(tested)).shape == (len(tested), probe.FEATURES)
+    assert made.features(pool.read(tested)).shape == (len(tested), FEATURES)
     assert made.record["learned"] == len(learned)
     assert made.record["samples of"] == "squares:pool+test"
 
@@ -56,7 +66,7 @@ def test_the_same_samples_give_the_same_probe_whatever_else_is_drawn():
 
 def test_what_was_learned_is_kept(monkeypatch):
     first = learn()
-    monkeypatch.setattr(probe, "_learn", lambda *_: pytest.fail("learned again"))
+    monkeypatch.setattr(Probe, "train", lambda _: pytest.fail("learned again"))
     again = learn()
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(first.features(x), again.features(x))
@@ -82,39 +92,39 @@ def test_other_samples_transforms_or_classes_are_another_probe():
         (pool.within(pool.indices[:150]), labels),
         (pool, (labels + 1) % 4),
     ):
-        digests.add(classifier({"a": data}, {"a": {"class": told}}).record["sha256"])
+        digests.add(trained({"a": data}, {"a": {"class": told}}).record["sha256"])
     assert len(digests) == 4
 
 
 def test_a_directory_that_cannot_be_written_costs_the_keeping_alone(monkeypatch, tmp_path, capsys):
     (tmp_path / "data").write_text("in the way")
-    assert learn().accuracy["a/class"] > 0.9
-    assert "not kept, it will be trained again next time" in capsys.readouterr().err
+    assert learn().accuracy["a"]["class"] > 0.9
+    assert "not saved, it will be trained again next time" in capsys.readouterr().err
 
 
 def test_one_probe_for_two_domains_tells_what_sets_them_apart():
     pools = {name: held_out(MARKED, name) for name in "ab"}
-    told = {name: {k: v for k, v in known(p).items() if k != "number"} for name, p in pools.items()}
-    made = classifier(pools, told)
-    assert set(made.accuracy) == {f"{d}/{h}" for d in "ab" for h in ("corner", "brightness", "mark")}
+    told = {name: {k: v for k, v in known_classes(p).items() if k != "number"} for name, p in pools.items()}
+    made = trained(pools, told)
+    assert [set(made.accuracy[domain]) for domain in "ab"] == [{"corner", "brightness", "mark"}] * 2
     for name, pool in pools.items():
-        guesses = classes_of(made, pool, np.arange(len(pool)))
+        guesses = classify_pool(made, pool, np.arange(len(pool)))
         assert (guesses["mark"] == int(name == "a")).float().mean() > 0.95
 
 
 def test_classes_that_are_none():
     pool = held_out(MARKED, "a")
-    with pytest.raises(DataError, match="class numbers run from 0 to 0; a probe tells two classes or more"):
-        classifier({"a": pool}, {"a": {"number": pool.dataset.attributes()["number"]}})
+    with pytest.raises(DataError, match="class numbers run from 0 to 0; a probe needs two classes or more"):
+        Classifier({"a": pool}, {"a": {"number": pool.dataset.attributes()["number"]}})
     with pytest.raises(DataError, match="run from -1 to 3"):
-        classifier({"a": pool}, {"a": {"corner": torch.where(torch.arange(200) == 3, -1, pool.dataset.corner)}})
+        Classifier({"a": pool}, {"a": {"corner": torch.where(torch.arange(200) == 3, -1, pool.dataset.corner)}})
 
 
 def test_attributes_of_another_length_are_the_data_sets_fault(monkeypatch):
     pool = held_out(MARKED, "a")
     monkeypatch.setattr(pool.dataset, "corner", torch.zeros(3))
     with pytest.raises(DataError, match=r"attribute 'corner' has shape \(3,\) for 200 samples"):
-        known(pool)
+        known_classes(pool)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 9), (2, 1, 1), (12,), (3, 7)])
@@ -122,22 +132,24 @@ def test_any_shape_goes_through(shape):
     from coupling.domain import Domain
 
     data = DomainData(Domain("x", shape, (0.0, 255.0)), None, (1, 1), [], 0)
-    features = probe.in_portions(torch.nn.Sequential(*probe.trunk(data)), torch.rand(3, *shape) * 255)
-    assert features.shape == (3, probe.FEATURES)
+    features = run_in_portions(torch.nn.Sequential(*trunk(data)), torch.rand(3, *shape) * 255)
+    assert features.shape == (3, FEATURES)
     if len(shape) == 3:
-        assert probe.in_portions(probe.Hourglass(shape[0]), torch.rand(2, *shape)).shape == (2, 1, *shape[1:])
+        assert run_in_portions(Hourglass(shape[0]), torch.rand(2, *shape)).shape == (2, 1, *shape[1:])
 
 
 def test_a_depth_estimator_learns_and_leaves_out_what_is_missing(monkeypatch):
     monkeypatch.setattr(probe, "STEPS", 150)
     data = opened({"kind": "color", "test": 200}, {"kind": "depth", "test": 200})
     colour, depth = (held_out(data, name) for name in "ab")
-    made = depth_estimator(colour, depth, missing=0.0)
+    made = DepthEstimator(colour, depth, missing=0.0)
+    made.load_or_train()
     tested = split(colour)[1]
-    error = (made(colour.read(tested)) - unit(depth, depth.read(tested))).abs().mean().item()
+    error = (made(colour.read(tested)) - share_of_range(depth, depth.read(tested))).abs().mean().item()
     assert error < 0.06
     assert made.record["absolute error"] == pytest.approx(error, abs=1e-4)
     assert made.record["learned"] == 160  # pairs
-    near = depth_estimator(colour, depth, missing=0.9)  # the background alone is left, at 1
+    near = DepthEstimator(colour, depth, missing=0.9)
+    near.load_or_train()  # the background alone is left, at 1
     assert near.record["absolute error"] < 0.02
     assert near(colour.read(tested)).mean() > made(colour.read(tested)).mean() + 0.03

@@ -14,7 +14,7 @@ from PIL import Image
 from coupling.errors import InputError
 from coupling.reports.curves import panels, plot
 from coupling.reports.report import model_of, reported_run, write_report
-from coupling.runs.metrics_log import last_line, read_log
+from coupling.runs.metrics_log import read_last_line, read_log
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
 from tests.support import tiny_plugin as tiny
@@ -213,13 +213,13 @@ def test_a_plot_is_the_same_each_time_and_takes_any_label():
 
 def test_a_log_is_read_but_for_its_torn_lines(tmp_path):
     assert read_log(tmp_path) == []
-    assert last_line(tmp_path) == {}
+    assert read_last_line(tmp_path) == {}
     whole = [{"step": 1, "seconds": 0.1, "x/a": None}, {"step": 2, "seconds": 0.2}]
     torn = '{"step": 3, "sec', "[1]", '{"step": "4", "seconds": 1}', '{"st'
     lines = [json.dumps(whole[0]), *torn[:3], json.dumps(whole[1]), torn[3]]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     assert read_log(tmp_path) == whole
-    assert last_line(tmp_path) == whole[1]
+    assert read_last_line(tmp_path) == whole[1]
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be read"):

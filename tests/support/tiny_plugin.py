@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from coupling import Dataset, Domain, Loss, Metric, hookimpl
+from coupling import Dataset, Domain, Loss, Measured, Metric, hookimpl
 from coupling.api import parse_config
 from coupling.config.config import Config
 from coupling.config.overrides import override
@@ -166,11 +166,11 @@ class Brightness(Metric):
     """Mean value of a domain's samples."""
 
     def __init__(self, *, domain: Annotated[str, Field(description="whose samples")] = "a") -> None:
-        self.domain = domain
+        self.domains = (domain,)
 
-    def measure(self, evaluation: Any) -> dict[str, float]:
-        samples = evaluation.model.sample(8, seed=evaluation.seed)[self.domain]
-        return {f"brightness/{self.domain}": samples.mean().item()}
+    def measure(self, evaluation: Any) -> Measured:
+        (domain,) = self.domains
+        return Measured(evaluation.model.sample(8, seed=evaluation.seed)[domain].mean().item())
 
 
 @hookimpl

@@ -195,8 +195,8 @@ def axis(**labels):
             ["cell x=b, seed 0: sharing.generator[0] {first: 9}: the generator of domain 'a' has layers 1"],
         ),
         (axis(a={}, b={"training.batch_size": 99}), ["cell x=b, seed 0: training.batch_size: 99 is larger than the"]),
-        ({"metric": "brightnes/a"}, ["metric: nothing measures 'brightnes/a'", "'brightness'?"]),
-        (axis(a={"metrics": []}), ["cell x=a, seed 0: metrics: none, so there is nothing to make a table of; add one"]),
+        ({"metric": "brightnes/a"}, ["metric: no run measures 'brightnes/a'", "'brightness/a'?"]),
+        (axis(a={"metrics": []}), ["cell x=a, seed 0: metrics: there are none, so there is nothing"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_sweep_is_said_before_anything_is_trained(sweep, changes, fragments):
@@ -230,7 +230,7 @@ def test_metrics_are_held_against_their_flat_names(dry):
     )
     assert dry(to_base=[two]).exit_code == 0
     assert dry(to_base=[two], metric="pixel-agreement/b/a").exit_code == 0
-    refused(dry(to_base=[two], metric="pixel-agreement/b/c"), "nothing measures 'pixel-agreement/b/c'; did you mean")
+    refused(dry(to_base=[two], metric="pixel-agreement/b/c"), "no run measures 'pixel-agreement/b/c'; did you mean")
     refused(
         dry(to_base=[two], metric="pixel-agreement"),
         "metric: 'pixel-agreement' may be pixel-agreement/a/b or pixel-agreement/b/a; name one of them",

@@ -319,17 +319,21 @@ def test_a_changed_cell_is_run_anew_beside_the_old_and_the_others_are_kept(sweep
     assert len(steps(kept)) == 9
 
 
-def test_a_metric_that_nothing_measured_costs_no_run(sweep):
-    result = sweep([], axes={}, seeds=[0], metric="brightness/b")  # nothing tells before it is measured
-    assert result.exit_code == 1
-    assert (
-        "error: metric: 1 runs are finished, and none of them measured 'brightness/b', but brightness/a; mend `metric`"
-    ) in result.stderr
-    mended = sweep([], axes={}, seeds=[0], metric="brightness/a", baselines=["nope"])
-    assert "baselines: no run measured brightness/a/nope; what they measured beside their metrics: " in mended.stderr
-    assert mended.exit_code == 0, mended.output
-    assert "0 of 1 runs to do" in mended.stderr
-    assert "brightness/a" in mended.stdout
+def test_a_metric_that_no_run_measures_is_an_error_before_any_run(sweep):
+    refused(
+        sweep([], axes={}, seeds=[0], metric="brightness/b"),
+        "metric: no run measures 'brightness/b'; did you mean 'brightness/a'?",
+    )
+    assert not Path("sweeps").exists()
+
+
+def test_a_baseline_that_no_run_measured_costs_no_run(sweep):
+    assert sweep([], axes={}, seeds=[0]).exit_code == 0
+    result = sweep([], axes={}, seeds=[0], metric="brightness/a", baselines=["nope"])
+    assert "baselines: no run measured brightness/a/nope; what they measured beside their metrics: " in result.stderr
+    assert result.exit_code == 0, result.output
+    assert "0 of 1 runs to do" in result.stderr
+    assert "brightness/a" in result.stdout
 
 
 def test_a_run_goes_on_after_its_newest_checkpoint_whatever_was_logged(sweep):

@@ -137,7 +137,7 @@ def broken(source: str, *parts: str) -> str:
     import torch
     from pydantic import Field
     from torch import nn
-    from coupling import Dataset, Loss, Metric
+    from coupling import Dataset, Loss, Measured, Metric
     from coupling.errors import ConfigError
     from coupling.networks.layers import output_activation
     LAYERS, COUNT = {}, []
@@ -152,7 +152,7 @@ def broken(source: str, *parts: str) -> str:
         broken(FINE_TRANSFORM, "return images"),
         broken(FINE_ARCHITECTURE, G, F),
         broken(FINE_LOSS, "pass", "return {d: x.mean() for d, x in half.fake.items()}"),
-        broken(FINE_METRIC, "return {'measure': 1.0, 'measure/floor': 0.0}"),
+        broken(FINE_METRIC, "return Measured(1.0, floors={'unrelated': 0.0})"),
     ],
     ids=KIND,
 )
@@ -231,12 +231,13 @@ WRONG = {
     "one scalar": (FINE_LOSS, ["pass", "return half.z.mean()"], "scalar", r"gives a Tensor, not \{domain"),
     "nothing": (FINE_LOSS, ["pass", "return {}"], "scalar", "gave no term in 2 steps"),
     "runs differ": (FINE_LOSS, ["pass", COUNTED], "equal", "two runs of one seed differ"),
-    "measures nothing": (FINE_METRIC, ["return {}"], "measures", "measures nothing"),
-    "names": (FINE_METRIC, ["return {'a': 1.0, 'b': 1.0}"], "measures", "'b' does not extend the first name, 'a'"),
-    "measures nan": (FINE_METRIC, ["return {'a': float('nan')}"], "measures", "'a' is nan"),
-    "tensor": (FINE_METRIC, ["return {'a': torch.ones(1)}"], "measures", "'a' is a Tensor, not a number"),
-    "better": (FINE_METRIC, ["return {'a': 1.0}"], "measures", "better is 'high'; say 'higher' or 'lower'"),
-    "draws numbers": (FINE_METRIC, ["return {'a': torch.rand(()).item()}"], "measures", "other values of the same"),
+    "measures nothing": (FINE_METRIC, ["return None"], "measures", "gives a NoneType, not a coupling.Measured"),
+    "no object": (FINE_METRIC, ["return 1.0"], "measures", "gives a float, not a coupling.Measured"),
+    "domains": (FINE_METRIC, ["self.domains = ['x']; return Measured(1.0)"], "measures", "domains names 'x', which is"),
+    "measures nan": (FINE_METRIC, ["return Measured(1.0, details={'a': float('nan')})"], "measures", "'it/a' is nan"),
+    "tensor": (FINE_METRIC, ["return Measured(torch.ones(1))"], "measures", "'it' is a Tensor, not a number"),
+    "better": (FINE_METRIC, ["return Measured(1.0)"], "measures", "better is 'high'; use 'higher' or 'lower'"),
+    "draws numbers": (FINE_METRIC, ["return Measured(torch.rand(()).item())"], "measures", "other values of the same"),
 }  # fmt: skip
 CHANGED = {
     "no docstring": ("'''Numbers.'''", "pass"),

@@ -21,6 +21,7 @@ from coupling.runs import checkpoint
 from coupling.training.trainer import Trainer, train
 from tests.conftest import refused
 from tests.support import tiny_plugin as tiny
+from tests.support.flat import flat
 
 CLASSES = "losses=[non-saturating, {name: classification, domains: [a], classes: 2, weight: 3.0}]"
 ALL = (
@@ -290,12 +291,12 @@ def test_accuracy_is_first_of_what_the_protocol_asks_for(monkeypatch, tmp_path):
         monkeypatch.setattr(tiny.Tiny, "tested_on", tested_on)
         other = {"own": "held-out", "held-out": "own"}[tested_on]
         evaluation = Evaluation(model, made.data, 0)
-        values = Accuracy().measure(evaluation)
+        values = flat(Accuracy(), evaluation)
         for domain in "abc":
             assert values[f"accuracy/{domain}"] == pytest.approx(share(domain, first[domain]))
             assert values[f"accuracy/{domain}/{other}"] == pytest.approx(share(domain, beside[domain]))
         assert evaluation.notes["tested_on"] == dict.fromkeys("abc", tested_on)
-        named = Accuracy(domain="b").measure(Evaluation(model, made.data, 0))
+        named = flat(Accuracy(domain="b"), Evaluation(model, made.data, 0))
         assert next(iter(named.items())) == ("accuracy/b", values["accuracy/b"])
     monkeypatch.setattr(tiny.Tiny, "held_out", lambda self: None)
     with pytest.raises(ConfigError, match="domain: 'a' is tested on its held-out samples, of which there are none"):
@@ -309,12 +310,12 @@ def test_without_the_targets_labels_there_is_no_accuracy_of_it(monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "labels", known)
     made = trainer(*THREE)
     made.measurement.prepare()
-    values = Accuracy().measure(Evaluation(made.model(), made.data, 0))
+    values = flat(Accuracy(), Evaluation(made.model(), made.data, 0))
     assert set(values) == {"accuracy", "accuracy/a"}
     with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: 'b' is tested on its own samples, of which"):
         trainer(*THREE, "metrics=[{name: accuracy, domain: b}]")
     monkeypatch.setattr(tiny.Tiny, "labels", None)
-    with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: no domain has labels to hold"):
+    with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: no domain has labels to compare"):
         trainer(CLASSES, "metrics=[accuracy]")
 
 
@@ -412,7 +413,9 @@ ACCURACY = "metrics=[{name: accuracy, domain: b}]"
 def test_a_measure_of_a_classifier_that_there_is_not_is_refused_before_anything_is_trained(train):
     for metric in (ACCURACY, ACCURACY.replace("accuracy", "information")):
         for verb in ("run", "check"):
-            refused(train(metric, verb=verb), "metrics[0].domain: there is no classifier to ask; name a classification")
+            refused(
+                train(metric, verb=verb), "metrics[0].domain: there is no classifier to measure; name a classification"
+            )
     assert train("--output", "out").exit_code == 0
 
 
@@ -423,7 +426,7 @@ def test_samples_of_a_class_that_the_classifier_lacks_count_as_wrong_and_it_is_s
     )
     changes = (CLASSES, ACCURACY, "domains.a.dataset.pool=source", "domains.b.dataset.pool=target", "training.steps=1")
     made = train(tiny.config(*changes), tmp_path / "run", plugins=tiny.plugins())
-    assert "accuracy/b: samples of class 5, 6 count as wrong: the classifier tells classes 0 to 1" in (
+    assert "accuracy/b: samples of class 5, 6 count as wrong: the classifier knows classes 0 to 1" in (
         capsys.readouterr().err
     )
     assert made.read_json("summary.json")["last"]["accuracy/b"] == 0

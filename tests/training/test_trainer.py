@@ -22,6 +22,7 @@ from coupling.hookspecs import hookimpl
 from coupling.losses.adversarial import NonSaturating
 from coupling.plugins import Plugins
 from coupling.runs import checkpoint
+from coupling.runs.measured import Measured
 from coupling.training import progress_bar
 from coupling.training.algorithm import MicroBatch
 from coupling.training.ema import MovingAverage
@@ -107,7 +108,7 @@ def test_the_best_value_and_its_first_step_are_kept_and_no_number_is_none(tmp_pa
     values = [float("nan"), 2.0, 2.0, 3.0, 1.0, 1.0, 3.0, float("nan")]
     monkeypatch.setattr(tiny.Brightness, "better", better)
     monkeypatch.setattr(
-        tiny.Brightness, "measure", lambda self, evaluation: {"brightness/a": values[evaluation.model.step - 1]}
+        tiny.Brightness, "measure", lambda self, evaluation: Measured(values[evaluation.model.step - 1])
     )
     run(tmp_path / "run", "metrics=[{name: brightness, every: 1}]")
     ended = json.loads((tmp_path / "run/summary.json").read_text(), parse_constant=lambda text: pytest.fail(text))

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling import Metric
+from coupling import Measured, Metric
 from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, nearest
 from coupling.metrics.metric import Evaluation
@@ -27,21 +27,20 @@ class CentreDistance(Metric):
         to: Annotated[str, Field(description="another domain")],
         count: Annotated[int, Field(ge=1, description="number of pairs")] = 1000,
     ) -> None:
-        self.pair = (from_, to)
+        self.domains = (from_, to)
         self.count = count
 
     def check(self, data: Mapping[str, DomainData]) -> None:
         """Both domains must exist."""
-        for key, domain in zip(("from", "to"), self.pair, strict=True):
+        for key, domain in zip(("from", "to"), self.domains, strict=True):
             if domain not in data:
                 raise ConfigError(f"{key}: no domain is called '{domain}'; {nearest(domain, data)}")
 
-    def measure(self, evaluation: Evaluation) -> dict[str, float]:
-        """The mean distance, and beside it what pairs of unrelated samples have."""
-        samples = evaluation.model.sample(self.count, seed=evaluation.seed, domains=self.pair)
-        one, other = (centres(samples[domain]) for domain in self.pair)
-        name = "centre-distance/" + "/".join(self.pair)
-        return {name: distance(one, other), f"{name}/unrelated": distance(one, other.roll(1, 0))}
+    def measure(self, evaluation: Evaluation) -> Measured:
+        """The mean distance; that of unrelated samples is the floor."""
+        samples = evaluation.model.sample(self.count, seed=evaluation.seed, domains=self.domains)
+        one, other = (centres(samples[domain]) for domain in self.domains)
+        return Measured(distance(one, other), floors={"unrelated": distance(one, other.roll(1, 0))})
 
 
 def centres(images: Tensor) -> Tensor:
