@@ -214,7 +214,7 @@ def test_an_architecture_that_fails(train, plugin):
     assert told.startswith(f"error: generator.architecture: architecture 'odd' of plugin '{path}' failed: ")
     told = refused(
         train("discriminator.architecture=odd", "sharing={}", "--plugin", path),
-        "gives no list of nn.Module, one a layer, for domain",
+        "return a list of nn.Module, one for each layer",
     )
     assert told.startswith("error: discriminator.architecture: ")
 
