@@ -34,7 +34,7 @@ class Selection:
         """Raises :class:`InputError` for numbers that the model cannot be drawn from with, before anything is."""
         if self.keep is not None and not 0 < self.keep <= 1:
             raise InputError(f"keep is {self.keep:g}; give a share above 0, and 1 at most")
-        code = next(self.model.codes(self.seed, self.truncation))[:1]
+        code = self.model.latent(1, self.seed, truncation=self.truncation)
         if self.keep is not None:
             self.model.score(self.model.generate(code))
 
@@ -45,7 +45,7 @@ class Selection:
 
     def samples(self, start: int, stop: int, domains: list[str]) -> Iterator[dict[str, Tensor]]:
         """Samples ``start`` to ``stop`` - 1 in order, some at a time: {domain: (n, *shape)} in its range."""
-        codes = (z for block in self.model.codes(self.seed, self.truncation) for z in block.split(BLOCK))
+        codes = self.model.codes(self.seed, self.truncation, BLOCK)
         first = start // self.kept
         for number, z in enumerate(islice(codes, first, -(-stop // self.kept)), first):
             begin = number * self.kept

@@ -21,6 +21,7 @@ from coupling.errors import InputError, RunError, cause
 from coupling.model.sampler import CoupledSampler
 from coupling.networks.mode import evaluating
 from coupling.networks.weights import named_networks, named_tensors
+from coupling.runs.model_file import with_digest
 from coupling.runs.tensor_files import METADATA, plain_tensors
 from coupling.system.atomic_files import write_bytes
 from coupling.system.terminal import print_line
@@ -56,7 +57,8 @@ def format_of(output: Path | None, given: Format | None) -> Format:
 def export_safetensors(model: CoupledSampler, path: Path) -> None:
     """Write the generators, discriminators and losses, and the description that rebuilds them, as one file.
 
-    The file holds the weights that the model draws with, once, and no optimizer. :func:`coupling.load_model` loads it.
+    The file holds the weights that the model draws with, once, and no optimizer. It carries the SHA-256 of its
+    content, which :func:`coupling.load_model` checks.
 
     Raises:
         InputError: the file cannot be written, has another suffix, or the model has no discriminators.
@@ -66,7 +68,8 @@ def export_safetensors(model: CoupledSampler, path: Path) -> None:
     if model.discriminator is None:
         raise InputError("the model has no discriminators, but its file must hold them; load the model from its run")
     tensors = named_tensors(named_networks(model.generator, model.discriminator, model.losses))
-    content = safetensors.torch.save(plain_tensors(tensors), {METADATA: json.dumps(model.description())})
+    tensors = plain_tensors(tensors)
+    content = safetensors.torch.save(tensors, {METADATA: json.dumps(with_digest(model.description(), tensors))})
     _write(content, path)
 
 

@@ -1,24 +1,40 @@
-"""From a path to its model: a run, a checkpoint, a file, a folder, or a repository on the hub."""
+"""The model of a run, a checkpoint, a file, a folder, or a repository on the hub."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
-from coupling.config.config import build_config
+from coupling.config.config import Config, build_config
 from coupling.config.registry import Registry
 from coupling.domain import Domain
 from coupling.errors import InputError
+from coupling.losses.build import logit_count
+from coupling.model.description import check_config, read_description
 from coupling.model.model import CoupledModel
-from coupling.networks.build import assemble
-from coupling.networks.weights import average_prefix, load_tensors
+from coupling.networks.build import Networks, assemble
+from coupling.networks.skeleton import build_without_memory, fill, is_filled, limited
+from coupling.networks.trial import try_discriminators, try_generators
+from coupling.networks.weights import average_prefix, check_tensors
 from coupling.runs.locations import locate
+from coupling.runs.model_file import ModelFile, open_model_file
 from coupling.runs.provenance import training_record
-from coupling.runs.tensor_files import read_metadata, read_tensors
-from coupling.system.terminal import print_line
+from coupling.system.device import is_out_of_memory
+from coupling.system.terminal import warn
+
+_TENSORS = 300_000
+"""Largest number of tensors that are made while networks are built."""
+
+
+_MESSAGE = 2000
+"""Longest part of a message that quotes a file."""
 
 
 def read_model(
@@ -31,49 +47,124 @@ def read_model(
 ) -> CoupledModel:
     """The model of a run directory, a checkpoint in it, a model file, or a model on the hub, ``hf://USER/MODEL``.
 
-    Averaged (EMA) weights where the run kept them, unless ``live``. Needs the plugins of the
-    architectures and losses, not those of the data. Raises :class:`InputError` saying what is wrong.
+    It has the moving average of the weights if the run kept one, unless ``live``. The plugins of the architectures and
+    losses must be installed, not those of the data.
+
+    The file's description is checked first. The networks are then built without memory and compared with the file's
+    header, so that nothing is allocated for a file that does not fit.
+
+    Raises:
+        InputError: there is no model, it is damaged, or it does not fit; the message says why.
     """
     file = locate(path, token)
-    values, domains, step, record = _described(file)
-    domains = {name: _with_drawing(domain, registry) for name, domain in domains.items()}
     try:
-        config = build_config(values, registry, data=False)
-        networks = assemble(config, domains, registry, trial=False)
+        with open_model_file(file) as content:
+            model = _read(content, registry, live=live)
     except InputError as error:
-        raise type(error)(f"{file}: {error}") from None
-    tensors = read_tensors(file)
-    for room, module in networks.named_networks.items():
-        averaged = not live and any(name.startswith(f"{average_prefix(room)}.") for name in tensors)
-        load_tensors(module, tensors, average_prefix(room) if averaged else room, file)
-        module.eval().requires_grad_(False)
-    record = record or training_record(file, step)
-    model = CoupledModel(config, domains, networks.generator, networks.discriminator, step, networks.losses, record)
+        raise type(error)(_quotable(str(error))) from None
+    except RecursionError:
+        raise InputError(f"{file}: its metadata are nested too deeply for a model that coupling wrote") from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(f"{file}: needs more memory than this machine has") from None
     return model.to(device)
 
 
+def _quotable(message: str) -> str:
+    """A message that quotes a file: control characters, which could change a terminal, are escaped."""
+    shown = message if len(message) <= _MESSAGE else message[:_MESSAGE] + " ..."
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
+
+
+def _read(content: ModelFile, registry: Registry, *, live: bool) -> CoupledModel:
+    """The model of an open file; raises :class:`InputError` if it does not fit its description."""
+    described = read_description(content)
+    domains = {name: _with_drawing(domain.domain(name), registry) for name, domain in described.domains.items()}
+    try:
+        config = build_config(described.config, registry, data=False)
+        check_config(config, described)
+        networks = _Builder(config, domains, registry, content, live).networks()
+    except InputError as error:
+        prefix = "" if str(error).startswith(str(content.path)) else f"{content.path}: "
+        raise type(error)(f"{prefix}{error}") from None
+    for module in networks.named_networks.values():
+        module.eval().requires_grad_(False)
+    record = content.values.get("record") or training_record(content.path, described.step)
+    return CoupledModel(
+        config, domains, networks.generator, networks.discriminator, described.step, networks.losses, record
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Builds the networks of a configuration with the tensors of a file."""
+
+    config: Config
+    domains: Mapping[str, Domain]
+    registry: Registry
+    content: ModelFile
+    live: bool
+
+    def networks(self) -> Networks:
+        """The networks; raises :class:`InputError` if the file does not fit them."""
+        with self._limited():
+            networks = build_without_memory(self._build_and_try)
+        if networks is not None:
+            parts = self._checked_parts(networks)
+            for module, prefix in parts:
+                fill(module, self.content.read(prefix))
+            if all(is_filled(module) for module, _ in parts):
+                return networks
+        with self._limited():
+            networks = self._build()
+        for module, prefix in self._checked_parts(networks):
+            module.load_state_dict(self.content.read(prefix))
+        self._try(networks)
+        return networks
+
+    def _limited(self) -> AbstractContextManager[None]:
+        # Before layers are tied, each domain has its own: at most the file's, times the domains. Twice, as
+        # normalisations are replaced, and some more, as layers may have buffers that are in no file.
+        numbers = sum(math.prod(info.shape) for info in self.content.tensors.values())
+        tensors = 2 * len(self.domains) * len(self.content.tensors) + 1000
+        return limited(tensors=min(tensors, _TENSORS), numbers=2 * len(self.domains) * numbers + 2**20)
+
+    def _build(self) -> Networks:
+        return assemble(self.config, self.domains, self.registry, trial=False)
+
+    def _build_and_try(self) -> Networks:
+        networks = self._build()
+        self._try(networks)
+        return networks
+
+    def _try(self, networks: Networks) -> None:
+        """Raise :class:`ConfigError` if the layers do not fit each other and the domains."""
+        try_generators(networks.generator, self.domains, self.config.latent.size)
+        try_discriminators(networks.discriminator, self.domains, logit_count(networks.losses, len(self.domains)), ())
+
+    def _checked_parts(self, networks: Networks) -> list[tuple[nn.Module, str]]:
+        """Each network with the prefix of its tensors; raises :class:`InputError` if the file does not fit them."""
+        parts = []
+        for name, module in networks.named_networks.items():
+            average = average_prefix(name)
+            prefix = average if not self.live and self.content.part(average) else name
+            check_tensors(module, self.content.part(prefix), prefix, self.content.path)
+            parts.append((module, prefix))
+        graphs = {team: graph.plain() for team, graph in networks.graphs.items()}
+        if json.loads(json.dumps(graphs)) != self.content.values["sharing"]:
+            raise InputError(f"{self.content.path}: its sharing graph is not that of its configuration")
+        self.content.verify()
+        return parts
+
+
 def _with_drawing(domain: Domain, registry: Registry) -> Domain:
-    """The domain with what draws it; the model is as good where a plugin that only draws is not installed."""
+    """The domain with its drawing; without it, with a warning, if the plugin that draws is not installed."""
     if not domain.drawn_by:
         return domain
     try:
         drawing = registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
     except InputError as error:
-        print_line(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
+        warn(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
         return domain
     return replace(domain, drawing=drawing)
-
-
-def _described(file: Path) -> tuple[dict[str, Any], dict[str, Domain], int, dict[str, Any]]:
-    """Configuration, domains, step and record of a model file, from its metadata."""
-    described = read_metadata(file)
-    try:
-        domains = {
-            name: Domain(
-                name, tuple(d["shape"]), (float(d["range"][0]), float(d["range"][1])), str(d.get("drawn_by", ""))
-            )
-            for name, d in described["domains"].items()
-        }
-        return described["config"], domains, int(described["step"]), dict(described.get("record", {}))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise InputError(f"{file}: a safetensors file, but not a model that coupling wrote") from None

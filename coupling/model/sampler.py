@@ -22,7 +22,15 @@ from coupling.system.device import usable
 from coupling.system.seeds import torch_generator
 
 _BLOCK = 1024
-"""Codes drawn in one call: a multiple of 16, as torch draws normal numbers in groups of 16."""
+"""Codes drawn in one call."""
+
+
+_GROUP = 16
+"""torch draws normal numbers in groups of 16, so draws of whole groups make the same sequence."""
+
+
+_NUMBERS = 2**22
+"""Numbers that :meth:`CoupledSampler.latent` draws in one call, about."""
 
 
 class CoupledSampler:
@@ -89,13 +97,17 @@ class CoupledSampler:
         """
         if count < 0 or start < 0:
             raise InputError(f"count is {count}, start is {start}; both are 0 or more")
-        first, stop = start // _BLOCK, -(-(start + count) // _BLOCK)
-        blocks = islice(self.codes(seed, truncation), first, stop)
-        drawn = torch.cat([torch.empty(0, self.config.latent.size), *blocks])
-        return drawn[start - first * _BLOCK :][:count].clone()
+        size = self.config.latent.size
+        block = min(_BLOCK, max(_NUMBERS // size // _GROUP, 1) * _GROUP)
+        first, stop = start // block, -(-(start + count) // block)
+        blocks = islice(self.codes(seed, truncation, block), first, stop)
+        drawn = torch.cat([torch.empty(0, size), *blocks])
+        return drawn[start - first * block :][:count].clone()
 
-    def codes(self, seed: int = 0, truncation: float | None = None) -> Iterator[Tensor]:
-        """The infinite sequence of codes of ``seed`` from the prior, in blocks of (1024, latent size).
+    def codes(self, seed: int = 0, truncation: float | None = None, block: int = _BLOCK) -> Iterator[Tensor]:
+        """The infinite sequence of codes of ``seed`` from the prior, in parts of (block, latent size).
+
+        ``block``: a multiple of 16, which does not change the sequence.
 
         ``truncation``: the largest coordinate, for more typical and less varied samples: between 0 and 1 for a uniform
         prior, standard deviations above 0 for a normal one.
@@ -105,9 +117,9 @@ class CoupledSampler:
         """
         source = torch_generator(seed, "sample")
         prior = prior_of(self.config.latent)
-        while True:  # whole blocks: torch's normal numbers depend on how many of them one call draws
-            block = sample_prior(self.config.latent, _BLOCK, source)
-            yield block if truncation is None else prior.truncated(block, truncation)
+        while True:
+            codes = sample_prior(self.config.latent, block, source)
+            yield codes if truncation is None else prior.truncated(codes, truncation)
 
     def sample(
         self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256

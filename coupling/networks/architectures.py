@@ -37,7 +37,7 @@ class MLP:
         self,
         *,
         hidden: Annotated[int, Field(ge=1, description="units of each hidden layer")] = 1024,
-        layers: Annotated[int, Field(ge=1, description="hidden layers, without the output layer")] = 4,
+        layers: Annotated[int, Field(ge=1, le=1000, description="hidden layers, without the output layer")] = 4,
         normalised: Annotated[bool, Field(description="normalise the generator's hidden layers by batch")] = True,
         activation: Annotated[Literal["prelu", "relu"], Field(description="activation of the hidden layers")] = "prelu",
     ) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from coupling.config.config import Config
 from coupling.domain import Domain
 from coupling.errors import InputError
+from coupling.runs.model_file import TensorInfo, hash_tensor
 from coupling.sharing.graph import SharingGraph, TeamName
 
 
@@ -21,8 +21,7 @@ def fingerprint(*networks: nn.Module) -> str:
     digest = hashlib.sha256()
     for network in networks:
         for name, tensor in network.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            hash_tensor(digest, name, tensor)
     return digest.hexdigest()
 
 
@@ -51,20 +50,31 @@ def named_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
     """Copy the tensors of ``prefix`` into ``module``; raises :class:`InputError` that lists the differences."""
     own = {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
-    expected = module.state_dict()
-    misfits = []
-    for name in dict.fromkeys([*expected, *own]):
-        here, there = expected.get(name), own.get(name)
-        if here is None or there is None:
-            misfits.append(f"'{prefix}.{name}' is in the {'file' if here is None else 'network'} alone")
-        elif here.shape != there.shape:
-            misfits.append(
-                f"'{prefix}.{name}' has shape {tuple(there.shape)} in the file, {tuple(here.shape)} in the network"
-            )
-    if misfits:
-        more = [f"and {len(misfits) - _LISTED} more"] if len(misfits) > _LISTED else []
-        raise InputError("\n  ".join([f"{path}: does not fit its configuration:", *misfits[:_LISTED], *more]))
+    check_tensors(module, {name: TensorInfo.of(tensor) for name, tensor in own.items()}, prefix, path)
     module.load_state_dict(own)
+
+
+def check_tensors(module: nn.Module, found: Mapping[str, TensorInfo], prefix: str, path: Path) -> None:
+    """Compare the names, shapes and types of a module's tensors with those in a file.
+
+    ``found``: the tensors of ``prefix`` in the file, by the rest of their names.
+
+    Raises:
+        InputError: they differ; the message lists the differences.
+    """
+    expected = {name: TensorInfo.of(tensor) for name, tensor in module.state_dict().items()}
+    differences = []
+    for name in dict.fromkeys([*expected, *found]):
+        here, there = expected.get(name), found.get(name)
+        if here is None or there is None:
+            differences.append(f"'{prefix}.{name}' is in the {'file' if here is None else 'network'} alone")
+        elif here.shape != there.shape:
+            differences.append(f"'{prefix}.{name}' has shape {there.shape} in the file, {here.shape} in the network")
+        elif here.dtype != there.dtype:
+            differences.append(f"'{prefix}.{name}' has type {there.dtype} in the file, {here.dtype} in the network")
+    if differences:
+        more = [f"and {len(differences) - _LISTED} more"] if len(differences) > _LISTED else []
+        raise InputError("\n  ".join([f"{path}: does not fit its configuration:", *differences[:_LISTED], *more]))
 
 
 def description(
