@@ -29,7 +29,7 @@ from coupling.plugins import Plugins
 from coupling.runs.locations import run_directory_of
 from coupling.runs.measured import Measured
 from coupling.runs.metrics_log import walk
-from coupling.sweeps.directory import Standing
+from coupling.sweeps.directory import RunStatus
 from coupling.system.atomic_files import printable
 from coupling.system.terminal import print_line
 from coupling.training.batch_statistics import JOINT, set_statistics
@@ -185,13 +185,13 @@ def _parameters_table(networks: Networks) -> Table:
     return made
 
 
-def print_standings(standings: Iterable[Standing], console: Console) -> None:
+def print_statuses(statuses: Iterable[RunStatus], console: Console) -> None:
     """The runs of a sweep: cell, seed, how far each is, and where."""
     made = table("run", "state", "step", "directory", "")
-    for standing in standings:
-        changed = f"has changed: {'; '.join(standing.changes)}" if standing.changes else ""
-        step = f"{standing.step:,} of {standing.run.config.training.steps:,}"
-        made.add_row(standing.run.title, standing.state, step, str(standing.path), changed)
+    for status in statuses:
+        changed = f"has changed: {'; '.join(status.changes)}" if status.changes else ""
+        step = f"{status.step:,} of {status.run.config.training.steps:,}"
+        made.add_row(status.run.title, status.state, step, str(status.path), changed)
     console.print(made)
 
 

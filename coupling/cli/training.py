@@ -62,16 +62,16 @@ def sweep(
     dry_run: bool,
 ) -> None:
     """Run the grid and seeds of CONFIG, or go on with them; write and print the table."""
-    from coupling.cli.tables import print_standings
+    from coupling.cli.tables import print_statuses
     from coupling.sweeps.grid import load_grid
     from coupling.sweeps.sweep import Sweep
 
     plugins = load_plugins(modules)
     work = Sweep(load_grid(config, overrides, plugins=plugins), output, plugins, modules=modules, only=only)
     if dry_run:
-        work.directory.refuse_other()
+        work.directory.check_not_taken()
         work.check()
-        print_standings(work.standings(), console())
+        print_statuses(work.statuses(), console())
         return
     table = work.run(jobs)
     if table.results:

@@ -1,1 +1,1 @@
-"""A grid of runs, and the table that comes of it."""
+"""Sweeps: a grid of runs, and the table of their results."""

@@ -1,4 +1,4 @@
-"""A sweep's table as a figure, like the paper's Figure 3: a line a row over the columns, with error bars."""
+"""A sweep's table as a figure, like the paper's Figure 3: a line for each row, with error bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 _SPREAD = 0.3
-"""How far apart the lines' points of one column stand, in columns: error bars that cover each other say nothing."""
+"""Distance between the lines' points of one column, in columns, so that error bars do not cover each other."""
 
 
 _MARKERS = "osD^vP*X<>"
@@ -24,9 +24,9 @@ _DASHES = ("--", ":", "-.")
 
 
 def figure(table: Table) -> bytes:
-    """A PNG: best iterations on the left, last ones on the right, baselines as lines across.
+    """A PNG: best iterations on the left, last iterations on the right, baselines as horizontal lines.
 
-    Raises :class:`RunError` where matplotlib is not installed.
+    Raises :class:`RunError` if matplotlib is not installed.
     """
     made = empty_figure(11, 4.5)
     panels = made.subplots(1, 2, sharey=True)

@@ -1,4 +1,4 @@
-"""What a sweep is: a configuration, axes over it, seeds; and the runs that these make."""
+"""The grid of a sweep: a configuration, axes over it and seeds, and the runs that these make."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from coupling.plugins import Plugins
 _LONGEST = 60
 
 
-def _part_of_a_path(value: str) -> str:
-    """An axis or label names a folder and is given as AXIS=LABEL."""
+def _check_path_part(value: str) -> str:
+    """Check an axis or label: it names a folder and is given as AXIS=LABEL."""
     if not value or len(value) > _LONGEST or not value.isprintable() or "/" in value or value != value.strip():
         raise ValueError(f"an axis or label has 1 to {_LONGEST} printable characters and no /, none blank at its ends")
     return value
@@ -33,11 +33,11 @@ def _part_of_a_path(value: str) -> str:
 def _axis_name(value: str) -> str:
     if "=" in value or value == "seed":
         raise ValueError("an axis has no = in its name and is not called seed; the seeds have their own key")
-    return _part_of_a_path(value)
+    return _check_path_part(value)
 
 
 def _labelled(value: Any) -> Any:
-    """A list of values of the key that the axis is called after, as labels with assignments."""
+    """Turn an axis that is a list of values, of the key that it is called after, into labels with assignments."""
     if not isinstance(value, Mapping):
         return value
     return {name: _labels(name, axis) if isinstance(axis, list) else axis for name, axis in value.items()}
@@ -57,7 +57,7 @@ def _distinct(seeds: list[int]) -> list[int]:
     return seeds
 
 
-Label = Annotated[str, AfterValidator(_part_of_a_path)]
+Label = Annotated[str, AfterValidator(_check_path_part)]
 
 
 AxisName = Annotated[str, AfterValidator(_axis_name)]
@@ -82,18 +82,18 @@ class SweepConfig(Model):
     set: Assignments = Field({}, description="values of keys of all runs: {training.steps: 1500}")
     axes: Annotated[dict[AxisName, Axis], BeforeValidator(_labelled)] = Field(
         {},
-        description="by name, what is varied: labels, each with the values of keys that it stands for, or a list of "
-        "values of the key that the axis is called after; the last axis makes the columns of the table",
+        description="axes by name: labels, each with the values of keys that it stands for, or a list of values of the "
+        "key that the axis is called after; the last axis gives the columns of the table",
     )
     seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(
-        [0], min_length=1, description="every cell of the grid is run with each"
+        [0], min_length=1, description="seeds; every cell of the grid is run with each"
     )
     metric: str | None = Field(
-        None, description="of the table, one of the runs' metrics by its flat name; default: their first"
+        None, description="flat name of the table's metric, one that all runs measure; default: their first"
     )
     baselines: list[str] = Field(
         ["unrelated", "constant"],
-        description="what metrics measure beside their value and the table and figure show: METRIC/unrelated",
+        description="floors and other values beside the metric that the table and figure show: METRIC/unrelated",
     )
 
 
@@ -102,22 +102,22 @@ class GridRun:
     """One run of a sweep: a cell of the grid, with a seed."""
 
     labels: tuple[str, ...]
-    """One of each axis, in the axes' order."""
+    """One label of each axis, in the axes' order."""
     seed: int
     config: Config
     folder: Path
-    """In the sweep's directory; another of its kind where an earlier configuration has taken it."""
+    """Its directory in the sweep's; a number is added if a run of an earlier configuration is there."""
     title: str
-    """For people: ``generator=1-2, discriminator=none, seed 0``."""
+    """Its name in messages: ``generator=1-2, discriminator=none, seed 0``."""
 
 
 class Grid:
     """A sweep with all its runs' configurations, each of them valid."""
 
     def __init__(self, config: SweepConfig, plugins: Plugins) -> None:
-        """Make the runs of ``config``, whose base is no file any more.
+        """Make the runs of ``config``, whose base is a mapping.
 
-        Raises :class:`ConfigError` naming the cell where one is not valid, or two are the same.
+        Raises :class:`ConfigError`, which names the cell, if one is not valid or two are the same.
         """
         self.config = config
         self.plugins = plugins
@@ -131,7 +131,7 @@ class Grid:
         for labels in itertools.product(*self.axes.values()):
             for seed in config.seeds:
                 self.runs.append(self._run(base, labels, seed))
-        self._refuse_equal()
+        self._check_distinct()
 
     def _run(self, base: dict[str, Any], labels: tuple[str, ...], seed: int) -> GridRun:
         values = copy.deepcopy(base)
@@ -150,19 +150,19 @@ class Grid:
         folder = Path("runs", *(f"{axis}={label}" for axis, label in points), f"seed-{seed}")
         return GridRun(labels, seed, config, folder, ", ".join(part for part in (title, f"seed {seed}") if part))
 
-    def _refuse_equal(self) -> None:
+    def _check_distinct(self) -> None:
         seen: dict[str, GridRun] = {}
         for run in self.runs:
             text = run.config.yaml()
             if text in seen:
                 raise ConfigError(
-                    f"cells {seen[text].title} and {run.title} are the same configuration; leave one out, or see "
-                    "whether another axis overrides what it sets"
+                    f"cells {seen[text].title} and {run.title} are the same configuration; leave one out, or "
+                    "check whether another axis overrides what it sets"
                 )
             seen[text] = run
 
     def chosen(self, only: Iterable[str]) -> list[GridRun]:
-        """Runs at the given ``AXIS=LABEL``: any of one axis's, all axes' together; all runs without any."""
+        """The runs of the given ``AXIS=LABEL``: of any label given for an axis, and of all axes given; default: all."""
         wanted: dict[str, set[str]] = {}
         for choice in only:
             axis, separator, label = choice.partition("=")
@@ -180,7 +180,7 @@ class Grid:
         ]
 
     def yaml(self) -> str:
-        """The sweep as YAML that runs again as it is."""
+        """The complete sweep as YAML, which can be run again."""
         return dump_yaml(self.config.model_dump(mode="json"))
 
 
@@ -188,7 +188,7 @@ def load_grid(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugi
     """Read a sweep's file and make its runs.
 
     ``overrides``: those of the sweep's own keys (``seeds=[0]``) change the sweep, all others every
-    run (``training.steps=10``). Raises :class:`ConfigError` that names the file and what to mend.
+    run (``training.steps=10``). Raises :class:`ConfigError`, which names the file and the fix.
     """
     path = Path(path)
     text = read_text(path)
@@ -197,9 +197,7 @@ def load_grid(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugi
         if not isinstance(values, dict):
             raise ConfigError("a sweep is a mapping with the keys name, base, axes, seeds")
         if "domains" in values and "base" not in values:
-            raise ConfigError(
-                f"is the configuration of a run; a sweep is a file of its own that names it: base: {path.name}"
-            )
+            raise ConfigError(f"is the configuration of a run; write a sweep, a second file, with base: {path.name}")
         config = _validated(values, overrides)
         if isinstance(config.base, str):
             config = config.model_copy(update={"base": _read_base(path.parent / config.base)})
@@ -210,7 +208,7 @@ def load_grid(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugi
 
 
 def _validated(values: dict[str, Any], overrides: Iterable[str]) -> SweepConfig:
-    """The sweep's own keys, with what ``--set`` changes: of the sweep, or under ``set`` of all runs."""
+    """The sweep's own keys, with the changes of ``--set``: to the sweep, or to all its runs, under ``set``."""
     of_runs: dict[str, str] = {}
     for assignment in overrides:
         path = assignment.partition("=")[0]
@@ -226,40 +224,53 @@ def _validated(values: dict[str, Any], overrides: Iterable[str]) -> SweepConfig:
     for assignment, path in of_runs.items():
         parsed: dict[str, Any] = {}
         override(parsed, f"value={assignment.partition('=')[2]}" if "=" in assignment else assignment)
-        setting.pop(path, None)  # the last one holds
+        setting.pop(path, None)  # the last one counts
         setting[path] = parsed["value"]
     config = config.model_copy(update={"set": setting})
-    _refuse_overridden(config, of_runs)
+    _check_owners(config, of_runs)
     return config
 
 
-def _refuse_overridden(config: SweepConfig, of_runs: Mapping[str, str]) -> None:
-    """Raise :class:`ConfigError` where a value would silently be lost to another's."""
-    given = [(f"--set {assignment}", path) for assignment, path in of_runs.items()]
-    given += [(f"set.{path}", path) for path in config.set]
+@dataclass(frozen=True)
+class _Setting:
+    """A place in a sweep that sets a key of its runs."""
+
+    place: str
+    """The place and the key, for messages: ``set.training.steps``, ``axes.generator.1-2: sharing.generator``."""
+    path: str
+    axis: str = ""
+    """The axis that it belongs to, if any."""
+    whole: bool = False
+    """Whether no part of it may be overridden: it was given by ``--set``."""
+
+    def loses(self, later: _Setting) -> bool:
+        """Whether a value of this place is lost when ``later`` is set after it."""
+        return _within(self.path, later.path) or (self.whole and _within(later.path, self.path))
+
+
+def _check_owners(config: SweepConfig, of_runs: Mapping[str, str]) -> None:
+    """Raise :class:`ConfigError` if two places set one key, so that one of the values would be lost.
+
+    ``of_runs``: paths by their ``--set`` option.
+    """
+    given = [_Setting(f"--set {option}", path, whole=True) for option, path in of_runs.items()]
+    given += [_Setting(f"set.{path}", path) for path in config.set if path not in of_runs.values()]
     varied = [
-        (f"axes.{name}.{label}", name, path)
-        for name, axis in config.axes.items()
-        for label in axis
-        for path in axis[label]
+        _Setting(f"axes.{axis}.{label}: {path}", path, axis)
+        for axis, labels in config.axes.items()
+        for label, paths in labels.items()
+        for path in paths
     ]
-    for place, path in [*given, *((place, path) for place, _, path in varied)]:
-        if keys_of(path)[0] == "seed":
-            raise ConfigError(f"{place}: seed: the seeds of a sweep's runs are its key `seeds`: [0, 1, 2]")
-    for assignment, path in of_runs.items():
-        for place, name, other in varied:
-            if _within(path, other) or _within(other, path):
+    for setting in given + varied:
+        if keys_of(setting.path)[0] == "seed":
+            raise ConfigError(f"{setting.place}: the seeds of a sweep's runs are its key `seeds`: [0, 1, 2]")
+    for number, later in enumerate(varied):
+        for earlier in given + varied[:number]:
+            if earlier.axis != later.axis and earlier.loses(later):
                 raise ConfigError(
-                    f"--set {assignment}: is what axis '{name}' varies ({place}: {other}); change the axis"
+                    f"{earlier.place}: is set by axis '{later.axis}' too ({later.place}), so one of the values would "
+                    "be lost; leave one of them out"
                 )
-    for path in config.set:
-        for place, name, other in varied:
-            if path not in of_runs.values() and _within(path, other):
-                raise ConfigError(f"set.{path}: is what axis '{name}' varies ({place}: {other}); leave it out of set")
-    for number, (place, name, path) in enumerate(varied):
-        for earlier, other_name, other in varied[:number]:
-            if name != other_name and _within(other, path):
-                raise ConfigError(f"{place}: {path}: is set by axis '{other_name}' too ({earlier}); one would be lost")
 
 
 def _within(path: str, outer: str) -> bool:
@@ -274,7 +285,7 @@ def _read_base(path: Path) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"base: {error}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"base: {path}: is no configuration of a run, a mapping with the keys name, domains, ...")
+        raise ConfigError(f"base: {path}: is not a configuration of a run, a mapping with the keys name, domains, ...")
     if "base" in values:
         raise ConfigError(f"base: {path}: is a sweep itself; name the configuration of a run")
     return values

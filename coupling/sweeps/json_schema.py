@@ -15,7 +15,7 @@ def sweep_schema(registry: Registry) -> dict[str, Any]:
     schema = SweepConfig.model_json_schema()
     definitions = configuration.pop("$defs")
     dialect = configuration.pop("$schema")
-    configuration.pop("required")  # an axis may set what the base leaves open
+    configuration.pop("required")  # an axis may set a key that the base does not have
     properties = schema["properties"]
     base = properties["base"]["description"]
     properties["base"] = {"description": base, "anyOf": [{"type": "string"}, {"$ref": "#/$defs/configuration"}]}

@@ -1,4 +1,4 @@
-"""The process of a sweep's run: started, closed, waited for, and why it failed."""
+"""The process of a sweep's run: its start and its end, and the reason if it fails."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from coupling.sweeps.directory import Standing
+from coupling.sweeps.directory import RunStatus
 
 _REASON = 300
-"""Characters of a run's own message that are repeated, at most."""
+"""Maximum number of characters that are quoted from a run's own message."""
 
 
 @dataclass
 class Child:
     """A run in its process."""
 
-    standing: Standing
+    status: RunStatus
     process: subprocess.Popen[bytes]
-    place: Mapping[str, str]
+    slot: Mapping[str, str]
+    """Its environment variables, from :func:`coupling.sweeps.run_slots.run_slots`."""
     log: Path
     written: int
-    """Length of the log before this process wrote into it: what earlier ones said is not its own."""
+    """Length of the log before this process wrote into it; earlier output is of earlier processes."""
     started: float
+    """Time of its start, as by time.monotonic."""
 
 
-def start_process(command: list[str], log: IO[bytes], place: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A process that ends when this one does, and that a terminal's Ctrl-C does not reach: we end it, once."""
+def start_process(command: list[str], log: IO[bytes], slot: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that ends when this one does; a terminal's Ctrl-C does not reach it, only the sweep ends it."""
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **place},
+        env={**os.environ, **slot},
         start_new_session=True,
     )
 
 
 @contextmanager
-def ending(children: Sequence[Child]) -> Iterator[None]:
-    """Whatever ends the block, the runs that still go on are told to save, and waited for."""
+def end_children(children: Sequence[Child]) -> Iterator[None]:
+    """A context at whose end the runs that are still active are asked to save and end, and waited for."""
     try:
         yield
     finally:
@@ -56,13 +58,13 @@ def ending(children: Sequence[Child]) -> Iterator[None]:
 
 
 def close(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipe by which a process knows that the sweep lives."""
+    """Close the pipe by which a process knows that the sweep is running."""
     assert process.stdin is not None
     process.stdin.close()
 
 
 def reason_of(child: Child, code: int) -> str:
-    """Why a run failed, as its output says."""
+    """The reason why a run failed, from its output."""
     text = child.log.read_bytes()[child.written :].decode("utf-8", errors="replace").strip()
     _, found, message = f"\n{text}".rpartition("\nerror: ")
     if found:

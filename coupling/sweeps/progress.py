@@ -1,4 +1,4 @@
-"""The progress of a sweep: a bar over all its steps and one for each run that goes on; else a line a run."""
+"""The progress of a sweep: on a terminal a bar for all steps and one for each active run, else a line for each run."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable
 from rich.progress import Progress, TaskID
 
 from coupling.runs.metrics_log import describe_losses, read_last_line
-from coupling.sweeps.directory import Standing, last_step
+from coupling.sweeps.directory import RunStatus, read_last_step
 from coupling.system.terminal import bars, console, print_line
 
 
 class SweepProgress:
-    """Shows on stderr how far a sweep is; the steps of runs are read from their metrics.jsonl."""
+    """Shows the progress of a sweep on stderr; the steps of runs are read from their metrics.jsonl."""
 
-    def __init__(self, title: str, standings: Iterable[Standing]) -> None:
-        standings = list(standings)
+    def __init__(self, title: str, statuses: Iterable[RunStatus]) -> None:
+        statuses = list(statuses)
         self.title = title
-        self.runs = len(standings)
-        self.finished = sum(standing.state == "finished" for standing in standings)
-        self._steps = {standing.run.title: min(standing.step, _steps(standing)) for standing in standings}
-        """Steps done of each run."""
-        self._total = sum(_steps(standing) for standing in standings)
-        self._active: dict[str, tuple[Standing, TaskID | None]] = {}
+        self.runs = len(statuses)
+        self.finished = sum(status.state == "finished" for status in statuses)
+        self._steps = {status.run.title: min(status.step, _steps(status)) for status in statuses}
+        """Number of steps done of each run."""
+        self._total = sum(_steps(status) for status in statuses)
+        self._active: dict[str, tuple[RunStatus, TaskID | None]] = {}
         self._progress: Progress | None = None
 
     def __enter__(self) -> SweepProgress:
@@ -44,44 +44,42 @@ class SweepProgress:
     def _count(self) -> str:
         return f"{self.finished} of {self.runs} runs"
 
-    def started(self, standing: Standing) -> None:
-        """A run's process has been started."""
-        title, task = standing.run.title, None
+    def started(self, status: RunStatus) -> None:
+        """Note that a run's process has been started."""
+        title, task = status.run.title, None
         if self._progress is not None:
-            task = self._progress.add_task(f"  {title}", total=_steps(standing), completed=standing.step, text="")
+            task = self._progress.add_task(f"  {title}", total=_steps(status), completed=status.step, text="")
         else:
-            after = f", going on after step {standing.step:,}" if standing.step else ""
-            print_line(f"{title}: started{after}")
-        self._active[title] = standing, task
+            resumed = f", resumed after step {status.step:,}" if status.step else ""
+            print_line(f"{title}: started{resumed}")
+        self._active[title] = status, task
 
     def look(self) -> None:
-        """Show how far the runs are that go on."""
+        """Show the progress of the active runs."""
         if self._progress is None:
             return
-        for title, (standing, task) in self._active.items():
+        for title, (status, task) in self._active.items():
             assert task is not None
-            self._steps[title] = last_step(standing.path)
-            self._progress.update(
-                task, completed=self._steps[title], text=describe_losses(read_last_line(standing.path))
-            )
+            self._steps[title] = read_last_step(status.path)
+            self._progress.update(task, completed=self._steps[title], text=describe_losses(read_last_line(status.path)))
         self._progress.update(self._all, completed=self._done, text=self._count)
 
-    def ended(self, standing: Standing, seconds: float, failure: str, measured: str) -> None:
-        """A run's process has ended; ``failure`` says why, where it did not end well, ``measured`` what came of it."""
-        title = standing.run.title
+    def ended(self, status: RunStatus, seconds: float, failure: str, scores: str) -> None:
+        """Note that a run's process has ended; ``failure`` is the reason if it failed, ``scores`` its scores if not."""
+        title = status.run.title
         _, task = self._active.pop(title)
-        self._steps[title] = min(standing.step, _steps(standing))
+        self._steps[title] = min(status.step, _steps(status))
         if self._progress is not None and task is not None:
             self._progress.remove_task(task)
         if failure:
             print_line(f"{title}: failed: {failure}")
-        elif standing.state == "finished":
+        elif status.state == "finished":
             self.finished += 1
-            print_line(f"{title}: finished in {seconds:,.0f} s ({self._count}): {measured}")
+            print_line(f"{title}: finished in {seconds:,.0f} s ({self._count}): {scores}")
         else:
-            print_line(f"{title}: saved at step {standing.step:,}")
+            print_line(f"{title}: saved at step {status.step:,}")
         self.look()
 
 
-def _steps(standing: Standing) -> int:
-    return standing.run.config.training.steps
+def _steps(status: RunStatus) -> int:
+    return status.run.config.training.steps

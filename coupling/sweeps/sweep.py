@@ -1,61 +1,43 @@
-"""A grid of runs, several at once, and the table that comes of them.
+"""A sweep: a grid of runs, several at once, and the tables of their results.
 
-A run is a process of its own, with a directory of its own that it can resume from: whatever dies, the
-sweep, a run or the machine, the same command goes on.
+Each run is a process of its own, with a directory of its own that it can be resumed from. Whatever ends (the sweep, a
+run or the machine), the same command continues.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from coupling.config.config import Config
-from coupling.data.batches import Batches
-from coupling.data.domain_data import DomainData, open_domains
-from coupling.errors import ConfigError, CouplingError, InputError, RunError, nearest
-from coupling.metrics.metric import metric_name, open_metrics
-from coupling.networks.build import assemble
+from coupling.errors import CouplingError, InputError, RunError
 from coupling.plugins import Plugins
-from coupling.runs.metrics_log import MetricName
-from coupling.sweeps.directory import FIGURE, Standing, SweepDirectory, clear_bare, result_of
-from coupling.sweeps.figure import figure
+from coupling.sweeps.cells import Cells
+from coupling.sweeps.directory import RunStatus, SweepDirectory
 from coupling.sweeps.grid import Grid, GridRun
-from coupling.sweeps.process import Child, close, ending, reason_of, start_process
 from coupling.sweeps.progress import SweepProgress
-from coupling.sweeps.table import Result, Table
-from coupling.system.atomic_files import write_bytes, write_text
-from coupling.system.file_lock import check_not_in_use
-from coupling.system.resources import places
+from coupling.sweeps.queue import RunQueue
+from coupling.sweeps.results import Results
+from coupling.sweeps.run_slots import run_slots
+from coupling.sweeps.table import Table
 from coupling.system.signals import StopRequest, caught_signals
-from coupling.system.terminal import print_line, progress
-
-_POLL = 0.2
-"""Seconds between looks at the runs."""
-
-
-_PATIENCE = 1.0
-"""Seconds between looks at a run's directory that another process holds."""
+from coupling.system.terminal import print_line
 
 
 class SweepInterrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
-    """A signal ended the sweep, after its runs had saved. Exit code 128 + its number."""
+    """A signal ended the sweep after its runs had saved. The exit code is 128 + the signal's number."""
 
     def __init__(self, number: int, path: Path, done: int, runs: int) -> None:
         super().__init__(
             f"{signal.Signals(number).name}: {done} of {runs} runs are finished, the others saved in {path}; "
-            "the same command goes on"
+            "the same command continues"
         )
         self.exit_code = 128 + number
 
 
 class Sweep:
-    """Works off the runs of a grid in its directory."""
+    """A grid of runs in a directory."""
 
     def __init__(
         self,
@@ -68,297 +50,103 @@ class Sweep:
     ) -> None:
         """``modules``: the plugins given by ``--plugin``, for the runs' processes; ``only``: ``AXIS=LABEL``."""
         self.grid = grid
-        self.plugins = plugins
         self.modules = modules
         self.chosen = grid.chosen(only)
         self.directory = SweepDirectory(output or Path("sweeps") / grid.config.name, grid)
         self.failures: list[str] = []
-        self._data: dict[str, dict[str, DomainData]] = {}
-        self._known: dict[str, dict[str, str]] = {}
-        self._done: dict[Path, Standing] = {}
-        self._results: dict[Path, Result] = {}
-        self.metric = self._metric()
+        self._cells = Cells(grid, plugins)
+        self._finished_runs: dict[Path, RunStatus] = {}
+        self.metric = self._cells.find_metric()
+        """Flat name of the table's metric."""
+        self._results = Results(grid, self.directory, self.metric)
 
-    # -- before anything is trained ------------------------------------------------------------
+    def statuses(self) -> list[RunStatus]:
+        """The status of each chosen run; it does not depend on the data before :meth:`run` has prepared them."""
+        return [self.status(run) for run in self.chosen]
 
-    def _opened(self, config: Config) -> dict[str, DomainData]:
-        """The domains' data, opened once for all runs that have the same."""
-        key = _domains(config)
-        if key not in self._data:
-            self._data[key] = open_domains(config, self.plugins.registry)
-        return self._data[key]
-
-    def _metric(self) -> str:
-        """Flat name of the table's metric, held against what every cell measures."""
-        found: dict[str, GridRun] = {}
-        for run in self._one_a_cell(self.grid.runs):
-            with _blamed(run):
-                metrics = open_metrics(run.config, self._opened(run.config), self.plugins.registry)
-                entries = zip(run.config.metrics, metrics, strict=True)
-                found.setdefault(choose_metric(self.grid.config.metric, [metric_name(e, m) for e, m in entries]), run)
-        if len(found) > 1:
-            cells = "; ".join(f"{name} in cell {run.title}" for name, run in found.items())
-            raise ConfigError(f"metric: the cells do not measure the same: {cells}; name one that all of them measure")
-        return next(iter(found))
-
-    def _one_a_cell(self, runs: Iterable[GridRun]) -> list[GridRun]:
-        return list({run.labels: run for run in reversed(list(runs))}.values())[::-1]
-
-    def standings(self) -> list[Standing]:
-        """How far each chosen run is; the data are not looked at before :meth:`run` has prepared them."""
-        return [self.standing(run) for run in self.chosen]
-
-    def standing(self, run: GridRun) -> Standing:
-        """How far a run is; one that is finished stays so while the sweep has its directory."""
-        if run.folder not in self._done:
-            standing = self.directory.standing(run, self._known.get(_domains(run.config)))
-            if standing.state != "finished" or not self._known:
-                return standing
-            self._done[run.folder] = standing
-        return self._done[run.folder]
+    def status(self, run: GridRun) -> RunStatus:
+        """The status of a run; a finished run stays finished while the sweep holds its directory."""
+        if run.folder not in self._finished_runs:
+            status = self.directory.status(run, self._cells.fingerprints(run))
+            if status.state != "finished" or not self._cells.prepared:
+                return status
+            self._finished_runs[run.folder] = status
+        return self._finished_runs[run.folder]
 
     def check(self) -> None:
-        """Build every cell of which anything is to be run; what does not fit is said before anything is trained."""
-        runs = self._one_a_cell(s.run for s in self.standings() if s.state != "finished")
-        if not runs:
-            return
-        with progress("Checking cells", len(runs)) as advance:
-            for run in runs:
-                with _blamed(run):
-                    data = self._opened(run.config)
-                    domains = {name: d.domain for name, d in data.items()}
-                    assemble(run.config, domains, self.plugins.registry)
-                    for domain in data.values():
-                        Batches(domain, run.config.seed, run.config.training.batch_size)
-                advance()
-
-    def _prepare(self) -> None:
-        """Get the data once, before many processes want them; learn their fingerprints."""
-        if all(standing.state == "finished" for standing in self.standings()):
-            return
-        for run in self.grid.runs:
-            if (key := _domains(run.config)) not in self._known:
-                with _blamed(run):
-                    data = self._opened(run.config)
-                    for domain in data.values():
-                        domain.prepare()
-                    self._known[key] = {name: domain.fingerprint for name, domain in data.items()}
-                self._data.clear()  # as many as there are seeds would fill the memory
-
-    # -- the runs ----------------------------------------------------------------------------------
+        """Build every cell that has a run to do, so that errors are found before anything is trained."""
+        self._cells.check(status.run for status in self._to_do())
 
     def run(self, jobs: int | None = None) -> Table:
-        """Do what is left to do, ``jobs`` runs at once (default: see :func:`coupling.system.resources.places`).
+        """Run what is to be done, ``jobs`` runs at once (default: see :func:`coupling.sweeps.run_slots.run_slots`).
 
-        Runs that fail stop no other; :meth:`failed` names them. Raises :class:`SweepInterrupted`
-        where a signal ended the sweep, after its runs have saved.
+        A run that fails does not stop the others; :meth:`failed` lists failed runs. Raises :class:`SweepInterrupted`
+        if a signal ended the sweep, after its runs have saved.
         """
-        _refuse_launcher()
-        self.directory.refuse_other()
+        _check_launcher()
+        self.directory.check_not_taken()
         self.check()
         self.directory.open()
         try:
-            self._prepare()
-            left = [standing for standing in self.standings() if standing.state != "finished"]
-            self._tell(left)
-            with caught_signals() as order:
-                runs = sorted((s.run for s in left), key=lambda run: self.grid.config.seeds.index(run.seed))
-                self._work_off(deque(runs), places(jobs, len(left)), order)
-            table = self._write_tables()
-            self._tell_unmeasured(table)
-            self._draw(table)
-            if order:
+            if self._to_do():
+                self._cells.prepare()
+            to_do = self._to_do()
+            self._announce(to_do)
+            with caught_signals() as stop:
+                self._run_all([status.run for status in to_do], jobs, stop)
+            table = self._results.write_tables(self._finished(self.grid.runs))
+            self._results.report_missing_baselines(table)
+            self._results.draw(table)
+            if stop:
                 done = len(self._finished(self.chosen))
-                raise SweepInterrupted(order.number, self.directory.path, done, len(self.chosen))
+                raise SweepInterrupted(stop.number, self.directory.path, done, len(self.chosen))
         finally:
             self.directory.release()
         return table
 
-    def _tell(self, left: Sequence[Standing]) -> None:
-        changed = [standing for standing in left if standing.changes]
-        print_line(f"{self.grid.config.name}: {len(left)} of {len(self.chosen)} runs to do, in {self.directory.path}")
-        if changed:
-            print_line(
-                f"{len(changed)} of them were run before with another configuration; those runs stay as they are, and "
-                f"new ones are made beside them. {changed[0].run.title}: " + "; ".join(changed[0].changes)
-            )
-
-    def _tell_unmeasured(self, table: Table) -> None:
-        """Baselines that were asked for and that no run has; the default ones are not every metric's."""
-        asked = self.grid.config.baselines if "baselines" in self.grid.config.model_fields_set else []
-        if table.results and (unknown := [name for name in asked if name not in table.baselines]):
-            known = ", ".join(sorted(table.results[-1].beside)) or "nothing"
-            names = ", ".join(f"{self.metric}/{name}" for name in unknown)
-            print_line(f"baselines: no run measured {names}; what they measured beside their metrics: {known}")
-
-    def _work_off(self, waiting: deque[GridRun], free: list[dict[str, str]], order: StopRequest) -> None:
-        active: list[Child] = []
-        ended = waited = False
-        with ending(active), SweepProgress(self.grid.config.name, self.standings()) as shown:
-            while active or (waiting and not order):
-                while waiting and free and not order:
-                    child = self._next(waiting, free[-1])
-                    if child is None:
-                        break
-                    free.pop()
-                    active.append(child)
-                    shown.started(child.standing)
-                if order and not ended:
-                    ended = True
-                    for child in active:
-                        child.process.terminate()
-                if waiting and not active and not waited:
-                    waited = True
-                    print_line(
-                        f"{', '.join(run.title for run in waiting)}: waiting for the process that is still at it"
-                    )
-                time.sleep(_POLL if active else _PATIENCE)
-                for child in active[:]:
-                    if child.process.poll() is not None:
-                        active.remove(child)
-                        free.append(dict(child.place))
-                        self._ended(child, shown, stopped=bool(order))
-                shown.look()
-
-    def _next(self, waiting: deque[GridRun], place: Mapping[str, str]) -> Child | None:
-        """Start the next run whose directory nobody holds: one that outlived a killed sweep is still saving."""
-        for _ in range(len(waiting)):
-            run = waiting.popleft()
-            standing = self.standing(run)
-            try:
-                check_not_in_use(standing.path)
-            except InputError:
-                waiting.append(run)
-                continue
-            if standing.state != "finished":  # else the one that outlived it has finished
-                return self._start(standing, place)
-        return None
-
-    def _start(self, standing: Standing, place: Mapping[str, str]) -> Child:
-        path = standing.path
-        config, log = path.with_name(f"{path.name}.yaml"), path.with_name(f"{path.name}.log")
-        command = ["run", str(config), "--output", str(path)]
-        command += ["--resume"] if standing.state == "unfinished" else []
-        command += [part for module in self.modules for part in ("--plugin", module)]
-        with self.directory.writing():
-            if standing.state == "new":
-                clear_bare(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(config, standing.run.config.yaml())
-        with self.directory.writing(), log.open("ab") as file:
-            file.write(f"$ coupling {' '.join(command)}\n".encode())
-            file.flush()
-            written = file.tell()
-            process = start_process([sys.executable, "-m", "coupling.cli.child", *command], file, place)
-        return Child(standing, process, place, log, written, time.monotonic())
-
-    def _ended(self, child: Child, shown: SweepProgress, *, stopped: bool) -> None:
-        """A run's process has ended: well, or to be named at the end."""
-        run, code = child.standing.run, child.process.returncode
-        close(child.process)
-        seconds = time.monotonic() - child.started
-        standing = self.standing(run)
-        reason = ""
-        if standing.state != "finished" and not (stopped and code in (-signal.SIGTERM, 128 + signal.SIGTERM)):
-            reason = f"{reason_of(child, code)} ({child.log})"
-        if reason:
-            self.failures.append(f"{run.title}: {reason}")
-        result = None
-        if standing.state == "finished":
-            result = self._result(standing)
-            self._write_tables()
-        shown.ended(standing, seconds, reason, "" if result is None else _measured(result, self.metric))
-
-    # -- what comes of it --------------------------------------------------------------------------
-
-    def _result(self, standing: Standing) -> Result | None:
-        """What a finished run measured; None where it has no finite value of the table's metric."""
-        if standing.path not in self._results:
-            self._results[standing.path] = result_of(standing)
-        result = self._results[standing.path]
-        return result if self.metric in result.last else None
-
-    def table(self) -> Table:
-        """The table of all runs of the grid that are finished."""
-        results = [result for s in self._finished(self.grid.runs) if (result := self._result(s)) is not None]
-        config = self.grid.config
-        return Table(config.name, self.grid.axes, self.metric, config.baselines, results)
-
-    def _write_tables(self) -> Table:
-        table = self.table()
-        if table.results:
-            for name, text in (
-                ("table.md", table.markdown()),
-                ("table.csv", table.csv()),
-                ("runs.csv", table.tidy_csv()),
-            ):
-                self.directory.write(name, text)
-        return table
-
-    def _draw(self, table: Table) -> None:
-        if table.results:
-            try:
-                picture = figure(table)
-            except RunError as error:  # the table is there all the same
-                print_line(f"{self.directory.path / FIGURE} is not drawn: {error}")
-            else:
-                with self.directory.writing():
-                    write_bytes(self.directory.path / FIGURE, picture)
-
-    def _finished(self, runs: Iterable[GridRun]) -> list[Standing]:
-        return [standing for standing in map(self.standing, runs) if standing.state == "finished"]
-
     def failed(self) -> RunError | None:
-        """The error that names the runs that failed, if any did."""
-        without = [s for s in self._finished(self.chosen) if self._result(s) is None]
-        for standing in without:
-            self.failures.append(f"{standing.run.title}: no finite {self.metric} in {standing.path}/summary.json")
-        if not self.failures:
+        """The error that lists the runs that failed; None if none did."""
+        failures = self.failures + self._results.missing(self._finished(self.chosen))
+        if not failures:
             return None
         return RunError(
-            f"{len(self.failures)} of {len(self.chosen)} runs failed; mend what is wrong, and the same command goes on "
-            "with them:\n  " + "\n  ".join(self.failures)
+            f"{len(failures)} of {len(self.chosen)} runs failed; fix the causes, and the same command continues with "
+            "these runs:\n  " + "\n  ".join(failures)
         )
 
+    def _run_all(self, runs: Iterable[GridRun], jobs: int | None, stop: StopRequest) -> None:
+        runs = sorted(runs, key=lambda run: self.grid.config.seeds.index(run.seed))
+        slots = run_slots(jobs, len(runs))
+        with SweepProgress(self.grid.config.name, self.statuses()) as shown:
+            queue = RunQueue(runs, slots, self.directory, self.modules, self.status, shown, self._note_finished)
+            queue.work(stop)
+        self.failures += queue.failures
 
-def choose_metric(wanted: str | None, known: Sequence[MetricName]) -> str:
-    """Flat name of the metric that ``wanted`` names, in full or by its beginning; the first by default."""
-    if not known:
-        raise ConfigError("metrics: there are none, so there is nothing to make a table of; add one")
-    if wanted is None:
-        return str(known[0])
-    name = MetricName.parse(wanted)
-    matching = dict.fromkeys(str(metric) for metric in known if metric == name or metric.extends(name))
-    if not matching:
-        raise ConfigError(f"metric: no run measures '{wanted}'; {nearest(wanted, map(str, known))}")
-    if len(matching) > 1:
-        raise ConfigError(f"metric: '{wanted}' may be {' or '.join(matching)}; name one of them")
-    return next(iter(matching))
+    def _note_finished(self, status: RunStatus) -> str:
+        """Update the tables after a run has finished; answers its scores."""
+        self._results.write_tables(self._finished(self.grid.runs))
+        return self._results.describe(status)
 
+    def _announce(self, to_do: Sequence[RunStatus]) -> None:
+        changed = [status for status in to_do if status.changes]
+        print_line(f"{self.grid.config.name}: {len(to_do)} of {len(self.chosen)} runs to do, in {self.directory.path}")
+        if changed:
+            print_line(
+                f"{len(changed)} of them were run before with another configuration; those runs are kept, and new ones "
+                f"are made beside them. {changed[0].run.title}: " + "; ".join(changed[0].changes)
+            )
 
-def _domains(config: Config) -> str:
-    """What configurations of the same data have in common: the seed too, by which samples may be drawn."""
-    return repr((config.plain()["domains"], config.seed))
+    def _to_do(self) -> list[RunStatus]:
+        return [status for status in self.statuses() if status.state != "finished"]
 
-
-def _measured(result: Result, metric: str) -> str:
-    best = result.best[metric]
-    return f"{metric} best {best['value']:.4g} at step {best['step']:,}, last {result.last[metric]:.4g}"
-
-
-@contextmanager
-def _blamed(run: GridRun) -> Iterator[None]:
-    """Errors name the cell."""
-    try:
-        yield
-    except CouplingError as error:
-        raise type(error)(f"cell {run.title}: {error}") from None
+    def _finished(self, runs: Iterable[GridRun]) -> list[RunStatus]:
+        return [status for status in map(self.status, runs) if status.state == "finished"]
 
 
-def _refuse_launcher() -> None:
-    """Launched as several processes, each would work off the sweep."""
+def _check_launcher() -> None:
+    """Raise :class:`InputError` if several processes were launched: each would run the whole sweep."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError(
             "coupling sweep starts processes of its own; start it without accelerate launch or torchrun, "
-            "and say with --jobs how many runs go on at once"
+            "and set the number of runs at once by --jobs"
         )

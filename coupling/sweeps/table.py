@@ -1,4 +1,4 @@
-"""What a sweep's runs measured, as tables: mean ± standard deviation over the seeds of each cell."""
+"""Tables of a sweep's results: mean ± standard deviation over the seeds of each cell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF: dict[Of, str] = {"best": "Best iteration of each run", "last": "Last iterati
 
 @dataclass(frozen=True)
 class Result:
-    """What one finished run measured."""
+    """The scores of one finished run."""
 
     labels: tuple[str, ...]
     """Its cell: one label of each axis."""
@@ -29,30 +29,30 @@ class Result:
     best: Mapping[str, Mapping[str, float]]
     """``value`` and ``step`` of each metric's best."""
     beside: Mapping[str, float]
-    """What metrics measured beside their values (baselines, details), after the last step."""
+    """Floors, ceilings and details of the metrics after the last step, by flat name."""
     leading: str | None = None
-    """The run's first metric, which chooses its best checkpoint."""
+    """Flat name of the run's first metric, which selects its best checkpoint."""
     chosen: Mapping[str, float] = field(default_factory=dict)
-    """Value of each metric at the step at which that one was best; of those that were measured there."""
+    """Value of each metric at the step at which that one was best, if it was measured there."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Of the values of one cell's seeds."""
+    """Mean and standard deviation of the values of one cell's seeds."""
 
     mean: float
     std: float | None
-    """Sample standard deviation (n - 1); None of a single value."""
+    """Sample standard deviation (n - 1); None for a single value."""
     seeds: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value or more."""
+        """Mean and standard deviation of one value or more."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 class Table:
-    """A metric over the grid: the last axis makes the columns, those before it the rows."""
+    """A metric over the grid: the last axis gives the columns, the axes before it the rows."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Table:
         rows = list(itertools.product(*outer))
         columns = last if self.axes else [""]
         self.rows = [row for row in rows if any(self._cell(row, column) in done for column in columns)]
-        """Labels of the axes but the last; those of which nothing is finished are left out."""
+        """Labels of all axes but the last; rows without a finished run are left out."""
         self.columns = [column for column in columns if any(self._cell(row, column) in done for row in rows)]
         self.baselines = {
             baseline: statistics.fmean(values)
@@ -80,13 +80,13 @@ class Table:
                 values := [r.beside[f"{metric}/{baseline}"] for r in self.results if f"{metric}/{baseline}" in r.beside]
             )
         }
-        """Means over all runs."""
+        """Means over all runs by name."""
         leading = {result.leading for result in self.results}
         self.titles = dict(OF)
-        """The tables, each with its title."""
+        """Titles of the tables."""
         if len(leading) == 1 and (first := next(iter(leading))) not in (None, metric):
             self.titles = {
-                "best": f"{OF['best']}, chosen by {metric} itself: an oracle's",
+                "best": f"{OF['best']}, chosen by {metric} itself (an oracle's choice)",
                 "chosen": f"Iteration of each run's best {first}",
                 "last": OF["last"],
             }
@@ -96,29 +96,29 @@ class Table:
 
     @property
     def corner(self) -> str:
-        """What rows and columns are."""
+        """The head of the first column: the axes of rows and columns."""
         *rows, column = list(self.axes) or [""]
         return " \\ ".join([", ".join(rows), column]) if rows else column
 
     def row_name(self, row: tuple[str, ...]) -> str:
-        """A row's labels; where there is but one row, the metric."""
+        """A row's labels; the metric if there is only one row."""
         return ", ".join(row) or self.metric
 
     def value(self, result: Result, of: Of) -> float | None:
-        """The table's metric in one run; None where it was not measured at the chosen iteration."""
+        """The table's metric in one run; None if it was not measured at the chosen iteration."""
         if of == "chosen":
             return result.chosen.get(self.metric)
         return result.best[self.metric]["value"] if of == "best" else result.last[self.metric]
 
     def spread(self, row: tuple[str, ...], column: str, of: Of) -> Spread | None:
-        """Of one cell; None where none of its seeds is finished."""
+        """Mean and standard deviation of one cell; None if none of its seeds is finished."""
         cell = self._cell(row, column)
         of_cell = [self.value(result, of) for result in self.results if result.labels == cell]
         values = [value for value in of_cell if value is not None]
         return Spread.of(values) if values else None
 
     def markdown(self) -> str:
-        """The tables, with what their numbers are."""
+        """The tables in Markdown, with an explanation of their numbers."""
         spreads = {(r, c): s for r in self.rows for c in self.columns if (s := self.spread(r, c, "last")) is not None}
         counts = {spread.seeds for spread in spreads.values()}
         over = f"{next(iter(counts))} seeds" if len(counts) == 1 else "seeds, their number in parentheses"
@@ -152,7 +152,7 @@ class Table:
         return f"{text} ({spread.seeds})" if counted else text
 
     def csv(self) -> str:
-        """The tables as one: of each column the mean, the standard deviation and the number of seeds."""
+        """All tables in one: mean, standard deviation and number of seeds of each column."""
         heads = [
             head for column in self.columns for head in [f"{column} {of}".strip() for of in ("mean", "std", "seeds")]
         ]
@@ -167,7 +167,7 @@ class Table:
         return _csv(lines)
 
     def tidy_csv(self) -> str:
-        """One line a run and metric: its cell, seed, best value and step of it, last value and step."""
+        """A line for each run and metric: cell, seed, best value and its step, last value and its step."""
         lines: list[list[Any]] = [[*self.axes, "seed", "metric", "best", "best_step", "last", "last_step"]]
         for result in self.results:
             start = [*result.labels, result.seed]
@@ -179,7 +179,7 @@ class Table:
 
 
 def _form(value: float) -> str:
-    """How a number, and what it may be off by, are written: four places, or four digits of what is large or tiny."""
+    """Format of a number and its deviation: four decimal places, or four digits for large and tiny numbers."""
     return ".4f" if value == 0 or 1e-3 <= abs(value) < 100 else ".4g"
 
 

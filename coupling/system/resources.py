@@ -1,4 +1,4 @@
-"""How many runs a machine has room for, and what each is given of it."""
+"""Processor cores and memory that this process may use."""
 
 from __future__ import annotations
 
@@ -6,44 +6,8 @@ import os
 from pathlib import Path
 
 import psutil
-import torch
-
-MEMORY = 2**30
-"""Bytes that a small run takes, and that must be free for each that is started without being asked for."""
-
 
 _CGROUP = Path("/sys/fs/cgroup")
-
-
-def places(jobs: int | None, runs: int) -> list[dict[str, str]]:
-    """What to set in the environment of each of the runs that go on at once: ``jobs``, at most ``runs``.
-
-    On GPUs, by default, one run a GPU. On a CPU one run a core, as long as there is memory, each with
-    one thread: many runs at once are then faster than few that share the cores, and no result depends
-    on how many there were. OMP_NUM_THREADS gives each more threads, and fewer runs.
-    """
-    devices = _gpus()
-    if devices:
-        number = min(jobs or len(devices), runs)
-        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // max(1, number))))
-        common = {"OMP_NUM_THREADS": threads}
-        return [{**common, "CUDA_VISIBLE_DEVICES": devices[i % len(devices)]} for i in range(number)]
-    threads = os.environ.get("OMP_NUM_THREADS", "1")
-    if torch.backends.mps.is_available():
-        room = 1
-    else:
-        each = int(threads) if threads.isdecimal() else 1
-        room = max(1, min(cores() // max(1, each), free_memory() // MEMORY))
-    return [{"OMP_NUM_THREADS": threads} for _ in range(min(jobs or room, runs))]
-
-
-def _gpus() -> list[str]:
-    """Names of the GPUs, as CUDA_VISIBLE_DEVICES takes them."""
-    if os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("true", "1"):
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
-    return [name.strip() for name in names][: torch.cuda.device_count()]
 
 
 def cores() -> int:

@@ -124,7 +124,7 @@ def test_every_cell_of_a_sweep_builds_and_one_runs_for_two_steps(path, tmp_path,
     grid = load_grid(path, changes, plugins=installed())
     sweep = Sweep(grid, tmp_path / "sweep", installed())
     sweep.check()
-    assert [standing.state for standing in sweep.standings()] == ["new"] * len(grid.runs)
+    assert [status.state for status in sweep.statuses()] == ["new"] * len(grid.runs)
     cells = math.prod(len(axis) for axis in FILES[path]["axes"].values())
     assert len(grid.runs) == cells * len(grid.config.seeds)
     last = grid.runs[-1].config

@@ -225,7 +225,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_tables(whole, tmp_path):
     assert any(s["status"] == "interrupted" and 0 < s["step"] < STEPS for s in states.values())
     code, out, err = end(start(tmp_path, "--jobs", 2))
     assert code == 0, err
-    assert "going on after step" in err
+    assert "resumed after step" in err
     assert tables(tmp_path) == tables(whole[0])
     assert out == whole[1]
     for path in folders(tmp_path):
@@ -243,7 +243,7 @@ def test_a_signal_ends_the_runs_after_they_have_saved(whole, tmp_path):
         code, out, err = end(sweep)
     (tmp_path / "hurry").touch()
     assert (code, out) == (143, "")
-    assert "SIGTERM: 0 of 2 runs are finished, the others saved in sweeps/s; the same command goes on" in err
+    assert "SIGTERM: 0 of 2 runs are finished, the others saved in sweeps/s; the same command continues" in err
     assert "failed" not in err
     [run] = folders(tmp_path)
     assert not in_use(run)
@@ -253,7 +253,7 @@ def test_a_signal_ends_the_runs_after_they_have_saved(whole, tmp_path):
     assert not in_use(tmp_path / "sweeps/s")
     code, out, err = end(start(tmp_path, "--jobs", 2, "--only", "generator=1"))
     assert code == 0, err
-    assert f"generator=1, seed 0: started, going on after step {summary['step']}" in err
+    assert f"generator=1, seed 0: started, resumed after step {summary['step']}" in err
     [expected] = [row for row in whole[1].splitlines() if row.startswith("| brightness/a")][:1]
     assert expected.split(" | ")[1] in out  # one column of the two
 
@@ -275,7 +275,7 @@ def test_a_run_that_fails_stops_no_other_and_is_named(sweep):
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     message = result.stderr.partition("error: ")[2]
-    assert message.startswith("1 of 2 runs failed; mend what is wrong, and the same command goes on with them:\n")
+    assert message.startswith("1 of 2 runs failed; fix the causes, and the same command continues with these runs:\n")
     assert "breaks=yes, seed 0: loss/generator" in message.replace("step 2: ", "")
     assert "(sweeps/s/runs/breaks=yes/seed-0.log)" in message
     assert "breaks=no" not in message
@@ -315,7 +315,7 @@ def test_a_changed_cell_is_run_anew_beside_the_old_and_the_others_are_kept(sweep
     assert fewer.stdout.count("has changed: training.steps: 6 -> 3") == 2
     more = sweep(["--set", "training.steps=9", "--only", "generator=1"], axes=one, seeds=[0])
     assert more.exit_code == 0, more.output
-    assert "generator=1, seed 0: started, going on after step 6" in more.stderr
+    assert "generator=1, seed 0: started, resumed after step 6" in more.stderr
     assert len(steps(kept)) == 9
 
 
@@ -330,7 +330,7 @@ def test_a_metric_that_no_run_measures_is_an_error_before_any_run(sweep):
 def test_a_baseline_that_no_run_measured_costs_no_run(sweep):
     assert sweep([], axes={}, seeds=[0]).exit_code == 0
     result = sweep([], axes={}, seeds=[0], metric="brightness/a", baselines=["nope"])
-    assert "baselines: no run measured brightness/a/nope; what they measured beside their metrics: " in result.stderr
+    assert "baselines: no run measured brightness/a/nope; beside their metrics the runs measured: " in result.stderr
     assert result.exit_code == 0, result.output
     assert "0 of 1 runs to do" in result.stderr
     assert "brightness/a" in result.stdout
@@ -385,7 +385,7 @@ def test_directories_that_are_not_this_sweeps_are_refused(sweep, tmp_path):
     Path("other").mkdir()
     Path("other/sweep.yaml").write_text("name: t\n")
     for dry in ([], ["--dry-run"]):
-        refused(sweep([*dry, "--output", "full"]), "full: exists already and is no sweep's directory; give another")
+        refused(sweep([*dry, "--output", "full"]), "full: exists already and is not a sweep's directory; give another")
         refused(sweep([*dry, "--output", "file"]), "file: is a file; give another --output")
         refused(sweep([*dry, "--output", "other"]), "other: holds the sweep 't', not 's'; give another --output")
     Path("mine").mkdir()
@@ -410,19 +410,19 @@ def test_a_run_that_another_process_is_at_is_waited_for(sweep, monkeypatch):
             lock.release()
         sleep(0.1)
 
-    monkeypatch.setattr("coupling.sweeps.sweep.time.sleep", release)
+    monkeypatch.setattr("coupling.sweeps.queue.time.sleep", release)
     result = sweep([], axes={}, seeds=[0])
     assert result.exit_code == 0, result.output
     assert slept[:2] == [1.0, 1.0]
-    assert "seed 0: waiting for the process that is still at it" in result.stderr
+    assert "seed 0: waiting for another process that still works on it" in result.stderr
 
 
 def test_a_disk_that_is_full_ends_it_with_a_message(sweep, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("coupling.sweeps.sweep.write_text", full)
+    monkeypatch.setattr("coupling.sweeps.queue.write_text", full)
     result = sweep([], axes={}, seeds=[0])
     assert result.exit_code == 1
-    assert "seed-0.yaml: cannot be written: No space left on device; make room" in result.stderr
+    assert "seed-0.yaml: cannot be written: No space left on device; free disk space" in result.stderr
     assert not in_use(Path("sweeps/s"))

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from coupling.errors import RunError
-from coupling.sweeps.directory import Standing, result_of
+from coupling.sweeps.directory import RunStatus
 from coupling.sweeps.figure import figure
 from coupling.sweeps.grid import GridRun
+from coupling.sweeps.results import read_result
 from coupling.sweeps.table import Result, Table
 from tests.support import tiny_plugin as tiny
 
@@ -134,7 +135,7 @@ def test_what_another_metric_chooses_has_its_own_table():
     chosen = [replace(r, leading="information", chosen={M: 0.7 + 0.1 * r.seed}) for r in made]
     text = Table("t", axes, M, [], chosen).markdown()
     assert re.findall("^## (.*)$", text, re.MULTILINE) == [
-        f"Best iteration of each run, chosen by {M} itself: an oracle's",
+        f"Best iteration of each run, chosen by {M} itself (an oracle's choice)",
         "Iteration of each run's best information",
         "Last iteration",
     ]
@@ -161,7 +162,7 @@ def test_what_is_chosen_is_read_from_the_runs_log(tmp_path):
         "best": {"information/a": {"value": 0.9, "step": 4}, "accuracy/b": {"value": 0.7, "step": 6}},
     }
     (run / "summary.json").write_text(json.dumps(summary))
-    found = result_of(Standing(GridRun(("1",), 0, config, run, ""), run, "finished", 8))
+    found = read_result(RunStatus(GridRun(("1",), 0, config, run, ""), run, "finished", 8))
     assert (found.leading, found.chosen) == ("information/a", {"information/a": 0.9, "accuracy/b": 0.3})
 
 

@@ -1,9 +1,10 @@
-"""How many runs go on at once, on machines that these tests make up."""
+"""How many runs of a sweep run at once, on machines that these tests make up."""
 
 from __future__ import annotations
 
 import pytest
 
+from coupling.sweeps import run_slots
 from coupling.system import resources
 
 
@@ -22,18 +23,18 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
         available = type("Memory", (), {"available": int(memory * 2**30)})
         monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: available)
-        monkeypatch.setattr(resources.torch.cuda, "device_count", lambda: gpus)
-        monkeypatch.setattr(resources.torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(run_slots.torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(run_slots.torch.backends.mps, "is_available", lambda: mps)
 
     return make
 
 
 def test_a_run_a_core_with_one_thread_each(machine):
     machine(cores=3)
-    assert resources.places(None, 9) == [{"OMP_NUM_THREADS": "1"}] * 3
-    assert len(resources.places(None, 2)) == 2
-    assert len(resources.places(7, 9)) == 7
-    assert resources.places(2, 0) == []
+    assert run_slots.run_slots(None, 9) == [{"OMP_NUM_THREADS": "1"}] * 3
+    assert len(run_slots.run_slots(None, 2)) == 2
+    assert len(run_slots.run_slots(7, 9)) == 7
+    assert run_slots.run_slots(2, 0) == []
 
 
 @pytest.mark.parametrize(
@@ -55,14 +56,14 @@ def test_a_run_a_core_with_one_thread_each(machine):
 )
 def test_cores_threads_and_memory_that_there_are(machine, made, number, threads):
     machine(**made)
-    assert resources.places(None, 99) == [{"OMP_NUM_THREADS": threads}] * number
+    assert run_slots.run_slots(None, 99) == [{"OMP_NUM_THREADS": threads}] * number
 
 
 def test_a_run_a_gpu(machine):
     machine(cores=8, gpus=2)
-    assert resources.places(None, 9) == [{"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": d} for d in "01"]
-    assert [p["CUDA_VISIBLE_DEVICES"] for p in resources.places(5, 9)] == list("01010")
-    assert [p["OMP_NUM_THREADS"] for p in resources.places(5, 9)] == ["1"] * 5
-    assert [p["CUDA_VISIBLE_DEVICES"] for p in resources.places(None, 1)] == ["0"]
+    assert run_slots.run_slots(None, 9) == [{"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": d} for d in "01"]
+    assert [p["CUDA_VISIBLE_DEVICES"] for p in run_slots.run_slots(5, 9)] == list("01010")
+    assert [p["OMP_NUM_THREADS"] for p in run_slots.run_slots(5, 9)] == ["1"] * 5
+    assert [p["CUDA_VISIBLE_DEVICES"] for p in run_slots.run_slots(None, 1)] == ["0"]
     machine(gpus=2, CUDA_VISIBLE_DEVICES="3, GPU-5")
-    assert [p["CUDA_VISIBLE_DEVICES"] for p in resources.places(None, 9)] == ["3", "GPU-5"]
+    assert [p["CUDA_VISIBLE_DEVICES"] for p in run_slots.run_slots(None, 9)] == ["3", "GPU-5"]
