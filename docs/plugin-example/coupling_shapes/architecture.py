@@ -7,9 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from coupling import Domain
-from coupling.errors import ConfigError
-from coupling.networks.layers import output_activation
+from coupling import ConfigError, Domain, output_activation
 
 
 class Small:

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from coupling import Loss
-from coupling.losses.loss import GeneratorHalf, PerDomain
+from coupling import GeneratorHalf, Loss, PerDomain
 
 
 class Smoothness(Loss):

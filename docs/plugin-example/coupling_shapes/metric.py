@@ -9,10 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling import Measured, Metric
-from coupling.data.domain_data import DomainData
-from coupling.errors import ConfigError, nearest
-from coupling.metrics.metric import Evaluation
+from coupling import ConfigError, DomainData, Evaluation, Measured, Metric, nearest
 
 
 class CentreDistance(Metric):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coupling.hookspecs import Register, hookimpl
+from coupling import Register, hookimpl
 from coupling_shapes.architecture import Small
 from coupling_shapes.dataset import Shapes
 from coupling_shapes.loss import Smoothness

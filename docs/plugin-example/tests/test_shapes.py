@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from coupling import Domain, load_config, load_model, train
-from coupling.errors import ConfigError
-from coupling.plugins import Plugins
+from coupling import ConfigError, Domain, load_config, load_model, train
 from coupling_shapes.architecture import Small
 from coupling_shapes.dataset import Shapes
 from coupling_shapes.loss import variation
@@ -53,7 +51,7 @@ def test_variation_and_centres_of_known_images():
 
 
 def test_all_of_it_trains(tmp_path):
-    plugins = Plugins(["coupling_shapes.plugin"])
+    plugins = "coupling_shapes.plugin"
     config = load_config(
         Path(__file__).parents[1] / "shapes.yaml",
         ["training.steps=2", "training.batch_size=4", "metrics.0.count=4"],

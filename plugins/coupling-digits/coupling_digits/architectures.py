@@ -12,9 +12,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from coupling.domain import Domain
-from coupling.errors import ConfigError
-from coupling.networks.layers import Deconvolution, PReLU, UpsampledConvolution, output_activation, scale_channels
+from coupling import ConfigError, Deconvolution, Domain, PReLU, UpsampledConvolution, output_activation, scale_channels
 
 SIDE = 28
 """Height and width of the images, in pixels: the kernels are chosen for it."""

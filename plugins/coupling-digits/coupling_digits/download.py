@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pooch  # type: ignore[import-untyped]
 
-from coupling.errors import DataError
+from coupling import DataError
 
 PAGE = "an HTML page, saved in place of the data (an error page of the server?)"
 """What a file is that some server had something else to say than it was asked for."""

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.dataset import Dataset
-from coupling.errors import ConfigError
-from coupling.system.seeds import derive_seed
+from coupling import ConfigError, Dataset, derive_seed
 
 Count = Annotated[
     int | None,

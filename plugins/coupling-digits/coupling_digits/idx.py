@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.errors import DataError
+from coupling import DataError
 from coupling_digits.download import AGAIN, PAGE
 
 

@@ -15,8 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from coupling.errors import DataError
-from coupling.system.data_directory import data_directory
+from coupling import DataError, data_directory
 from coupling_digits.appearance import Appearance, Mode, Scale
 from coupling_digits.download import downloaded
 from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber, ProtocolName, protocol_count

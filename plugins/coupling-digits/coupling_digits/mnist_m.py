@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.errors import ConfigError
+from coupling import ConfigError
 from coupling_digits.appearance import Appearance, Scale
 from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber
 from coupling_digits.mnist_m_made import Made

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.cache import MakeImage
-from coupling.data.images.image import ImageArray
+from coupling import ImageArray, MakeImage
 from coupling_digits.mnist import Mnist
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 from coupling_digits.photographs import digest, photographs, pixels

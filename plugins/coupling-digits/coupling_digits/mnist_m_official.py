@@ -16,12 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from coupling.data.images.cache import MakeImage
-from coupling.data.images.image import ImageArray
-from coupling.errors import DataError
-from coupling.system.checksums import similar_file
-from coupling.system.data_directory import data_directory
-from coupling.system.terminal import print_line
+from coupling import DataError, ImageArray, MakeImage, data_directory, print_line, similar_file
 from coupling_digits.download import PAGE
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 

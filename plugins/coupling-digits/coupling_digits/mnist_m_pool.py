@@ -9,9 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.cache import MakeImage, cached_images, cached_record
-from coupling.data.images.image import ImageArray
-from coupling.system.data_directory import data_directory
+from coupling import ImageArray, MakeImage, cached_images, cached_record, data_directory
 
 SIDE = 32
 """Height and width of the images, in pixels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coupling.hookspecs import Register, hookimpl
+from coupling import Register, hookimpl
 from coupling_digits.architectures import Digits, Digits32, FullyConnectedDigits
 from coupling_digits.mnist import Mnist
 from coupling_digits.mnist_m import MnistM

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from coupling.cli import cli
+from coupling.testing import invoke
 
 
 def values(dataset: dict) -> dict:
@@ -40,7 +39,7 @@ def test_bad_digits(tmp_path: Path, monkeypatch, dataset, path, content, message
     (tmp_path / "data" / path).parent.mkdir(parents=True)
     (tmp_path / "data" / path).write_bytes(content)
     Path("digits.yaml").write_text(yaml.safe_dump(values(dataset)))
-    result = CliRunner().invoke(cli, ["run", "digits.yaml"], prog_name="coupling")
+    result = invoke("run", "digits.yaml")
     assert result.exit_code == 2, result.output
     assert result.stderr.count("error: ") == 1
     assert "domains.a.dataset" in result.stderr

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from coupling.config.registry import Registry
-from coupling.domain import Domain
-from coupling.errors import ConfigError
+from coupling import ConfigError, Domain
+from coupling.testing import build
 from coupling_digits import plugin
 from coupling_digits.architectures import Digits, Digits32, FullyConnectedDigits
 
@@ -162,16 +164,17 @@ def test_other_shapes_are_refused_by_name(architecture: Digits, shape: tuple[int
 
 
 def test_all_is_registered_with_checked_options() -> None:
-    registry = Registry()
-    plugin.register_architectures(lambda name, make: registry.add("architecture", name, make, "digits"))
-    plugin.register_datasets(lambda name, make: registry.add("dataset", name, make, "digits"))
-    assert registry.names("architecture") == ["digits", "digits-fc", "digits32"]
-    assert registry.names("dataset") == ["mnist", "mnist-m", "usps"]
-    for name in ("digits", "digits-fc", "digits32"):
-        assert registry.build("architecture", name, {"width": 0.5, "dropout": 0.5}, "x").dropout == 0.5
+    architectures: dict[str, Callable[..., Any]] = {}
+    datasets: dict[str, Callable[..., Any]] = {}
+    plugin.register_architectures(architectures.__setitem__)
+    plugin.register_datasets(datasets.__setitem__)
+    assert sorted(architectures) == ["digits", "digits-fc", "digits32"]
+    assert sorted(datasets) == ["mnist", "mnist-m", "usps"]
+    for make in architectures.values():
+        assert build(make, {"width": 0.5, "dropout": 0.5}).dropout == 0.5
         for options in ({"width": 0}, {"dropout": 1.0}, {"depth": 3}):
             with pytest.raises(ConfigError, match=next(iter(options))):
-                registry.build("architecture", name, options, "x")
-    assert len(registry.build("dataset", "mnist", {"split": "test"}, "x")) == 10_000
+                build(make, options)
+    assert len(build(datasets["mnist"], {"split": "test"})) == 10_000
     with pytest.raises(ConfigError, match="split"):
-        registry.build("dataset", "mnist", {"split": "validation"}, "x")
+        build(datasets["mnist"], {"split": "validation"})

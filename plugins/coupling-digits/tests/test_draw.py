@@ -11,10 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.api import parse_config
-from coupling.data.domain_data import open_domains
-from coupling.errors import ConfigError
-from coupling.plugins import installed
+from coupling import ConfigError
+from coupling.testing import open_domains
 from coupling_digits import mnist
 from coupling_digits.draw import Draw
 from coupling_digits.mnist import Mnist
@@ -77,7 +75,7 @@ def opened(dataset, seed=0, more=()):
         "generator": {"architecture": "digits"},
         "discriminator": {"architecture": "digits"},
     }
-    return open_domains(parse_config(values), installed().registry)
+    return open_domains(values)
 
 
 def test_one_draw_for_two_domains_is_cut_in_disjoint_parts(forty):

@@ -18,8 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from coupling.errors import DataError
-from coupling.system.data_directory import data_directory
+from coupling import DataError, data_directory
 from coupling_digits import mnist
 from coupling_digits.mnist import SPLITS, Mnist, Source, Split
 

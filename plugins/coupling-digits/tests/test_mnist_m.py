@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling.errors import ConfigError, DataError
+from coupling import ConfigError, DataError
 from coupling_digits import mnist_m_made, mnist_m_official, photographs
 from coupling_digits.mnist_m import MnistM
 from coupling_digits.mnist_m_official import ARCHIVE_MD5, SIZES

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from coupling.errors import ConfigError, DataError
-from coupling.system.data_directory import data_directory
+from coupling import ConfigError, DataError, data_directory
 from coupling_digits import download, usps
 from coupling_digits.usps import SPLITS, Content, Split, Usps
 

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.errors import DataError
-from coupling.system.terminal import print_line
+from coupling import DataError, print_line
 from coupling_faces.lists import FaceList
 from coupling_faces.official_files import IMAGES, find, refuse_cut, refuse_other_zip, refuse_page
 

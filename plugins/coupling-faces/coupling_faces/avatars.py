@@ -11,10 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.dataset import Dataset
-from coupling.data.images.cache import cached_images, cached_record
-from coupling.errors import ConfigError
-from coupling.system.data_directory import data_directory
+from coupling import ConfigError, Dataset, cached_images, cached_record, data_directory
 from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Picture, Selection, Size
 
 

@@ -15,11 +15,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from coupling.data.crops import crop_images
-from coupling.data.dataset import Dataset
-from coupling.data.images.cache import cached_images, cached_record
-from coupling.errors import ConfigError, DataError
-from coupling.system.data_directory import data_directory
+from coupling import ConfigError, DataError, Dataset, cached_images, cached_record, crop_images, data_directory
 from coupling_faces.archive import Images, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown

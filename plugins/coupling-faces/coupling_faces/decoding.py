@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling.errors import DataError
+from coupling import DataError
 from coupling_faces.archive import Images
 
 Pixels: TypeAlias = NDArray[np.uint8]

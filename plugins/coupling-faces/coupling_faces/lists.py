@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.errors import ConfigError, DataError, nearest
+from coupling import ConfigError, DataError, nearest
 from coupling_faces.official_files import ATTRIBUTES, PARTITION, find, read_list, refuse_cut, refuse_other_list
 
 NAMES = (

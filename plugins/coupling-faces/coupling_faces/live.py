@@ -9,8 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 
-from coupling.errors import RunError
-from coupling.system.workers import Workers
+from coupling import RunError, Workers
 from coupling_faces.decoding import Decoder, Pixels
 
 _MOST_WORKERS = 16

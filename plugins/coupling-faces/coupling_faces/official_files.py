@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from coupling.errors import DataError
-from coupling.system.checksums import md5_of, similar_file
+from coupling import DataError, md5_of, similar_file
 
 HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coupling.hookspecs import Register, hookimpl
+from coupling import Register, hookimpl
 from coupling_faces.architecture import Faces
 from coupling_faces.avatars import Avatars
 from coupling_faces.celeba import CelebA

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from coupling.domain import Domain
-from coupling.errors import ConfigError
-from coupling.networks.layers import PReLU
+from coupling import ConfigError, Domain, PReLU
 from coupling_faces.architecture import Faces
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupling.errors import ConfigError
+from coupling import ConfigError
 from coupling_faces import rendering
 from coupling_faces.avatars import Avatars
 from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Selection, Size

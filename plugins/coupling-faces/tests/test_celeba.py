@@ -5,7 +5,7 @@ import itertools
 import pickle
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from coupling.config.registry import options_model
-from coupling.data.batches import Batches
-from coupling.data.domain_data import DomainData
-from coupling.domain import Domain
-from coupling.errors import ConfigError, RunError
-from coupling.system.data_directory import data_directory
+from coupling import ConfigError, RunError, data_directory
+from coupling.testing import options_of, training_batches
 from coupling_faces import live
 from coupling_faces.celeba import CelebA
 from coupling_faces.decoding import Decoder
@@ -204,24 +200,23 @@ def test_all_attributes_are_known_of_every_sample(folder: Path, flags: Mapping[s
     assert made.labels is None
 
 
-def stream(made: CelebA, rank: int = 0, processes: int = 1) -> Batches:
-    domain = DomainData(Domain("faces", made.shape, made.range), made, (1, 1), (), 0, "faces")
-    return Batches(domain, 3, 4, rank, processes)
+def read_by(made: CelebA, process: int = 0, processes: int = 1) -> Callable[[int], torch.Tensor]:
+    return training_batches(made, 4, seed=3, process=process, processes=processes)
 
 
 @pytest.mark.usefixtures("workers")
 def test_training_reads_the_same_in_every_way_and_on_two_processes(folder: Path) -> None:
-    reference = stream(celeba(folder, size=64, flip=True, cache=False, workers=0))
+    reference = read_by(celeba(folder, size=64, flip=True, cache=False, workers=0))
     steps = range(7)  # beyond the first epoch
-    expected = {step: reference.batch(step) for step in steps}
+    expected = {step: reference(step) for step in steps}
     assert not torch.equal(expected[0], expected[5])
     for way in WAYS:
-        read = stream(celeba(folder, size=64, flip=True, **way))
-        assert all(torch.equal(read.batch(step), expected[step]) for step in steps)
-        later = stream(celeba(folder, size=64, flip=True, **way))
-        assert torch.equal(later.batch(6), expected[6])  # as after a resume
-        halves = [stream(celeba(folder, size=64, flip=True, **way), rank, 2) for rank in (0, 1)]
-        assert torch.equal(torch.cat([half.batch(5) for half in halves]), expected[5])
+        read = read_by(celeba(folder, size=64, flip=True, **way))
+        assert all(torch.equal(read(step), expected[step]) for step in steps)
+        later = read_by(celeba(folder, size=64, flip=True, **way))
+        assert torch.equal(later(6), expected[6])  # as after a resume
+        halves = [read_by(celeba(folder, size=64, flip=True, **way), rank, 2) for rank in (0, 1)]
+        assert torch.equal(torch.cat([half(5) for half in halves]), expected[5])
 
 
 @pytest.mark.usefixtures("workers")
@@ -326,7 +321,7 @@ def test_stored_members_are_read_as_well_as_deflated_ones(folder: Path, tmp_path
 
 
 def test_options_are_checked_with_the_nearest_name(folder: Path) -> None:
-    options = options_model("celeba", CelebA)
+    options = options_of(CelebA)
     with pytest.raises(pydantic.ValidationError, match="no attribute is called 'Smilling'; did you mean 'Smiling'"):
         options.model_validate({"attributes": {"Smilling": True}})
     with pytest.raises(pydantic.ValidationError, match="did you mean 'Eyeglasses'"):

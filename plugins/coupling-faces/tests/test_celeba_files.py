@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.cli import cli
-from coupling.errors import DataError
-from coupling.system.data_directory import data_directory
+from coupling import DataError, data_directory
+from coupling.testing import invoke
 from coupling_faces import archive, celeba, lists, official_files
 from coupling_faces.archive import images_of
 from coupling_faces.celeba import CelebA
@@ -48,7 +47,7 @@ def coupling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Coupling:
 
     def command(verb: str, *overrides: str) -> Result:
         sets = [part for change in overrides for part in ("--set", change)]
-        return CliRunner().invoke(cli, [verb, "smiling.yaml", *sets])
+        return invoke(verb, "smiling.yaml", *sets)
 
     return command
 
@@ -310,7 +309,7 @@ def test_a_zip_that_is_packed_otherwise(field: int, value: int, message: str, co
 
 
 def test_its_options_are_shown() -> None:
-    text = " ".join(CliRunner().invoke(cli, ["plugins", "celeba"]).stdout.split())
+    text = " ".join(invoke("plugins", "celeba").stdout.split())
     assert "attributes mapping of text to true | false | null null which of the 40 attributes" in text
 
 

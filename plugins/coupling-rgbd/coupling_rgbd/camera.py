@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.decoding import Resize
+from coupling import Resize
 from coupling_rgbd.depth import Planes
 
 FRAME = (480, 640)

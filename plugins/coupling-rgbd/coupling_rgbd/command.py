@@ -10,15 +10,20 @@ import click
 import numpy as np
 import torch
 
-from coupling.api import load_model
-from coupling.cli import plugin_option, run_argument
-from coupling.data.pictures import picture_grid, save_png, to_pixels
-from coupling.domain import Domain
-from coupling.errors import InputError, nearest
-from coupling.model.model import CoupledModel
-from coupling.plugins import installed
-from coupling.runs.locations import output_path
-from coupling.system.terminal import progress
+from coupling import (
+    CoupledModel,
+    Domain,
+    InputError,
+    load_model,
+    nearest,
+    output_path,
+    picture_grid,
+    plugin_option,
+    progress,
+    run_argument,
+    save_png,
+    to_pixels,
+)
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.folder import ColorDepthFolder
@@ -80,7 +85,7 @@ def point_cloud(
     modules: tuple[str, ...],
 ) -> None:
     """Draw pairs of RUN as points in space: OUTPUT/000000.ply, and one picture from two viewpoints."""
-    model = load_model(run, plugins=installed(modules))
+    model = load_model(run, plugins=modules)
     pair = _domain(model, color, 3, "--color"), _domain(model, depth, 1, "--depth")
     if pair[0].shape[1:] != pair[1].shape[1:]:
         raise InputError(

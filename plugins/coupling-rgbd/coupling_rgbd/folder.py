@@ -14,10 +14,17 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.dataset import Dataset
-from coupling.data.images.decoding import OnErrorOption, ResizeOption, Size, height_and_width
-from coupling.errors import ConfigError, DataError, nearest
-from coupling.system.data_directory import data_directory
+from coupling import (
+    ConfigError,
+    DataError,
+    Dataset,
+    OnErrorOption,
+    ResizeOption,
+    Size,
+    data_directory,
+    height_and_width,
+    nearest,
+)
 from coupling_rgbd.camera import FRAME, Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (

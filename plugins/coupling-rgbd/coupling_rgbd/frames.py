@@ -16,14 +16,23 @@ from PIL import Image, ImageOps
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.crops import crop_images
-from coupling.data.dataset import Dataset
-from coupling.data.images.cache import CachedRecord, cached_images, cached_record
-from coupling.data.images.decoding import OnError, Resize, Size, height_and_width
-from coupling.data.images.image import ImageArray, UnreadableImage
-from coupling.errors import ConfigError, DataError
-from coupling.system.data_directory import data_directory
-from coupling.system.terminal import print_line
+from coupling import (
+    CachedRecord,
+    ConfigError,
+    DataError,
+    Dataset,
+    ImageArray,
+    OnError,
+    Resize,
+    Size,
+    UnreadableImage,
+    cached_images,
+    cached_record,
+    crop_images,
+    data_directory,
+    height_and_width,
+    print_line,
+)
 from coupling_rgbd.depth import Fill, Outliers, Planes, completed, from_bytes, to_bytes
 from coupling_rgbd.samples import COLOR_RANGE, DEPTH_RANGE, color_samples, depth_samples
 

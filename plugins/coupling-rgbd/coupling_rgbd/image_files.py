@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling.data.images.decoding import EIGHT_BIT_MODES, open_image, pixel_kind
-from coupling.data.images.image import UnreadableImage
+from coupling import EIGHT_BIT_MODES, UnreadableImage, open_image, pixel_kind
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})

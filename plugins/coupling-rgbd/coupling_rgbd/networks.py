@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coupling.networks.convolutional import Convolutional
+from coupling import Convolutional
 
 
 class Rgbd(Convolutional):

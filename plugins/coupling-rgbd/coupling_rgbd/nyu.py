@@ -12,11 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.dataset import Dataset
-from coupling.data.images.decoding import OnErrorOption, height_and_width
-from coupling.errors import ConfigError, DataError
-from coupling.system.data_directory import data_directory
-from coupling.system.terminal import print_line
+from coupling import ConfigError, DataError, Dataset, OnErrorOption, data_directory, height_and_width, print_line
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes

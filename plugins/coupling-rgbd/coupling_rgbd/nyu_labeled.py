@@ -12,9 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.image import UnreadableImage
-from coupling.errors import ConfigError, DataError
-from coupling.system.checksums import md5_of, similar_file
+from coupling import ConfigError, DataError, UnreadableImage, md5_of, similar_file
 
 NAME = "nyu_depth_v2_labeled.mat"
 SIZE, MD5 = 2_972_037_809, "520609c519fba3ba5ac58c8fefcc3530"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.image import UnreadableImage
+from coupling import UnreadableImage
 from coupling_rgbd.image_files import read_color, read_numbers
 
 _LARGEST = 2047

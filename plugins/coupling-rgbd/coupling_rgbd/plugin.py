@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from coupling import hookimpl
-from coupling.hookspecs import Register
+from coupling import Register, hookimpl
 from coupling_rgbd.folder import ColorDepthFolder
 from coupling_rgbd.networks import Rgbd
 from coupling_rgbd.nyu import Nyu

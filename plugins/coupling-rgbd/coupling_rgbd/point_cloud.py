@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.system.atomic_files import write_bytes
+from coupling import write_bytes
 from coupling_rgbd.camera import Camera
 
 BACKGROUND = 0.95

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.dataset import Dataset
-from coupling.data.images.cache import cached_images
-from coupling.errors import ConfigError
-from coupling.system.data_directory import data_directory
+from coupling import ConfigError, Dataset, cached_images, data_directory
 from coupling_rgbd import kinect
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import from_bytes

@@ -14,9 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling.data.images.decoding import OnErrorOption, ResizeOption, height_and_width
-from coupling.errors import ConfigError, DataError
-from coupling.system.data_directory import data_directory
+from coupling import ConfigError, DataError, OnErrorOption, ResizeOption, data_directory, height_and_width
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from coupling import load_model, train
-from coupling.api import parse_config
-from coupling.cli import cli
+from coupling import load_model, parse_config, train
+from coupling.testing import invoke
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.folder import ColorDepthFolder
@@ -40,11 +39,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return train(parse_config(VALUES), folder / "run").path
 
 
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["point-cloud", *map(str, arguments)], prog_name="coupling")
+def command(*arguments: str | Path | float) -> Result:
+    return invoke("point-cloud", *arguments)
 
 
-def refused(*arguments: object) -> str:
+def refused(*arguments: str | Path | float) -> str:
     result = command(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -130,7 +129,7 @@ def test_data_that_are_not_there(data: Path, tmp_path: Path, dataset: dict[str, 
     config = tmp_path / "run.yaml"
     values = {**VALUES, "domains": {"color": {"dataset": {**dataset, "modality": "color"}}}}
     config.write_text(yaml.safe_dump(values))
-    result = CliRunner().invoke(cli, ["check", str(config)], prog_name="coupling")
+    result = invoke("check", config)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     assert "domains.color.dataset" in result.stderr

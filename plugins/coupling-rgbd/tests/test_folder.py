@@ -14,10 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.api import parse_config
-from coupling.data.domain_data import open_domains
-from coupling.errors import ConfigError, DataError
-from coupling.plugins import installed
+from coupling import ConfigError, DataError
+from coupling.testing import open_domains
 from coupling_rgbd.folder import ColorDepthFolder, _blocks, _natural
 from coupling_rgbd.testing import millimetres, scene, write_frames
 
@@ -116,7 +114,7 @@ def test_source_is_the_folder_and_domains_share_no_block(folder: Path) -> None:
         "generator": {"architecture": "mlp"},
         "discriminator": {"architecture": "mlp"},
     }
-    made = open_domains(parse_config(values), installed().registry)
+    made = open_domains(values)
     blocks = [{i // 2 for i in made[m].indices.tolist()} for m in ("color", "depth")]
     assert blocks[0].isdisjoint(blocks[1])
     assert sorted(len(b) for b in blocks) == [2, 3]

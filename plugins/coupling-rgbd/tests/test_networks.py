@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from coupling.domain import Domain
-from coupling.errors import ConfigError
+from coupling import ConfigError, Domain
 from coupling_rgbd.networks import Rgbd
 
 

@@ -13,10 +13,8 @@ import scipy.io
 import torch
 from PIL import Image
 
-from coupling.api import parse_config
-from coupling.data.domain_data import open_domains
-from coupling.errors import ConfigError, DataError
-from coupling.plugins import installed
+from coupling import ConfigError, DataError
+from coupling.testing import open_domains
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.nyu import Nyu
 from coupling_rgbd.nyu_raw import RawFrames, raw_metres
@@ -118,7 +116,7 @@ def test_the_paper_s_domains(root: Path) -> None:
         "generator": {"architecture": "rgbd"},
         "discriminator": {"architecture": "rgbd"},
     }
-    made = open_domains(parse_config(values), installed().registry)
+    made = open_domains(values)
     assert [len(made[name]) for name in ("color", "depth")] == [24, 16]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from coupling.errors import ConfigError
+from coupling import ConfigError
 from coupling_rgbd.objects import CATEGORIES
 from coupling_rgbd.rendered_objects import RenderedObjects
 from coupling_rgbd.rendering import PLANES, Scene

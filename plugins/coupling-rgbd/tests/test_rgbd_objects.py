@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling.api import parse_config
-from coupling.data.domain_data import open_domains
-from coupling.errors import ConfigError, DataError
-from coupling.plugins import installed
+from coupling import ConfigError, DataError
+from coupling.testing import open_domains
 from coupling_rgbd.rgbd_objects import RgbdObjects, View
 from coupling_rgbd.testing import write_rgbd_objects
 
@@ -84,7 +82,7 @@ def test_halves_are_of_objects(root: Path) -> None:
     }
     found = set()
     for seed in range(6):
-        made = open_domains(parse_config({**values, "seed": seed}), installed().registry)
+        made = open_domains({**values, "seed": seed})
         halves = [{i // 6 for i in made[name].indices.tolist()} for name in ("color", "depth")]
         assert halves[0].isdisjoint(halves[1])
         assert [len(half) for half in halves] == [3, 3]

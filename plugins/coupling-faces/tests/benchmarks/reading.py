@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coupling.system.seeds import derive_seed
+from coupling import derive_seed
 from coupling_faces import live
 from coupling_faces.celeba import CelebA
 from coupling_faces.testing import write_celeba
