@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 
 PROJECT = "coupling"
+"""Name of the hooks, and of the entry-point group in which a distribution names its plugin modules."""
+
+
+COMMANDS = "coupling.commands"
+"""The entry-point group of commands: the name is the command's, the value a :class:`click.Command`."""
 
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -69,7 +74,11 @@ def register_metrics(register: Register) -> None:
 
 @hookspec
 def register_commands(cli: click.Group) -> None:
-    """More commands under ``coupling``."""
+    """Register commands of ``coupling`` in code.
+
+    Prefer the entry-point group ``coupling.commands``: help and completion list its commands without importing them.
+    A command of this hook runs, but only ``coupling plugins`` lists it.
+    """
 
 
 @hookspec

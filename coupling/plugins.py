@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -118,20 +118,25 @@ class Plugins:
                 "register_datasets(register) for example, and mark it with @coupling.hookimpl"
             )
 
-    def commands(self, taken: Iterable[str] = ()) -> dict[str, click.Command]:
-        """The plugins' own commands, by name; a plugin that fails to make its own is left out and noted.
+    def commands(self, taken: Mapping[str, str]) -> dict[str, click.Command]:
+        """The commands that plugins register by the hook, by name.
 
-        ``taken``: names of coupling's own commands.
+        A plugin whose commands cannot be made, or whose command has the name of somebody else's, is noted in
+        ``registry.broken``, and its commands are left out.
+
+        Args:
+            taken: names of commands that are known already, with their owners. A plugin may register such a command
+                of its own once more; it is left out.
         """
         commands: dict[str, click.Command] = {}
-        owners = dict.fromkeys(taken, "coupling")
+        owners = dict(taken)
         for implementation in self.manager.hook.register_commands.get_hookimpls():
             owner = self._owners[implementation.plugin_name]
             group = click.Group()
             try:
                 implementation.function(group)
                 for name in group.commands:
-                    if name in owners:
+                    if owners.get(name, owner) != owner:
                         raise PluginError(
                             f"command '{name}' is registered twice: by '{owners[name]}' and by '{owner}'; "
                             "uninstall or rename one of them"
@@ -140,7 +145,7 @@ class Plugins:
                 show_origin(error)
                 self.registry.broken[owner] = f"its commands are left out: {cause(error)}"
                 continue
-            commands |= group.commands
+            commands |= {name: command for name, command in group.commands.items() if name not in owners}
             owners |= dict.fromkeys(group.commands, owner)
         return commands
 

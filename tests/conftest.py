@@ -91,7 +91,7 @@ def installing(monkeypatch: pytest.MonkeyPatch):
         for name, path in files.items():
             monkeypatch.syspath_prepend(path.parent)
             points.append(importlib.metadata.EntryPoint(name, path.stem, "coupling"))
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [p for p in points if p.group == group])
         plugins.installed.cache_clear()
 
     yield install

@@ -1,10 +1,10 @@
-"""The command line: thin commands, in the order in which they are used."""
+"""The command line: thin commands, listed in the order in which they are used."""
 
 from __future__ import annotations
 
 import click
 
-from coupling.cli.authoring import new_plugin, plugins, schema
+from coupling.cli.authoring import help_, new_plugin, plugins, schema
 from coupling.cli.drawing import sample, transform, traverse
 from coupling.cli.group import CouplingGroup, plugin_option, run_argument
 from coupling.cli.results import evaluate, export, report
@@ -20,5 +20,8 @@ def cli() -> None:
     """Coupled GANs: learn the joint distribution of unpaired image domains."""
 
 
-for _command in (run, check, sweep, sample, traverse, evaluate, transform, report, export, plugins, new_plugin, schema):
-    cli.add_command(_command)
+cli.add_section("Train", run, check)
+cli.add_section("Draw with a trained model", sample, traverse, transform)
+cli.add_section("Measure, describe, pass on", evaluate, report, export)
+cli.add_section("Train many", sweep)
+cli.add_section("Components and help", plugins, new_plugin, schema, help_)

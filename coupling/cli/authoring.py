@@ -1,4 +1,4 @@
-"""Commands for authors of plugins and configurations: ``plugins``, ``new-plugin``, ``schema``."""
+"""Commands for authors of plugins and configurations: ``plugins``, ``new-plugin``, ``schema``, ``help``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from pathlib import Path
 
 import click
 
-from coupling.cli.group import console, load_plugins, plugin_option
+from coupling.cli.group import console, load_plugins, plugin_option, root_group
 from coupling.plugins import installed
 from coupling.system.terminal import print_line
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, metavar="[KIND|NAME]")
 @plugin_option
-def plugins(name: str | None, modules: tuple[str, ...]) -> None:
-    """List what is registered and by whom; with NAME, one component's options."""
-    from coupling.cli.tables import print_component, print_plugins
+@click.pass_context
+def plugins(ctx: click.Context, name: str | None, modules: tuple[str, ...]) -> None:
+    """List the components that configurations may name.
 
-    if name is None:
-        print_plugins(installed(modules), console())
+    KIND is architecture, dataset, transform, loss or metric, and lists the components of this kind only. With the NAME
+    of a component, print its options.
+    """
+    from coupling.cli.component_tables import kind_called, print_component, print_plugins
+
+    kind = None if name is None else kind_called(name)
+    if name is None or kind is not None:
+        print_plugins(installed(modules), kind, root_group(ctx).commands, console())
     else:
         print_component(name, load_plugins(modules), console())
 
@@ -28,7 +34,10 @@ def plugins(name: str | None, modules: tuple[str, ...]) -> None:
 @click.command("new-plugin")
 @click.argument("name")
 def new_plugin(name: str) -> None:
-    """Write a plugin as a starting point: the folder coupling-NAME, which installs, passes its tests and runs."""
+    """Write a plugin to start from into the folder coupling-NAME.
+
+    It can be installed, passes its tests, and has a configuration that trains with it.
+    """
     from coupling.cli.new_plugin import write_plugin
 
     folder = write_plugin(name, Path(), load_plugins(()).registry)
@@ -38,12 +47,29 @@ def new_plugin(name: str) -> None:
 
 
 @click.command()
-@click.option("--sweep", is_flag=True, help="Of a sweep's file, rather than a run's configuration.")
+@click.option("--sweep", is_flag=True, help="Print the schema of a sweep's file, not of a run's configuration.")
 @plugin_option
 def schema(sweep: bool, modules: tuple[str, ...]) -> None:
-    """Print the JSON schema of the configuration, with all plugins' options."""
+    """Print the JSON schema of configurations, for editors.
+
+    It has the options of all components of the installed plugins.
+    """
     from coupling.config.json_schema import config_schema
     from coupling.sweeps.json_schema import sweep_schema
 
     make = sweep_schema if sweep else config_schema
     click.echo(json.dumps(make(load_plugins(modules).registry), indent=2))
+
+
+@click.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def help_(ctx: click.Context, command: str | None) -> None:
+    """Show the help of a command, or this list of commands."""
+    root = ctx.find_root()
+    if command is None:
+        click.echo(root.get_help())
+        return
+    name, found, _ = root_group(ctx).resolve_command(root, [command])
+    assert found is not None
+    found.make_context(name, ["--help"], parent=root)  # prints the help and exits

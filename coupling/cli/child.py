@@ -1,8 +1,8 @@
-"""A command of ``coupling`` that does not outlive the process that started it.
+"""A command of ``coupling`` that ends when the process that started it ends.
 
-``python -m coupling.cli.child run CONFIG ...`` with a pipe for its standard input, of which only the
-parent holds the other end. However the parent ends, kill -9 too, the pipe is then closed, and this
-process gets a SIGTERM: a run saves and ends.
+``python -m coupling.cli.child run CONFIG ...`` reads a pipe as its standard input, whose other end only the parent
+holds. However the parent ends, also by ``kill -9``, the system closes the pipe, and this process sends itself a
+SIGTERM: a run saves and ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from coupling.cli import cli
 
 
 def follow() -> None:
-    """Wait for the parent's end; on an own thread."""
+    """Wait until the parent has ended, then send SIGTERM to this process. Runs in a thread of its own."""
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_argument
-@click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Samples a domain.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the latent codes.")
+@click.option(
+    "--count", default=64, show_default=True, type=click.IntRange(1), help="Number of samples in each domain."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
 @click.option(
     "--format", "kind", type=click.Choice(["folder", "zip", "webdataset"]), default="folder", show_default=True,
-    help="PNGs in a folder a domain, in a zip a domain, or pairs in tar shards.",
+    help="PNG files in one folder or one zip for each domain, or pairs in tar shards.",
 )  # fmt: skip
-@click.option("--shard-size", type=click.IntRange(1), help="Samples in a shard of a webdataset (default: 4096).")
+@click.option("--shard-size", type=click.IntRange(1), help="Samples in each shard of a webdataset (default: 4096).")
 @click.option(
-    "--truncation", type=Number(0, min_open=True), help="Furthest coordinate of a code: typical samples only."
+    "--truncation",
+    type=Number(0, min_open=True),
+    help="Largest absolute number in a latent code; smaller values give more typical samples.",
 )
 @click.option(
     "--keep", type=Number(0, 1, min_open=True),
-    help="Share of the codes that is kept: those that the discriminators take for real first.",
+    help="Share of the samples to keep: those that the discriminators find most real.",
 )  # fmt: skip
 @device_option
-@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, sampled).")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory to write to (default: sampled in the run).")
 @plugin_option
 def sample(
     run: Path,
@@ -47,7 +51,10 @@ def sample(
     output: Path | None,
     modules: tuple[str, ...],
 ) -> None:
-    """Draw corresponding images of RUN, or go on with it: OUTPUT/<domain>/000000.png, a grid, a manifest."""
+    """Draw corresponding images in all domains.
+
+    Writes OUTPUT/DOMAIN/000000.png and so on, a grid and a manifest. The same command continues an interrupted one.
+    """
     from coupling.api import load_model
     from coupling.generation.samples import write_samples
     from coupling.generation.selection import Selection
@@ -61,16 +68,32 @@ def sample(
 
 @click.command()
 @run_argument
-@click.option("--steps", type=click.IntRange(2, 256), help="Codes along a path (default: 12, of a GIF 32).")
-@click.option("--pairs", default=4, show_default=True, type=click.IntRange(1, 64), help="Paths.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the latent codes.")
+@click.option(
+    "--steps", type=click.IntRange(2, 256), help="Latent codes on each path (default: 12 for a PNG, 32 for a GIF)."
+)
+@click.option(
+    "--pairs",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Number of paths between two latent codes.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
 @click.option(
     "--interpolation",
     type=click.Choice(["straight", "spherical"]),
-    help="Default: straight for a uniform prior, spherical for a normal one.",
+    help="Shape of the paths (default: straight for a uniform prior, spherical for a normal one).",
 )
-@click.option("--seconds", default=4.0, show_default=True, type=Number(0.1, 600), help="Of a GIF, there and back.")
-@click.option("--output", type=click.Path(path_type=Path), help="A .png or .gif (default: in the run, traversal.png).")
+@click.option(
+    "--seconds",
+    default=4.0,
+    show_default=True,
+    type=Number(0.1, 600),
+    help="Duration of a GIF: forward along the paths and back.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="PNG or GIF file to write (default: traversal.png in the run)."
+)
 @device_option
 @plugin_option
 def traverse(
@@ -84,7 +107,10 @@ def traverse(
     output: Path | None,
     modules: tuple[str, ...],
 ) -> None:
-    """Draw the paths between latent codes of RUN in every domain: a picture, or one that moves."""
+    """Draw paths between latent codes in every domain.
+
+    Writes a picture (PNG) or an animation (GIF).
+    """
     from coupling.api import load_model
     from coupling.generation.traversal import check_file, write_traversal
     from coupling.runs.locations import output_path
@@ -100,21 +126,57 @@ def traverse(
 @click.command()
 @run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
-@click.option("--from", "from_", required=True, metavar="DOMAIN", help="The domain that the images are of.")
-@click.option("--to", multiple=True, metavar="DOMAIN", help="A domain to carry them into (default: all others).")
-@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, transformed).")
-@click.option("--fit", type=click.Choice(["crop", "stretch"]), help="What may be done to other proportions.")
+@click.option("--from", "from_", required=True, metavar="DOMAIN", help="Domain of the given images.")
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="DOMAIN",
+    help="Domain to translate the images into. May be repeated (default: all others).",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Directory to write to (default: transformed in the run)."
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "stretch"]),
+    help="How to fit images of another aspect ratio (default: they are an error).",
+)
 @click.option(
     "--encoder", "encodes", is_flag=True,
-    help="Start one search an image where an encoder says, which is learned at first and kept.",
+    help="Start one search of each image at the guess of an encoder, which is trained once and saved.",
 )  # fmt: skip
-@click.option("--restarts", default=4, show_default=True, type=click.IntRange(1, 1024), help="Starts an image.")
-@click.option("--iterations", default=200, show_default=True, type=click.IntRange(0), help="Of L-BFGS, at most.")
-@click.option("--feature-weight", default=0.0, show_default=True, type=Number(0), help="Of features beside pixels.")
-@click.option("--feature-layer", default=-2, show_default=True, help="Discriminator layer that gives the features.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the codes to start from.")
-@click.option("--threshold", type=Number(0), help="Error above which an image is flagged (default: measured).")
-@click.option("--no-flag", is_flag=True, help="Do not measure which error real samples of the domain have.")
+@click.option(
+    "--restarts", default=4, show_default=True, type=click.IntRange(1, 1024), help="Random restarts for each image."
+)
+@click.option(
+    "--iterations", default=200, show_default=True, type=click.IntRange(0), help="Maximum number of L-BFGS iterations."
+)
+@click.option(
+    "--feature-weight",
+    default=0.0,
+    show_default=True,
+    type=Number(0),
+    help="Weight of the error of discriminator features, which is added to that of pixels.",
+)
+@click.option(
+    "--feature-layer",
+    default=-2,
+    show_default=True,
+    help="Discriminator layer of the features; negative numbers count from the last.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Random seed of the codes from which the searches start.",
+)
+@click.option(
+    "--threshold",
+    type=Number(0),
+    help="Error above which an image counts as not covered (default: measured on real samples).",
+)
+@click.option("--no-flag", is_flag=True, help="Skip the check for images that the model cannot draw.")
 @device_option
 @plugin_option
 def transform(
@@ -135,7 +197,11 @@ def transform(
     device: str | None,
     modules: tuple[str, ...],
 ) -> None:
-    """Carry IMAGEs, files or folders, from one domain of RUN into others; print how well each was found."""
+    """Translate images from one domain into others.
+
+    An IMAGE is a file, or a folder or zip of images. Writes the translated images, and prints the error of each
+    reconstruction.
+    """
     from coupling.api import load_model
     from coupling.cli.tables import print_errors
     from coupling.generation.coverage import load_or_measure_coverage

@@ -1,40 +1,48 @@
-"""The command group, the only place that turns errors into exit codes; and what several commands take."""
+"""The command group, which alone turns errors into exit codes, and the options that several commands take."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from coupling.cli.plugin_commands import hook_is_used, hooked_commands, listed_commands
 from coupling.errors import CouplingError, nearest
 from coupling.plugins import Plugins, installed
 from coupling.system.signals import Terminated, terminable
-from coupling.system.terminal import print_line, show_origin
+from coupling.system.terminal import print_line, show_origin, warn
 
 
 class CouplingGroup(click.Group):
-    """The command group; errors of ours are one message and an exit code, never a traceback."""
+    """The command group. Our own errors end as one message and an exit code, never as a traceback.
+
+    Help, completion and the message on an unknown command import neither torch nor plugins, so that they are quick.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections: dict[str, list[click.Command]] = {}
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run, and exit with the code that the design fixes."""
+        """Run the command line and exit with its code."""
         try:
             return super().main(*args, **kwargs)
         except CouplingError as error:
             show_origin(error)
-            print_line(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is no error
+            print_line(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is not an error
             sys.exit(error.exit_code)
-        except OSError as error:  # the commands name the files they write: what is left is their output
+        except OSError as error:  # commands catch errors of the files that they write; this is standard output
             show_origin(error)
             print_line(f"error: the output cannot be written: {error.strerror or error}")
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """An interruption before or after training, which saves for itself, has the shell's own exit code."""
+        """Run the command; an interruption outside training exits with the code that a shell gives it."""
         try:
             with terminable():
                 return super().invoke(ctx)
@@ -45,49 +53,77 @@ class CouplingGroup(click.Group):
             print_line("interrupted")
             ctx.exit(130)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Own commands first; plugins are asked only for a name that is none of ours."""
-        return super().get_command(ctx, cmd_name) or self._plugin_commands().get(cmd_name)
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Add commands, which the help lists together under ``title``."""
+        self.sections[title] = list(commands)
+        for command in commands:
+            self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Own commands and the plugins'."""
-        return [*super().list_commands(ctx), *self._plugin_commands()]
+        """Our own commands in the order in which they were added, then those of the entry-point group."""
+        return list(dict.fromkeys([*self.commands, *listed_commands()]))
 
-    def _plugin_commands(self) -> Mapping[str, click.Command]:
-        return installed().commands(self.commands)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Our own commands come first, then those of the entry-point group, then those of the hook."""
+        return (
+            super().get_command(ctx, cmd_name)
+            or listed_commands().get(cmd_name)
+            or hooked_commands(self.commands).get(cmd_name)
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section, each with the whole first sentence of its help."""
+        others: list[click.Command] = [
+            command for name, command in listed_commands().items() if name not in self.commands
+        ]
+        for title, commands in {**self.sections, "Commands of plugins": others}.items():
+            if commands:
+                with formatter.section(title):
+                    formatter.write_dl([(str(c.name), c.get_short_help_str(limit=200)) for c in commands])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """An unknown command gets the nearest name."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            _remark_broken(installed())
-            ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.list_commands(ctx))}")
+        """As click does, but an unknown command is an error that proposes the nearest name."""
+        name = args[0]
+        if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            known = [*self.list_commands(ctx), *hooked_commands(self.commands)]
+            if hook_is_used():
+                warn_of_broken(installed())  # the command may be one of theirs
+            ctx.fail(f"no command '{name}'; {nearest(name, known)}")
         return super().resolve_command(ctx, args)
 
 
 class Number(click.FloatRange):
-    """A number in a range, which "nan" is not."""
+    """A number in a range; "nan" is an error."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """As click does, but without "nan", which is neither below nor above any bound."""
+        """Convert as click does, but reject "nan", which is neither below nor above any bound."""
         number = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value!r} is no number", param, ctx)
+            self.fail(f"{value!r} is not a number", param, ctx)
         return number
 
 
 plugin_option = click.option(
-    "--plugin", "modules", multiple=True, metavar="MODULE", help="A plugin module or .py file to load besides."
+    "--plugin",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Also load this plugin: a module or a .py file. May be repeated.",
 )
 
 
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="K=V", help="Override a key: training.steps=10. May be repeated."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="K=V",
+    help="Change a key of the configuration, for example training.steps=10. May be repeated.",
 )
 
 
-device_option = click.option("--device", help="Where the model is: cpu, cuda ... (default: a GPU where there is one).")
+device_option = click.option("--device", help="Where the model runs: cpu, cuda, ... (default: a GPU if there is one).")
 
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))
@@ -97,23 +133,31 @@ config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The arguments that every command on a configuration takes."""
+    """Add the argument and options that every command on a configuration takes."""
     return config_argument(set_option(plugin_option(command)))
 
 
+def root_group(ctx: click.Context) -> CouplingGroup:
+    """The group ``coupling`` that a command belongs to."""
+    group = ctx.find_root().command
+    assert isinstance(group, CouplingGroup)
+    return group
+
+
 def load_plugins(modules: Iterable[str]) -> Plugins:
-    """What is installed and the modules of ``--plugin``; what could not be loaded is told."""
+    """Load the installed plugins and the modules of ``--plugin``; warn of those that cannot be used."""
     plugins = installed(tuple(modules))
-    _remark_broken(plugins)
+    warn_of_broken(plugins)
     return plugins
 
 
+def warn_of_broken(plugins: Plugins) -> None:
+    """Warn of every installed plugin that could not be loaded."""
+    for name, reason in plugins.registry.broken.items():
+        warn(f"plugin '{name}' is left out: {reason}")
+
+
 def console() -> Console:
-    """Prints results as they are: descriptions hold brackets and colons that are no markup."""
+    """A console that prints results as they are: brackets and colons in descriptions are not markup."""
     width = None if sys.stdout.isatty() else 240  # a pipe has no width: lines stay whole, to be searched
     return Console(markup=False, highlight=False, emoji=False, width=width)
-
-
-def _remark_broken(plugins: Plugins) -> None:
-    for name, reason in plugins.registry.broken.items():
-        print_line(f"plugin '{name}' is left out: {reason}")

@@ -1,4 +1,4 @@
-"""Commands on what came of a run: ``evaluate``, ``report``, ``export``."""
+"""Commands that measure, describe and export a trained model: ``evaluate``, ``report``, ``export``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @run_argument
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME",
-    help="A configured metric, or NAME:key=value,... May be repeated (default: all configured ones).",
+    help="A metric of the configuration, or NAME:key=value,... May be repeated (default: all of the configuration).",
 )  # fmt: skip
 @click.option(
     "--checkpoint", "which", type=click.Choice(["last", "best"]), default="last", show_default=True,
-    help="Which of a run's checkpoints; another one: give its path as RUN.",
+    help="Checkpoint to measure. For another one, give its path as RUN.",
 )  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path), help="Directory for the values (default: the run's own).")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory to write the values to (default: the run).")
 @device_option
 @set_option
 @plugin_option
@@ -37,7 +37,10 @@ def evaluate(
     overrides: tuple[str, ...],
     modules: tuple[str, ...],
 ) -> None:
-    """Measure the saved model of RUN: prints a table, appends to metrics.jsonl and evaluation.json."""
+    """Measure a trained model with metrics.
+
+    Prints a table of the values, and adds them to metrics.jsonl and evaluation.json in the run's directory.
+    """
     from coupling.cli.tables import print_scores, told
     from coupling.metrics.evaluate import evaluate
 
@@ -56,15 +59,18 @@ def evaluate(
 
 @click.command()
 @run_argument
-@click.option("--output", type=click.Path(path_type=Path), help="File (default: in the run, report.html).")
+@click.option("--output", type=click.Path(path_type=Path), help="HTML file to write (default: report.html in the run).")
 @plugin_option
 def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
-    """Write one HTML page about RUN that needs nothing else: samples, traversal, curves, scores, sharing, settings."""
+    """Write an HTML page about a run.
+
+    The page is one file: samples, a traversal, curves, scores, the sharing graph, configuration and environment.
+    """
     from coupling.reports.report import model_of, reported_run, write_report
     from coupling.runs.locations import output_path
 
     if output is not None and output.suffix not in (".html", ".htm"):
-        raise InputError(f"--output {output}: a report is an .html file; give it this suffix")
+        raise InputError(f"--output {output}: a report is an .html file; give a name that ends in .html")
     plugins = load_plugins(modules)
     directory = reported_run(run, plugins)
     click.echo(str(write_report(directory, model_of(run, plugins), output or output_path(run, "report.html"), plugins)))
@@ -72,12 +78,27 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 
 @click.command()
 @run_argument
-@click.option("--format", "kind", type=click.Choice(["safetensors", "onnx"]), help="Default: as --output has it.")
-@click.option("--output", metavar="PATH", type=click.Path(path_type=Path), help="File (default: in the run, its name).")
-@click.option("--opset", default=18, show_default=True, type=click.IntRange(18, 23), help="ONNX: version of operators.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["safetensors", "onnx"]),
+    help="Format of the file (default: from the suffix of --output).",
+)
+@click.option(
+    "--output",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="File to write (default: in the run, under its name).",
+)
+@click.option(
+    "--opset", default=18, show_default=True, type=click.IntRange(18, 23), help="ONNX: version of the operator set."
+)
 @plugin_option
 def export(run: Path, kind: Format | None, output: Path | None, opset: int, modules: tuple[str, ...]) -> None:
-    """Write the model of RUN for others: safetensors for coupling, or its generators as one ONNX graph."""
+    """Write a trained model as one file, safetensors or ONNX.
+
+    safetensors holds the whole model, for coupling. ONNX holds the generators as one graph, for other programs.
+    """
     from coupling.api import load_model
     from coupling.model.export import export_onnx, export_safetensors, format_of
     from coupling.runs.locations import output_path

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from coupling.config.config import Config, MetricConfig, PartOptions
-from coupling.config.registry import KINDS, Component
+from coupling.config.config import Config
 from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
-from coupling.errors import InputError, nearest
 from coupling.generation.given_images import GivenImages
 from coupling.generation.transformation import _covered
 from coupling.metrics.evaluate import Scores
@@ -102,11 +96,16 @@ def told(result: Scores, run: str | Path, output: Path | None) -> None:
         print_line(f"step {result.step:,}: appended to {root / 'metrics.jsonl'}; details in {root / 'evaluation.json'}")
 
 
-def table(*columns: str) -> Table:
-    """A plain table for results: no boxes, nothing folded away."""
+def table(*columns: str, whole: Container[str] = ()) -> Table:
+    """A plain table for results, without boxes; long text continues on the next line.
+
+    Args:
+        columns: the headings.
+        whole: columns whose text is never broken, such as names.
+    """
     made = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column in whole)
     return made
 
 
@@ -193,92 +192,6 @@ def print_statuses(statuses: Iterable[RunStatus], console: Console) -> None:
         step = f"{status.step:,} of {status.run.config.training.steps:,}"
         made.add_row(status.run.title, status.state, step, str(status.path), changed)
     console.print(made)
-
-
-def print_plugins(plugins: Plugins, console: Console) -> None:
-    """Everything that is registered, by kind, with its owner."""
-    made = table("kind", "name", "plugin", "description")
-    for kind in KINDS:
-        for name in plugins.registry.names(kind):
-            component = plugins.registry.components[kind, name]
-            made.add_row(kind, name, component.owner, component.description)
-    console.print(made)
-    for name, reason in plugins.registry.broken.items():
-        console.print(f"left out: {name}: {reason}")
-
-
-def print_component(name: str, plugins: Plugins, console: Console) -> None:
-    """One component (of each kind that has the name): its description and options."""
-    components = plugins.registry.components
-    found = [component for (_, n), component in components.items() if n == name]
-    if not found:
-        raise InputError(f"no component is called '{name}'; {nearest(name, {n for _, n in components})}")
-    for component in found:
-        console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold")
-        console.print(component.description)
-        console.print(_options_table(component))
-
-
-def _options_table(component: Component) -> Table:
-    made = table("option", "type", "default", "description")
-    fields: dict[str, FieldInfo] = dict(component.options.model_fields)
-    if component.kind == "dataset":
-        fields |= PartOptions.model_fields
-    if component.kind == "metric":
-        fields["every"] = MetricConfig.model_fields["every"]
-    for key, field in fields.items():
-        made.add_row(field.alias or key, _type_name(field), _default(field), field.description or "")
-    return made
-
-
-def _type_name(field: FieldInfo) -> str:
-    """A type as one writes its values: ``integer, 1 or more``, ``none | stretch | crop``, ``null``."""
-    return ", ".join([_annotation_name(field.annotation), *_bounds(field.metadata)])
-
-
-def _annotation_name(annotation: Any) -> str:
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return ", ".join([_annotation_name(inner[0]), *_bounds(inner[1:])])
-    if origin in (Union, UnionType):
-        return " | ".join(_annotation_name(part) for part in inner)
-    if origin is Literal:
-        return " | ".join(str(value) for value in inner)
-    if origin is tuple:
-        return f"[{', '.join(_annotation_name(part) for part in inner)}]"
-    if origin is dict:
-        return f"mapping of {_annotation_name(inner[0])} to {_annotation_name(inner[1])}"
-    if origin is list:
-        return f"list of {_annotation_name(inner[0])}"
-    if origin is dict:
-        return f"{{{_annotation_name(inner[0])}: {_annotation_name(inner[1])}}}"
-    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return _NAMES.get(name, name)
-
-
-_NAMES = {
-    "int": "integer",
-    "float": "number",
-    "bool": "true | false",
-    "str": "text",
-    "NoneType": "null",
-    "ComponentConfig": "component",
-}
-
-
-_BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
-
-
-def _bounds(metadata: Iterable[Any]) -> list[str]:
-    inner = [bound for part in metadata for bound in (part.metadata if isinstance(part, FieldInfo) else [part])]
-    return [text.format(getattr(bound, key)) for bound in inner for key, text in _BOUNDS.items() if hasattr(bound, key)]
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def print_errors(given: GivenImages, found: Transformed, threshold: float | None, console: Console) -> None:

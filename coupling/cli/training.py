@@ -1,4 +1,4 @@
-"""Commands that train: ``run``, ``sweep``, and ``check``, which looks at what would be."""
+"""Commands that train, ``run`` and ``sweep``, and ``check``, which validates a configuration."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from coupling.errors import InputError
 
 @click.command()
 @with_config
-@click.option("--output", type=click.Path(path_type=Path), help="Directory of the run (default: runs/<name>-<NNN>).")
-@click.option("--resume", is_flag=True, help="Go on with the run in --output, or the newest of this name.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Directory of the run (default: runs/NAME-001, 002, ...)."
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --output, or the newest run of this name.")
 def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], output: Path | None, resume: bool) -> None:
-    """Train CONFIG. Also: accelerate launch -m coupling run CONFIG."""
+    """Train the networks that CONFIG describes.
+
+    Several processes or GPUs: accelerate launch -m coupling run CONFIG.
+    """
     from coupling.api import load_config
     from coupling.training.launch import speaks
     from coupling.training.trainer import train
@@ -28,15 +33,18 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 
 @click.command()
 @with_config
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the sharing graph into this SVG file.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Also draw the sharing graph into this SVG file.")
 def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None) -> None:
-    """Validate and build CONFIG; print domains, sharing, parameters, cost of a step. Trains nothing."""
+    """Check CONFIG and build its networks, without training.
+
+    Prints the domains, the shared layers, the numbers of parameters and the cost of a training step.
+    """
     from coupling.api import load_config
     from coupling.cli.tables import print_check
     from coupling.sharing.picture import sharing_picture
 
     if picture is not None and picture.suffix != ".svg":
-        raise InputError(f"--picture {picture}: is drawn as SVG; give it the suffix .svg")
+        raise InputError(f"--picture {picture}: the picture is an SVG file; give a name that ends in .svg")
     plugins = load_plugins(modules)
     networks = print_check(load_config(config, overrides, plugins=plugins), plugins, console())
     if picture is not None:
@@ -48,10 +56,14 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
 
 @click.command()
 @with_config
-@click.option("--output", type=click.Path(path_type=Path), help="Directory of the sweep (default: sweeps/<name>).")
-@click.option("--jobs", type=click.IntRange(1), help="Runs at once (default: one a GPU, or one a core).")
-@click.option("--only", multiple=True, metavar="AXIS=LABEL", help="Run only these cells. May be repeated.")
-@click.option("--dry-run", is_flag=True, help="Validate, and print the runs and how far each is; train nothing.")
+@click.option("--output", type=click.Path(path_type=Path), help="Directory of the sweep (default: sweeps/NAME).")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Runs at the same time (default: one for each GPU, or for each core)."
+)
+@click.option(
+    "--only", multiple=True, metavar="AXIS=LABEL", help="Run only the cells with this label. May be repeated."
+)
+@click.option("--dry-run", is_flag=True, help="Check all runs and print how far each is, without training.")
 def sweep(
     config: Path,
     overrides: tuple[str, ...],
@@ -61,7 +73,10 @@ def sweep(
     only: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    """Run the grid and seeds of CONFIG, or go on with them; write and print the table."""
+    """Train every cell of a grid with every seed.
+
+    CONFIG is a sweep's file. The same command continues an interrupted sweep. Writes and prints a table of the results.
+    """
     from coupling.cli.tables import print_statuses
     from coupling.sweeps.grid import load_grid
     from coupling.sweeps.sweep import Sweep

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import coupling
+from coupling.plugins import installed
 from tests.conftest import TINY, refused
 
 
@@ -104,8 +106,29 @@ def test_plugins(command):
     result = command("plugins", "--plugin", TINY)
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert any(row[:3] == ["metric", "pixel-agreement", "coupling"] for row in rows)
-    assert any(row[:2] == ["dataset", "tiny"] for row in rows)
+    headings = [rows.index([heading]) for heading in ("architectures", "datasets", "transforms", "losses", "metrics")]
+    assert headings == sorted(headings)
+    [metric] = [number for number, row in enumerate(rows) if row[:2] == ["pixel-agreement", "coupling"]]
+    assert metric > rows.index(["metrics"])
+    [tiny] = [number for number, row in enumerate(rows) if row[:1] == ["tiny"]]
+    assert rows.index(["datasets"]) < tiny < rows.index(["transforms"])
+
+
+@pytest.mark.parametrize("kind", ["loss", "losses"])
+def test_plugins_of_one_kind(command, kind):
+    lines = command("plugins", kind).stdout.splitlines()
+    assert lines[0] == "losses"
+    assert any(line.startswith("hinge ") for line in lines)
+    assert not any("image-folder" in line or line in ("datasets", "metrics") for line in lines)
+
+
+def test_names_of_components_are_never_broken(command, monkeypatch):
+    monkeypatch.setattr("coupling.cli.authoring.console", lambda: Console(width=60))
+    lines = command("plugins").stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    words = {word for line in lines for word in line.split()}
+    for component in installed().registry.components.values():
+        assert {component.name, component.owner} <= words
 
 
 def test_one_components_options(command):

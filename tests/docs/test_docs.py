@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from coupling.api import load_config, parse_config
 from coupling.cli import cli
+from coupling.cli.plugin_commands import PluginCommand
 from coupling.config.config import MetricConfig, metric_entry
 from coupling.plugins import Plugins
 from coupling.training.trainer import train
@@ -80,6 +81,8 @@ def test_every_command_exists_with_its_options(path):
         for name, rest in re.findall(r"(?:^| )coupling ([a-z][a-z-]*)\b([^|&>]*)", span):
             command = cli.get_command(click.Context(cli), name)
             assert command is not None, span
+            if isinstance(command, PluginCommand):
+                command = command.load()
             known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
             assert set(re.findall(r"(?<!\w)--[a-z][a-z-]*", rest)) <= known, span
 

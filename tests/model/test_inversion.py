@@ -413,7 +413,7 @@ def test_bad_input(command, copied, pictures):
     refuse(pictures, "--from", "a", "--to", "c", fragment="the model has no domain 'c'")
     refuse(pictures, "--from", "a", "--to", "a", fragment="--to a: is the domain that the images come from")
     refuse(pictures, "--from", "a", "--restarts", 0, fragment="0 is not in the range")
-    refuse(pictures, "--from", "a", "--threshold", "nan", fragment="'nan' is no number")
+    refuse(pictures, "--from", "a", "--threshold", "nan", fragment="'nan' is not a number")
     refuse(pictures, "--from", "a", "--feature-weight", -1, fragment="-1.0 is not in the range")
     refuse(pictures, "--from", "a", "--feature-weight", 1, "--feature-layer", 7, fragment="feature_layer is 7")
     refuse(pictures / "notes.txt", "--from", "a", fragment="notes.txt: not an image, damaged")

@@ -181,7 +181,7 @@ def register_commands(cli):
 def test_a_plugin_adds_a_command(plugin, installing, command):
     installing(polite=plugin(COMMAND))
     assert command("greet").stdout == "hello\n"
-    assert "Say hello." in command("--help").stdout
+    assert ["greet", "Say", "hello."] in [line.split() for line in command("plugins").stdout.splitlines()]
     refused(command("gret"), "no command 'gret'; did you mean 'greet'?")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from coupling import Register, hookimpl
 from coupling_rgbd.folder import ColorDepthFolder
 from coupling_rgbd.networks import Rgbd
@@ -25,11 +23,3 @@ def register_datasets(register: Register) -> None:
 def register_architectures(register: Register) -> None:
     """The paper's networks for colour and depth."""
     register("rgbd", Rgbd)
-
-
-@hookimpl
-def register_commands(cli: click.Group) -> None:
-    """Point clouds of generated pairs."""
-    from coupling_rgbd.command import point_cloud
-
-    cli.add_command(point_cloud)

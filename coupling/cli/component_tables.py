@@ -1,0 +1,142 @@
+"""What `coupling plugins` prints: the components by kind, and one component's options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.table import Table
+
+from coupling.cli.plugin_commands import hooked_commands, listed_commands
+from coupling.cli.tables import table
+from coupling.config.config import MetricConfig, PartOptions
+from coupling.config.registry import KINDS, Component
+from coupling.errors import InputError, nearest
+from coupling.plugins import Plugins
+
+_PLURALS = {kind: f"{kind}s" if kind != "loss" else "losses" for kind in KINDS}
+
+
+def kind_called(name: str) -> str | None:
+    """The kind of component called ``name``, in the singular or plural; None if there is no such kind."""
+    return next((kind for kind, plural in _PLURALS.items() if name in (kind, plural)), None)
+
+
+def print_plugins(plugins: Plugins, kind: str | None, ours: Iterable[str], console: Console) -> None:
+    """Print the registered components with their plugins, by kind; all kinds where ``kind`` is None.
+
+    The list of all kinds ends with the commands of plugins, and with what was left out. ``ours``: coupling's commands.
+    """
+    components = [c for c in plugins.registry.components.values() if kind in (None, c.kind)]
+    width = max(len(component.name) for component in components)
+    for each in KINDS if kind is None else (kind,):
+        made = table("name", "plugin", "description", whole=("name", "plugin"))
+        made.columns[0].min_width = width
+        for name in plugins.registry.names(each):
+            component = plugins.registry.components[each, name]
+            made.add_row(name, component.owner, component.description)
+        _print_section(_PLURALS[each], made, console)
+    if kind is None:
+        _print_commands(list(ours), console)
+        for name, reason in plugins.registry.broken.items():
+            console.print(f"left out: {name}: {reason}")
+
+
+def _print_section(title: str, rows: Table, console: Console) -> None:
+    console.print(title, style="bold")
+    console.print(rows)
+    console.print()
+
+
+def _print_commands(ours: list[str], console: Console) -> None:
+    """Print the commands that plugins add to ``coupling``."""
+    listed = listed_commands()
+    commands: dict[str, click.Command] = {name: c for name, c in listed.items() if name not in ours}
+    commands |= hooked_commands(ours)
+    if commands:
+        made = table("name", "description", whole=("name",))
+        for name, command in commands.items():
+            made.add_row(name, command.get_short_help_str(limit=200))
+        _print_section("commands", made, console)
+    for name, command in listed.items():
+        if name in ours:
+            console.print(f"left out: {command.owners[0]}: its command '{name}' has the name of one of coupling's own")
+
+
+def print_component(name: str, plugins: Plugins, console: Console) -> None:
+    """Print the description and options of the component called ``name``, of every kind that has the name."""
+    components = plugins.registry.components
+    found = [component for (_, n), component in components.items() if n == name]
+    if not found:
+        raise InputError(f"no component is called '{name}'; {nearest(name, {n for _, n in components})}")
+    for component in found:
+        console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold")
+        console.print(component.description)
+        console.print(_options_table(component))
+
+
+def _options_table(component: Component) -> Table:
+    made = table("option", "type", "default", "description")
+    fields: dict[str, FieldInfo] = dict(component.options.model_fields)
+    if component.kind == "dataset":
+        fields |= PartOptions.model_fields
+    if component.kind == "metric":
+        fields["every"] = MetricConfig.model_fields["every"]
+    for key, field in fields.items():
+        made.add_row(field.alias or key, _type_name(field), _default(field), field.description or "")
+    return made
+
+
+def _type_name(field: FieldInfo) -> str:
+    """A type as one writes its values: ``integer, 1 or more``, ``none | stretch | crop``, ``null``."""
+    return ", ".join([_annotation_name(field.annotation), *_bounds(field.metadata)])
+
+
+def _annotation_name(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ", ".join([_annotation_name(inner[0]), *_bounds(inner[1:])])
+    if origin in (Union, UnionType):
+        return " | ".join(_annotation_name(part) for part in inner)
+    if origin is Literal:
+        return " | ".join(str(value) for value in inner)
+    if origin is tuple:
+        return f"[{', '.join(_annotation_name(part) for part in inner)}]"
+    if origin is dict:
+        return f"mapping of {_annotation_name(inner[0])} to {_annotation_name(inner[1])}"
+    if origin is list:
+        return f"list of {_annotation_name(inner[0])}"
+    if origin is dict:
+        return f"{{{_annotation_name(inner[0])}: {_annotation_name(inner[1])}}}"
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return _NAMES.get(name, name)
+
+
+_NAMES = {
+    "int": "integer",
+    "float": "number",
+    "bool": "true | false",
+    "str": "text",
+    "NoneType": "null",
+    "ComponentConfig": "component",
+}
+
+
+_BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    inner = [bound for part in metadata for bound in (part.metadata if isinstance(part, FieldInfo) else [part])]
+    return [text.format(getattr(bound, key)) for bound in inner for key, text in _BOUNDS.items() if hasattr(bound, key)]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
