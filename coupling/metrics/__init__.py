@@ -1,1 +1,1 @@
-"""Measures of a trained model, and what they measure with."""
+"""Metrics of a trained model, and the probes and feature networks that they use."""

@@ -1,7 +1,7 @@
-"""Distances between two sets of features, and what goes with them: numbers from arrays, nothing else.
+"""Distances between two sets of features, as functions of arrays.
 
-Features are (samples, size) float tensors; what they are of, and which network made them, is the caller's. Whatever
-looks at all pairs does so in blocks, so that memory grows with the samples and not with their square.
+Features are (samples, size) float tensors. Functions of all pairs work in blocks, so that memory grows with the number
+of samples and not with its square.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 _BLOCK = 64
-"""Rows at a time: the distances of so many from some thousands stay in a core's cache, which halves the time."""
+"""Rows at a time: their distances from some thousand others fit into a core's cache, which halves the time."""
 
 
 def frechet(one: Tensor, other: Tensor) -> float:
     """Squared Fréchet distance of the Gaussians with the two sets' means and covariances (Heusel et al. 2017).
 
-    |m - n|^2 + tr(A + B - 2 (A^½ B A^½)^½). Biased: the fewer the samples, the larger.
+    |m - n|^2 + tr(A + B - 2 (A^½ B A^½)^½). Biased: it grows as the number of samples falls.
     """
     m, n = one.double().mean(0), other.double().mean(0)
     a, b = covariance(one), covariance(other)
@@ -43,7 +43,7 @@ def _root(matrix: Tensor) -> Tensor:
 def kernel(one: Tensor, other: Tensor) -> float:
     """Squared maximum mean discrepancy under k(x, y) = (x·y / size + 1)^3, unbiased (Bińkowski et al. 2018).
 
-    Over all pairs, not over drawn subsets. Unbiased, so that it may be a little below 0.
+    Computed over all pairs instead of random subsets. Unbiased, so it can be slightly below 0.
     """
     one, other = one.double(), other.double()
 
@@ -57,15 +57,16 @@ def kernel(one: Tensor, other: Tensor) -> float:
 
 
 def _polynomials(products: Tensor, size: int) -> float:
-    """The sum of the kernel over pairs, from their products, which are overwritten."""
+    """The sum of the kernel over pairs, from their inner products, which are overwritten."""
     base = products.div_(size).add_(1).flatten()
     return float(base.square() @ base)  # far faster than a power
 
 
 def precision_recall(real: Tensor, drawn: Tensor, neighbours: int = 3) -> tuple[float, float]:
-    """Shares of drawn samples near real ones, and of real ones near drawn ones (Kynkäänniemi et al. 2019).
+    """Shares of drawn samples near real ones, and of real samples near drawn ones (Kynkäänniemi et al. 2019).
 
-    Near: within the distance of some sample of the other set to its ``neighbours``-th neighbour in its own set.
+    A sample is near a set if it is within the distance of some sample of the set to that one's ``neighbours``-th
+    neighbour in the set.
     """
     radii_real, radii_drawn = neighbour_distances(real, neighbours), neighbour_distances(drawn, neighbours)
     precise, recalled = [], torch.zeros(len(real), dtype=torch.bool)
@@ -83,7 +84,7 @@ def neighbour_distances(features: Tensor, neighbours: int = 1) -> Tensor:
 
 
 def mean_distance(features: Tensor) -> float:
-    """Mean distance of two different samples."""
+    """Mean Euclidean distance of two different samples."""
     total = sum(float(block.sum()) for block in _distances(features, features))
     return total / (len(features) * (len(features) - 1))
 
@@ -108,7 +109,7 @@ def directions(size: int, count: int, random: torch.Generator) -> Tensor:
 
 
 def sliced_wasserstein(one: Tensor, other: Tensor) -> float:
-    """Sliced 2-Wasserstein distance from projections of as many samples onto the same directions.
+    """Sliced 2-Wasserstein distance, from projections of equally many samples onto the same directions.
 
     (samples, directions) each; the root of the mean over directions of the squared distance of the sorted projections.
     """

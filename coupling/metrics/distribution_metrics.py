@@ -19,9 +19,8 @@ from coupling.system.seeds import torch_generator
 class FrechetDistance(DistributionMetric):
     """Fréchet distance of generated to real samples on features; 0: equal means and covariances.
 
-    With Inception's features it is what is called FID; with others it is not, and only values on one network and one
-    number of samples can be compared. Biased: compare it with ``/real``, the distance of as many other real samples,
-    and not with 0.
+    With Inception's features it is known as FID. Only values of the same feature network and number of samples can be
+    compared. It is biased: compare it with ``/real``, the distance of as many other real samples, and not with 0.
     """
 
     kind = "frechet-distance"
@@ -38,8 +37,8 @@ class FrechetDistance(DistributionMetric):
 class KernelDistance(DistributionMetric):
     """Kernel distance of generated to real samples on features, with the cubic kernel; 0: alike.
 
-    With Inception's features it is what is called KID. Unbiased, over all pairs of samples: 0 in the mean for a model
-    without fault, and so for ``/real``, whatever the number of samples.
+    With Inception's features it is known as KID. It is unbiased and computed over all pairs of samples: for a perfect
+    model, and for ``/real``, its mean is 0 for any number of samples.
     """
 
     kind = "kernel-distance"
@@ -54,10 +53,10 @@ class KernelDistance(DistributionMetric):
 
 
 class PrecisionRecall(DistributionMetric):
-    """How many generated samples are near real ones, how many real ones near generated ones: their harmonic mean.
+    """Harmonic mean of precision (generated samples near real ones) and recall (real samples near generated ones).
 
-    ``/precision`` falls with samples that look like none, ``/recall`` with kinds of samples that are missing. Near is
-    within the distance of a sample to its k-th neighbour, on features.
+    ``/precision`` falls with samples that look unreal, ``/recall`` with kinds of samples that are missing. A sample is
+    near a set if it is within the distance of some sample of the set to its k-th neighbour, on features.
     """
 
     kind = "precision-recall"
@@ -68,7 +67,9 @@ class PrecisionRecall(DistributionMetric):
         domain: Domains,
         count: Count = 5000,
         features: FeatureName = "auto",
-        neighbours: Annotated[int, Field(ge=1, le=100, description="k: whose distance is a sample's radius")] = 3,
+        neighbours: Annotated[
+            int, Field(ge=1, le=100, description="k: the k-th neighbour's distance is a sample's radius")
+        ] = 3,
     ) -> None:
         super().__init__(domain, count, features)
         self.neighbours = neighbours
@@ -89,10 +90,10 @@ class PrecisionRecall(DistributionMetric):
 
 
 class Diversity(DistributionMetric):
-    """Mean distance of two generated samples on features, as a share of that of two real ones: 1 is as varied.
+    """Mean distance of two generated samples on features, divided by that of two real samples: 1 is equally varied.
 
-    ``/duplicates``: share of samples that have another as near as only one in a hundred real samples has; 0.01 of
-    real samples, more where the model draws the same again and again.
+    ``/duplicates``: share of samples whose nearest neighbour is as near as that of the nearest hundredth of real
+    samples; 0.01 for real samples, more if the model generates the same sample again and again.
     """
 
     kind = "diversity"
@@ -101,7 +102,7 @@ class Diversity(DistributionMetric):
         super().__init__(domain, count, features)
 
     def compare(self, reference: Sequence[Tensor], samples: Sequence[Tensor]) -> dict[str, float]:
-        """The share, and that of duplicates."""
+        """The ratio, and the share of duplicates."""
         real, drawn = torch.cat(list(reference), 1), torch.cat(list(samples), 1)
         near = distances.neighbour_distances(real).quantile(0.01)
         spread = distances.mean_distance(real)
@@ -112,10 +113,10 @@ class Diversity(DistributionMetric):
 
 
 class SlicedWasserstein(DistributionMetric):
-    """Sliced Wasserstein distance of generated to real samples: of their projections onto random directions.
+    """Sliced Wasserstein distance of generated to real samples, from their projections onto random directions.
 
-    On the numbers themselves by default: pixels, in units of their range. It sees brightness, colour and place, and
-    little of what is shown; it needs no network and no label.
+    By default it compares the numbers themselves: pixels, as shares of their range. It depends on brightness, colour
+    and position, and little on what an image shows; it needs no network and no label.
     """
 
     kind = "sliced-wasserstein"
@@ -129,14 +130,14 @@ class SlicedWasserstein(DistributionMetric):
         domain: Domains,
         count: Count = 5000,
         features: FeatureName = "pixels",
-        directions: Annotated[int, Field(ge=1, le=10_000, description="onto which samples are projected")] = 512,
+        directions: Annotated[int, Field(ge=1, le=10_000, description="number of random directions")] = 512,
     ) -> None:
         super().__init__(domain, count, features)
         self.directions = directions
         self._drawn: dict[str, Tensor] = {}
 
     def compare(self, reference: Sequence[Tensor], samples: Sequence[Tensor]) -> dict[str, float]:
-        """The distance. A joint projection is the sum of the domains' own."""
+        """The distance; a projection of pairs is the sum of those of the domains."""
         return {
             VALUE: distances.sliced_wasserstein(torch.stack(list(reference)).sum(0), torch.stack(list(samples)).sum(0))
         }

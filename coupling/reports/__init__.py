@@ -1,1 +1,1 @@
-"""A run as one HTML page, with its curves."""
+"""The report of a run: one HTML page, with its curves."""

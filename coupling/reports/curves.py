@@ -1,4 +1,4 @@
-"""What a run logged, as plots: a panel a kind of value, a line a flat name."""
+"""The logged values of a run as plots: a panel for each kind of value, a line for each flat name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coupling.reports.plots import empty_figure, plain
 from coupling.runs.metrics_log import MetricName, read_losses, read_metrics
 
 _FEW = 40
-"""Points of a line, up to which each is marked."""
+"""Maximum number of points of a line that are marked."""
 
 
 Line = tuple[list[int], list[float]]
@@ -18,12 +18,12 @@ Line = tuple[list[int], list[float]]
 
 
 def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
-    """{title: {label: line}}: a panel a team for losses, one a metric for the rest; terms of a loss are left out.
+    """{title: {label: line}}: a panel for each team's losses, and one for each metric; terms of losses are left out.
 
-    ``log``: lines of metrics.jsonl, whose keys are flat names. What is measured again at a step counts.
+    ``log``: lines of metrics.jsonl. If a value was measured twice at a step, the later one counts.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for line in sorted(log, key=lambda line: line["step"]):  # what is evaluated later may be of an earlier step
+    for line in sorted(log, key=lambda line: line["step"]):  # `coupling evaluate` may have measured an earlier step
         for loss, value in read_losses(line).items():
             if loss.term is None:
                 found.setdefault(f"loss/{loss.team}", {}).setdefault(loss.domain, {})[line["step"]] = value
@@ -37,14 +37,14 @@ def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
 
 
 def plot(title: str, lines: Mapping[str, Line]) -> str:
-    """One panel as an SVG element. A floor or ceiling, named below what it belongs to, is dashed.
+    """One panel as an SVG element. Floors, ceilings and details, whose names extend another label, are dashed.
 
-    Raises :class:`RunError` where matplotlib is not installed.
+    Raises :class:`RunError` if matplotlib is not installed.
     """
     made = empty_figure(6.4, 3.4)
     axes = made.subplots()
     for label, (steps, values) in lines.items():
-        beside = any(label.startswith(f"{other}/") for other in lines)
+        beside = any(MetricName.parse(label).extends(MetricName.parse(other)) for other in lines)
         axes.plot(
             steps,
             values,
@@ -60,7 +60,7 @@ def plot(title: str, lines: Mapping[str, Line]) -> str:
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.legend(fontsize=8, frameon=False)
-    import matplotlib as mpl  # there is one: it made the figure
+    import matplotlib as mpl  # it is installed: it made the figure
 
     file = io.StringIO()
     with mpl.rc_context(

@@ -1,4 +1,4 @@
-"""What all plots need of matplotlib, which is optional: pip install 'coupling-gan[plots]'."""
+"""Figures of matplotlib, which is optional: pip install 'coupling-gan[plots]'."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure of that many inches, of no window and no global state; it is saved in any format.
+    """A figure of that many inches, without a window or global state.
 
-    Raises :class:`RunError` where matplotlib is not installed.
+    Raises :class:`RunError` if matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
@@ -25,5 +25,5 @@ def empty_figure(width: float, height: float) -> Figure:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: between two dollars it would be a formula."""
+    """Text that matplotlib shows unchanged; text between two dollars would be a formula."""
     return text.replace("$", r"\$")

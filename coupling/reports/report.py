@@ -1,4 +1,4 @@
-"""A run's directory as one self-contained HTML page: nothing is fetched, and it can be sent to anyone."""
+"""The report of a run: one self-contained HTML page that loads nothing from elsewhere, so it can be sent to anyone."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from coupling.runs.locations import run_directory_of
 from coupling.runs.metrics_log import read_log, read_metrics
 from coupling.sharing.picture import sharing_picture
 from coupling.system.atomic_files import write_text
-from coupling.system.terminal import print_line
+from coupling.system.terminal import warn
 from coupling.version import __version__
 
 _EARLIER = 5
-"""Pictures of earlier steps, at most."""
+"""Maximum number of pictures of earlier steps."""
 
 
 _PATHS, _CODES = 3, 12
 
 
 def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Path, plugins: Plugins) -> Path:
-    """Write the page of ``run`` into ``file``; ``model`` draws its traversal, None where there is no checkpoint yet.
+    """Write the page of ``run`` into ``file``; ``model`` generates its traversal, None if there is no checkpoint yet.
 
-    ``run`` is None for a model that lies in no run: the page then tells what its file knows. Plugins add sections on a
-    run by the hook ``report_sections``. Raises :class:`InputError` where the page cannot be written.
+    ``run`` is None for a model that lies in no run: the page then shows what the model's file holds. Plugins add
+    sections by the hook ``report_sections``. Raises :class:`InputError` if the page cannot be written.
     """
     if run is not None:
         content = _content(run, model, plugins)
@@ -54,27 +54,27 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
 
 
 def reported_run(run: Path, plugins: Plugins) -> RunDirectory | None:
-    """The run that RUN is, or lies in; None for a model that lies in none."""
+    """The run of a path: a run's directory or a file in it; None for a model that lies in no run."""
     root = run_directory_of(run) if run.exists() else None
     return None if root is None else RunDirectory(root, read_config(root / MARKER, (), plugins.registry))
 
 
 def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
-    """The model of a run or of a checkpoint in it; None, and a remark, where a run has none yet."""
+    """The model of a run or of a checkpoint in it; None, with a warning, if a run has no checkpoint yet."""
     try:
         return read_model(run, plugins.registry)
     except InputError as error:
-        if run_directory_of(run) != run:  # one checkpoint, or a model's file, was asked for
+        if run_directory_of(run) != run:  # the path is one checkpoint, or a model file
             raise
-        print_line(f"{error}; the report has no traversal and no sharing graph")
+        warn(f"{error}; the report has no traversal and no sharing graph")
         return None
 
 
 def _template() -> jinja2.Template:
-    rooms = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("coupling.reports", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return rooms.get_template("report.html.jinja")
+    return environment.get_template("report.html.jinja")
 
 
 def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
         "facts": _facts(run, summary, environment),
         "missing": None,
         "pictures": _pictures(run),
-        "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (ours)
+        "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (matplotlib made it)
         "scores": _scores(log, summary, chosen),
         "chosen": None if chosen is None else f"{chosen:,}",
         "leading": run.config.metrics[0].name if run.config.metrics else "",
@@ -101,7 +101,7 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
 
 
 def _content_of_model(model: CoupledModel) -> dict[str, Any]:
-    """What a model's file knows of its training; the curves and pictures have stayed in its run."""
+    """The content for a model file, which holds no curves and no pictures."""
     record = dict(model.record)
     metrics: Mapping[str, float] = record.pop("metrics", {})
     facts = {"step": f"{model.step:,}", "domains": ", ".join(model.domains), "seed": str(model.config.seed)}
@@ -122,7 +122,7 @@ def _content_of_model(model: CoupledModel) -> dict[str, Any]:
 
 
 def _model_content(model: CoupledModel | None) -> dict[str, Any]:
-    """What the model itself shows."""
+    """Traversal, sharing graph and number of parameters."""
     return {
         "version": __version__,
         "traversal": None if model is None else _traversal(model),
@@ -134,18 +134,18 @@ def _model_content(model: CoupledModel | None) -> dict[str, Any]:
 
 
 def _titled(answer: object) -> list[tuple[str, Markup]]:
-    """The sections that a plugin answers, none where it answers None."""
+    """The sections of a plugin's answer; empty if it answers None."""
     sections = [] if answer is None else answer
     if not isinstance(sections, list | tuple) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in sections
     ):
         raise PluginError(f"it gives {answer!r:.80}; give a list of pairs (title, html)")
-    return [(title, Markup(html)) for title, html in sections]  # noqa: S704  (a plugin's, which users install)
+    return [(title, Markup(html)) for title, html in sections]  # noqa: S704  (of a plugin, which the user has installed)
 
 
 def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
-    """The lines at the top; what the run does not say is left out."""
+    """The lines at the top, without those that the run does not know."""
     steps = f"{summary['step']:,} of {summary['steps']:,}" if {"step", "steps"} <= summary.keys() else None
     minutes = f"{summary['seconds'] / 60:,.1f} minutes" if "seconds" in summary else None
     facts = {
@@ -163,7 +163,7 @@ def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[s
 
 
 def _source(file: bytes) -> str:
-    """A PNG as an address that holds it."""
+    """A PNG as a data URL."""
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
@@ -180,7 +180,7 @@ def _pictures(run: RunDirectory) -> list[dict[str, str]]:
 
 
 def _traversal(model: CoupledModel) -> str | None:
-    """Paths between codes in all domains that can be drawn; None where none can."""
+    """Paths between codes in all drawable domains; None if there is none."""
     if not any(domain.is_drawable for domain in model.domains.values()):
         return None
     samples = model.traverse(_PATHS, _CODES, domains=drawable(model.domains))
@@ -188,7 +188,7 @@ def _traversal(model: CoupledModel) -> str | None:
 
 
 def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], chosen: int | None) -> list[list[str]]:
-    """A row a metric: the last value and its step; that at the step ``chosen``; the best and its step, where noted."""
+    """A row for each value: the last one and its step, that at step ``chosen``, the best one and its step if known."""
     there = {name: value for line in log if line["step"] == chosen for name, value in read_metrics(line).items()}
     last: dict[str, tuple[float, int]] = {}
     for line in log:

@@ -1,4 +1,4 @@
-"""What is known of a model's training beside its weights: what was measured, on which data, with which versions."""
+"""The training record of a model file: its scores, data, versions and device, from its run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from coupling.runs.metrics_log import read_log, read_metrics
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:
-    """Of a model file in a run's directory, at ``step``: ``metrics`` by flat name, ``data``, ``versions``, ``device``.
+    """The record of a model file in a run's directory, at ``step``: ``metrics``, ``data``, ``versions``, ``device``.
 
-    Empty where the file lies in no run, and without what the run does not say.
+    Empty if the file lies in no run; without the keys that the run does not know.
     """
     run = run_directory_of(file)
     if run is None:
@@ -25,7 +25,7 @@ def training_record(file: Path, step: int) -> dict[str, Any]:
 
 
 def _measured(run: Path, step: int) -> dict[str, float]:
-    """Values of all metrics at ``step``; what was measured last counts."""
+    """Values of all metrics at ``step`` by flat name; the last measurement counts."""
     return {
         name: float(value)
         for line in read_log(run)

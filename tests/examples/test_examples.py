@@ -19,7 +19,7 @@ from coupling import load_config, load_model, train
 from coupling.data import held_out
 from coupling.data.domain_data import open_domains
 from coupling.metrics import probe
-from coupling.metrics.evaluate import chosen_metrics
+from coupling.metrics.choice import choose_metrics
 from coupling.metrics.metric import open_metric
 from coupling.plugins import installed
 from coupling.sweeps.grid import load_grid
@@ -178,7 +178,7 @@ def test_what_measures_an_example_has_samples_that_no_domain_trains_on(path, sma
     config = load_config(path, [*after("--set", run), *small(FILES[path])])
     assert evaluate[2] == f"runs/{config.name}-001"
     data = open_domains(config, installed().registry)
-    for entry, place in chosen_metrics(config, after("--metric", evaluate), installed()):
+    for entry, place in choose_metrics(config, after("--metric", evaluate), installed()):
         open_metric(entry, data, {}, installed().registry, place)
 
 

@@ -15,7 +15,8 @@ from coupling.api import load_model
 from coupling.config.config import MetricConfig
 from coupling.errors import ConfigError, InputError
 from coupling.metrics import probe
-from coupling.metrics.evaluate import chosen_metrics, evaluate
+from coupling.metrics.choice import choose_metrics
+from coupling.metrics.evaluate import evaluate
 from coupling.runs.directory import RunDirectory
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
@@ -107,13 +108,13 @@ def test_chosen_metrics_with_and_without_options(run):
 def test_options_may_hold_lists_and_mappings():
     config = tiny.config()
     text = "pixel-agreement:from=a,to=b,tolerances=[0.1, 0.2]"
-    (entry, place), = chosen_metrics(config, [text], tiny.plugins())  # fmt: skip
+    (entry, place), = choose_metrics(config, [text], tiny.plugins())  # fmt: skip
     assert entry == MetricConfig(
         name="pixel-agreement", options={"from": "a", "to": "b", "count": 10_000, "tolerances": [0.1, 0.2]}
     )
     assert place == "--metric pixel-agreement"
     text = "label-agreement:from=a,to=b,probe={name: tiny, pool: x, count: 40}"
-    ((entry, _),) = chosen_metrics(config, [text], tiny.plugins())
+    ((entry, _),) = choose_metrics(config, [text], tiny.plugins())
     assert entry.options["probe"] == {"name": "tiny", "pool": "x", "count": 40}
 
 
@@ -122,7 +123,7 @@ def test_options_may_hold_lists_and_mappings():
     [
         ("brightnes", "--metric brightnes: no metric is called 'brightnes'; did you mean 'brightness'?"),
         ("brightness:domian=a", "unknown option 'domian'"),
-        ("brightness:domain", "'domain' is no key=value; write name:key=value"),
+        ("brightness:domain", "'domain' is not key=value; write name:key=value"),
         ("pixel-agreement:count=0", "count"),
         ("label-agreement", "give its options: --metric label-agreement:key=value,key=value"),
         ("{name: brightness, domain: [}", "not valid YAML"),

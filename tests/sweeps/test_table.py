@@ -1,19 +1,17 @@
-"""Tables and figure of made-up results, against slow and obvious computations."""
+"""Tables and figure of made-up results."""
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import json
-import math
 import re
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,7 +20,7 @@ from coupling.sweeps.directory import RunStatus
 from coupling.sweeps.figure import figure
 from coupling.sweeps.grid import GridRun
 from coupling.sweeps.results import read_result
-from coupling.sweeps.table import Result, Table
+from coupling.sweeps.table import Result, Spread, Table
 from tests.support import tiny_plugin as tiny
 
 M = "pixel-agreement/a/b"
@@ -32,58 +30,96 @@ def result(labels, seed, best, last, beside=(), steps=50):
     return Result(tuple(labels), seed, steps, {M: last}, {M: {"value": best, "step": 30}}, dict(beside))
 
 
-@st.composite
-def grids(draw):
-    """Axes, and results of some of their cells and seeds."""
-    names = ["one", "two", "three"][: draw(st.integers(0, 3))]
-    axes = {name: [f"{name}-{i}" for i in range(draw(st.integers(1, 3)))] for name in names}
-    number = st.floats(-1e3, 1e3)
-    results = [
-        result(labels, seed, draw(number), draw(number))
-        for labels in itertools.product(*axes.values())
-        for seed in range(3)
-        if draw(st.booleans())
-    ]
-    return axes, results
+TWO_BY_TWO = {"one": ["x", "y"], "two": ["a", "b"]}
+FILLED = [
+    result(("x", "a"), 0, 0.5, 0.4),
+    result(("x", "a"), 1, 0.7, 0.4),
+    result(("x", "b"), 0, 0.25, 0.125),
+    result(("y", "b"), 0, 2.0, 1.0),
+    result(("y", "b"), 1, 4.0, 1.0),
+    result(("y", "b"), 2, 6.0, 4.0),
+]  # nothing in cell (y, a)
 
 
-@settings(max_examples=60, deadline=None)
-@given(grids())
-def test_each_cell_is_the_mean_and_sample_deviation_of_its_seeds(made):
-    axes, results = made
-    table = Table("t", axes, M, [], results)
-    lines = list(csv.DictReader(io.StringIO(table.csv())))
-    seen = 0
-    for of in ("best", "last"):
-        for labels in itertools.product(*axes.values()):
-            values = [r.best[M]["value"] if of == "best" else r.last[M] for r in results if r.labels == labels]
-            outer, column = labels[:-1], (labels or ("",))[-1]
-            spread = table.spread(outer, column, of)
-            found = [
-                line for line in lines
-                if line["iteration"] == of and all(line[a] == b for a, b in zip(list(axes)[:-1], outer, strict=True))
-            ]  # fmt: skip
-            key = f"{column} ".lstrip()
-            if not values:
-                assert spread is None
-                assert all(line.get(f"{key}seeds", "0") == "0" and not line.get(f"{key}mean") for line in found)
-                continue
-            seen += 1
-            [line] = found
-            mean = sum(values) / len(values)
-            std = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else None
-            assert spread.seeds == int(line[f"{key}seeds"]) == len(values)
-            assert spread.mean == float(line[f"{key}mean"]) == pytest.approx(mean, abs=1e-9)
-            if std is None:
-                assert spread.std is None
-                assert line[f"{key}std"] == ""
-            else:
-                assert spread.std == float(line[f"{key}std"]) == pytest.approx(std, abs=1e-6)
-    assert seen == 2 * len({r.labels for r in results})
-    tidy = list(csv.DictReader(io.StringIO(table.tidy_csv())))
-    assert [
-        (*(line[a] for a in axes), int(line["seed"]), float(line["best"]), float(line["last"])) for line in tidy
-    ] == [(*r.labels, r.seed, r.best[M]["value"], r.last[M]) for r in results]
+def test_a_cell_is_the_mean_and_sample_deviation_of_its_seeds():
+    assert (
+        Table("t", TWO_BY_TWO, M, [], FILLED).csv()
+        == """\
+one,iteration,a mean,a std,a seeds,b mean,b std,b seeds
+x,best,0.6,0.14142135623730948,2,0.25,,1
+y,best,,,0,4.0,2.0,3
+x,last,0.4,0.0,2,0.125,,1
+y,last,,,0,2.0,1.7320508075688772,3
+"""
+    )
+
+
+def test_runs_csv_has_a_line_for_each_run():
+    assert (
+        Table("t", TWO_BY_TWO, M, [], FILLED).tidy_csv()
+        == """\
+one,two,seed,metric,best,best_step,last,last_step
+x,a,0,pixel-agreement/a/b,0.5,30,0.4,50
+x,a,1,pixel-agreement/a/b,0.7,30,0.4,50
+x,b,0,pixel-agreement/a/b,0.25,30,0.125,50
+y,b,0,pixel-agreement/a/b,2.0,30,1.0,50
+y,b,1,pixel-agreement/a/b,4.0,30,1.0,50
+y,b,2,pixel-agreement/a/b,6.0,30,4.0,50
+"""
+    )
+
+
+def test_rows_and_columns_without_a_finished_run_are_left_out():
+    assert (
+        Table("t", TWO_BY_TWO, M, [], FILLED[:2]).csv()
+        == """\
+one,iteration,a mean,a std,a seeds
+x,best,0.6,0.14142135623730948,2
+x,last,0.4,0.0,2
+"""
+    )
+    empty = Table("t", TWO_BY_TWO, M, [], [])
+    assert (empty.rows, empty.columns) == ([], [])
+
+
+def test_a_sweep_without_axes_is_one_cell():
+    assert (
+        Table("t", {}, M, [], [result((), 0, 1.0, 0.5), result((), 1, 3.0, 0.5)]).csv()
+        == """\
+iteration,mean,std,seeds
+best,2.0,1.4142135623730951,2
+last,0.5,0.0,2
+"""
+    )
+
+
+def test_three_axes_make_rows_of_two_labels():
+    axes = {"one": ["x"], "two": ["a", "b"], "three": ["1"]}
+    made = [result(("x", "a", "1"), 0, 1.0, 0.5), result(("x", "b", "1"), 0, 3.0, 0.25)]
+    assert (
+        Table("t", axes, M, [], made).csv()
+        == """\
+one,two,iteration,1 mean,1 std,1 seeds
+x,a,best,1.0,,1
+x,b,best,3.0,,1
+x,a,last,0.5,,1
+x,b,last,0.25,,1
+"""
+    )
+
+
+numbers = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=9)
+
+
+@given(numbers)
+def test_a_spread_is_that_of_numpy(values):
+    spread = Spread.of(values)
+    assert spread.mean == pytest.approx(np.mean(values), abs=1e-9)
+    assert spread.seeds == len(values)
+    if len(values) == 1:
+        assert spread.std is None
+    else:
+        assert spread.std == pytest.approx(np.std(values, ddof=1), abs=1e-6)
 
 
 def paper():
@@ -129,8 +165,7 @@ Mean ± standard deviation (n - 1) over 3 seeds; 50 steps. Baselines: unrelated 
     assert "| none | 0.9015 ± 0.0007 (2) | 0.9110 ± 0.0010 (3) | " in uneven
 
 
-def test_what_another_metric_chooses_has_its_own_table():
-    """Where that metric is the first of the runs', and by what was measured at the step of its best."""
+def test_the_step_that_another_metric_chooses_has_its_own_table():
     axes, made = {"x": ["1"]}, [result(["1"], seed, 0.9, 0.5) for seed in range(3)]
     chosen = [replace(r, leading="information", chosen={M: 0.7 + 0.1 * r.seed}) for r in made]
     text = Table("t", axes, M, [], chosen).markdown()
@@ -147,7 +182,7 @@ def test_what_another_metric_chooses_has_its_own_table():
         assert "chosen" not in Table("t", axes, M, [], [replace(r, leading=leading) for r in made]).csv()
 
 
-def test_what_is_chosen_is_read_from_the_runs_log(tmp_path):
+def test_values_at_the_chosen_step_are_read_from_the_runs_log(tmp_path):
     run = tmp_path / "run"
     config = tiny.config("metrics=[{name: information, domain: a, every: 2}, {name: accuracy, domain: b, every: 2}]")
     run.mkdir()
@@ -211,7 +246,7 @@ def test_the_figure_takes_any_table():
         assert figure(Table("t", axes, M, ["unrelated"], results)).startswith(b"\x89PNG")
 
 
-def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+def test_without_matplotlib_the_error_names_the_package(monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
