@@ -53,6 +53,7 @@ from .networks.convolutional import Convolutional as Convolutional
 from .networks.layers import Deconvolution as Deconvolution
 from .networks.layers import PReLU as PReLU
 from .networks.layers import UpsampledConvolution as UpsampledConvolution
+from .networks.layers import deconvolution_layer as deconvolution_layer
 from .networks.layers import output_activation as output_activation
 from .networks.layers import scale_channels as scale_channels
 

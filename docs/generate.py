@@ -1,13 +1,15 @@
-"""Make what in these documents is made: pictures, tables of keys, the code of the example plugin.
+"""Write the generated parts of the documents: pictures, tables of keys, the example plugin's code, the API reference.
 
     python docs/generate.py
 
-The tests fail where a made thing is not up to date.
+A test fails if a generated part is not up to date.
 """
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -27,6 +29,11 @@ from coupling.sharing.picture import sharing_picture
 from coupling.sweeps.grid import SweepConfig
 
 DOCS = Path(__file__).parent
+sys.path.append(str(DOCS))  # for the modules beside this one, also if a test loads it from its file
+
+from reference_page import reference  # noqa: E402  (found only now)
+
+PACKAGE = DOCS.parent / "coupling"
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "top level": (settings.Config, ""),
     "latent": (settings.LatentConfig, "latent."),
@@ -70,6 +77,30 @@ def configuration() -> str:
 def sweeps() -> str:
     """sweeps.md with the keys of a sweep as they are now."""
     return _replaced((DOCS / "sweeps.md").read_text(encoding="utf-8"), "sweep", keys_table(SweepConfig, ""))
+
+
+def design() -> str:
+    """design.md with the tree of the packages and modules, each with the first sentence of its docstring."""
+    rows = [("coupling/", _purpose(PACKAGE / "__init__.py")), *_tree(PACKAGE, "  ")]
+    width = max(len(name) for name, _ in rows) + 2
+    tree = "\n".join(f"{name:<{width}}{purpose}" for name, purpose in rows)
+    return _replaced((DOCS / "design.md").read_text(encoding="utf-8"), "tree", f"```\n{tree}\n```")
+
+
+def _tree(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
+    """The packages of a folder, then its modules: (indented name, purpose)."""
+    for package in sorted(path.parent for path in folder.glob("*/__init__.py")):
+        yield f"{indent}{package.name}/", _purpose(package / "__init__.py")
+        yield from _tree(package, indent + "  ")
+    for module in sorted(folder.glob("*.py")):
+        if module.name not in ("__init__.py", "__main__.py"):
+            yield f"{indent}{module.name}", _purpose(module)
+
+
+def _purpose(path: Path) -> str:
+    """The first sentence of a module's docstring, in one line."""
+    text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[\w)'`])\.(?: |$)", text)[0].replace("``", "")
 
 
 def metrics() -> str:
@@ -160,7 +191,7 @@ def _replaced(text: str, name: str, made: str) -> str:
     begin, end = f"<!-- made: {name} -->\n", "<!-- end -->"
     before, found, rest = text.partition(begin)
     if not found:
-        raise ValueError(f"the document has no place for '{name}'")
+        raise ValueError(f"the document has no marker for '{name}'")
     return before + begin + "\n" + made + "\n\n" + end + rest.partition(end)[2]
 
 
@@ -168,7 +199,9 @@ def made() -> Iterator[tuple[Path, str]]:
     """Every file that is made, and what it should hold."""
     yield from pictures()
     yield DOCS / "configuration.md", configuration()
+    yield DOCS / "design.md", design()
     yield DOCS / "metrics.md", metrics()
+    yield DOCS / "reference.md", reference()
     yield DOCS / "sweeps.md", sweeps()
     yield DOCS / "bring-your-own-domains.md", plugin_text()
 

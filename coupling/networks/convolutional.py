@@ -13,7 +13,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks.layers import Deconvolution, PReLU, output_activation, scale_channels
+from coupling.networks.layers import Deconvolution, PReLU, deconvolution_layer, output_activation, scale_channels
 
 SIDES = (64, 128)
 """Sides of the images that the networks can draw, in pixels."""
@@ -48,9 +48,9 @@ class Convolutional:
         double, keep = (4, 2, 1), (3, 1, 1)  # kernel size, stride, padding
         steps = [double, double, double, double, double if side == 128 else keep]
         return [
-            nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), *_upsampling(latent, wide[0], kernel=4)),
+            nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), *deconvolution_layer(latent, wide[0], 4)),
             *(
-                _upsampling(inputs, outputs, *step)
+                deconvolution_layer(inputs, outputs, *step)
                 for (inputs, outputs), step in zip(pairwise(wide), steps, strict=True)
             ),
             nn.Sequential(Deconvolution(wide[5], channels, 3, padding=1), output_activation(domain)),
@@ -90,20 +90,8 @@ def _channels_and_side(domain: Domain) -> tuple[int, int]:
     return domain.shape[0], domain.shape[1]
 
 
-# The hidden layers have no bias: the batch normalisation that follows would subtract it again.
-
-
-def _upsampling(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
-    """One layer; with kernel 4, stride 2 and padding 1 it doubles the side."""
-    return nn.Sequential(
-        Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
-        nn.BatchNorm2d(outputs),
-        PReLU(),
-    )
-
-
 def _downsampling(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """One layer that halves the side."""
+    """One layer that halves the side. Batch normalisation would subtract a bias again, so there is none."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),

@@ -89,6 +89,28 @@ class Deconvolution(nn.ConvTranspose2d):
         return output + self.bias.to(output.dtype)[:, None, None]  # autocast has lowered the output's type
 
 
+def deconvolution_layer(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+) -> nn.Sequential:
+    """One hidden layer of the paper's generators: deconvolution, batch normalisation, PReLU (Tables 11 to 14).
+
+    (B, in_channels, H, W) -> (B, out_channels, H', W') as in :class:`Deconvolution`. The deconvolution has no bias,
+    because the batch normalisation would subtract it again.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the kernel, in pixels.
+        stride: distance of neighbouring input pixels in the output; kernel 4, stride 2 and padding 1 double the size.
+        padding: rows and columns that are cut off on each side of the output.
+    """
+    return nn.Sequential(
+        Deconvolution(in_channels, out_channels, kernel_size, stride, padding, bias=False),
+        nn.BatchNorm2d(out_channels),
+        PReLU(),
+    )
+
+
 class UpsampledConvolution(nn.Conv2d):
     """Nearest upsampling by two, then a 3x3 convolution with padding 1, in one transposed convolution.
 

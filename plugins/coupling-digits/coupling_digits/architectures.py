@@ -12,7 +12,16 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from coupling import ConfigError, Deconvolution, Domain, PReLU, UpsampledConvolution, output_activation, scale_channels
+from coupling import (
+    ConfigError,
+    Deconvolution,
+    Domain,
+    PReLU,
+    UpsampledConvolution,
+    deconvolution_layer,
+    output_activation,
+    scale_channels,
+)
 
 SIDE = 28
 """Height and width of the images, in pixels: the kernels are chosen for it."""
@@ -44,10 +53,10 @@ class Digits:
         channels = _channels(domain)
         wide = [scale_channels(count, self.width) for count in (1024, 512, 256, 128)]
         return [
-            nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), _upsampling(latent, wide[0], kernel=4)),
-            _upsampling(wide[0], wide[1], kernel=3, stride=2, padding=1),
-            _upsampling(wide[1], wide[2], kernel=3, stride=2, padding=1),
-            _upsampling(wide[2], wide[3], kernel=3, stride=2, padding=1),
+            nn.Sequential(nn.Unflatten(1, (latent, 1, 1)), deconvolution_layer(latent, wide[0], 4)),
+            deconvolution_layer(wide[0], wide[1], 3, stride=2, padding=1),
+            deconvolution_layer(wide[1], wide[2], 3, stride=2, padding=1),
+            deconvolution_layer(wide[2], wide[3], 3, stride=2, padding=1),
             nn.Sequential(Deconvolution(wide[3], channels, 6, padding=1), output_activation(domain)),
         ]
 
@@ -167,16 +176,6 @@ def _channels(domain: Domain, side: int = SIDE) -> int:
     return domain.shape[0]
 
 
-# The hidden layers have no bias: the batch normalisation that follows would subtract it again.
-
-
-def _upsampling(inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
-    return nn.Sequential(
-        Deconvolution(inputs, outputs, kernel, stride, padding, bias=False),
-        nn.BatchNorm2d(outputs),
-        PReLU(),
-    )
-
-
 def _dense(inputs: int, outputs: int) -> nn.Sequential:
+    """One hidden layer. Batch normalisation would subtract a bias again, so there is none."""
     return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), PReLU())

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from coupling import DataError, data_directory
-from coupling_digits.appearance import Appearance, Mode, Scale
+from coupling import DataError
+from coupling_digits.appearance import Mode, Scale
 from coupling_digits.download import downloaded
-from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber, ProtocolName, protocol_count
+from coupling_digits.draw import Count, DrawNumber, ProtocolName
 from coupling_digits.idx import elements, unpacked
+from coupling_digits.official_digits import OfficialDigits, SplitName
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 """Where the files are published, in the order in which they are asked."""
@@ -97,7 +98,7 @@ class Content(NamedTuple):
     sha256: str  # unpacked
 
 
-class Mnist(DrawnDataset):
+class Mnist(OfficialDigits):
     """MNIST: handwritten digits, 28x28 grey, 60,000 to train and 10,000 to test.
 
     Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads the four official
@@ -108,7 +109,7 @@ class Mnist(DrawnDataset):
     def __init__(
         self,
         *,
-        split: Annotated[Literal["train", "test"], Field(description="which of MNIST's two parts")] = "train",
+        split: Annotated[SplitName, Field(description="which of MNIST's two parts")] = "train",
         verify: Annotated[
             bool,
             Field(
@@ -126,18 +127,20 @@ class Mnist(DrawnDataset):
         mode: Mode = "gray",
         scale: Scale = "unit",
     ) -> None:
-        self._appearance = Appearance(mode, scale)
-        self.shape = (self._appearance.channels, size, size)
-        self.range = self._appearance.range
-        self.directory = data_directory("mnist")
-        self.verify = verify
         self._split = SPLITS[split]
-        self.tested_on = "own" if protocol in (None, "paper") else "held-out"
-        self._open_draw(Draw(f"mnist/{split}", protocol_count(protocol, DRAWN, count, split), draw))
-
-    @property
-    def _available(self) -> int:
-        return self._split.size if self.verify else len(self._images.elements)
+        super().__init__(
+            "mnist",
+            split,
+            self._split.size,
+            DRAWN,
+            size=size,
+            verify=verify,
+            protocol=protocol,
+            count=count,
+            draw=draw,
+            mode=mode,
+            scale=scale,
+        )
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), *shape), float32 in the range."""
@@ -152,16 +155,6 @@ class Mnist(DrawnDataset):
         """Samples ``indices`` as published: (len(indices), 28, 28), 0 is paper and 255 ink."""
         return self._images.elements[self._in_pool(indices)]
 
-    @cached_property
-    def labels(self) -> Tensor | None:
-        """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
-        labels = self._labels
-        return None if labels is None else torch.from_numpy(labels.elements[self._numbers].astype(np.int64))
-
-    def prepare(self) -> None:
-        """Download what is missing and check all of it, so that nothing is left to fail in training."""
-        _ = self._images, self._labels
-
     def fingerprint(self) -> str:
         """The source, the number of samples, the SHA-256 of the images and of the labels."""
         contents = (self._images, self._labels)
@@ -173,18 +166,22 @@ class Mnist(DrawnDataset):
         """Whether samples are shown as published."""
         return self.shape == (1, SIDE, SIDE) and self.range == (0.0, 1.0)
 
-    def held_out(self) -> Mnist | None:
-        """The test digits, all of them, shown alike; None where these are them, or your own files have none."""
-        if self._split is SPLITS["test"]:
-            return None
-        apart = Mnist(
-            split="test",
-            verify=self.verify,
-            size=self.shape[1],
-            mode=self._appearance.mode,
-            scale=self._appearance.scale,
-        )
-        return apart if self.verify or apart._find(apart._split.images) else None
+    def _test_split(self) -> Mnist:
+        appearance = self._appearance
+        return Mnist(split="test", verify=self.verify, size=self.shape[1], mode=appearance.mode, scale=appearance.scale)
+
+    @property
+    def _file_names(self) -> list[str]:
+        return self._split.images.names
+
+    @property
+    def _stored(self) -> NDArray[np.uint8]:
+        return self._images.elements
+
+    @property
+    def _classes(self) -> NDArray[np.uint8] | None:
+        labels = self._labels
+        return None if labels is None else labels.elements
 
     @cached_property
     def _images(self) -> Content:
@@ -197,18 +194,15 @@ class Mnist(DrawnDataset):
 
     @cached_property
     def _labels(self) -> Content | None:
-        if not self.verify and self._find(self._split.labels) is None:
+        if not self.verify and self._find(self._split.labels.names) is None:
             return None
         labels = self._read(self._split.labels)
         if len(labels.elements) != self._available:
             raise DataError(f"{labels.path}: {len(labels.elements)} labels for {self._available} images")
         return labels
 
-    def _find(self, source: Source) -> Path | None:
-        return next((path for name in source.names if (path := self.directory / name).is_file()), None)
-
     def _read(self, source: Source) -> Content:
-        path = self._find(source) or self._download(source)
+        path = self._find(source.names) or self._download(source)
         content = unpacked(path)
         found = Content(path, elements(content, source.dimensions, path), hashlib.sha256(content).hexdigest())
         if self.verify and found.sha256 != source.sha256:

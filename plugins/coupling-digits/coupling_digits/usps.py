@@ -16,11 +16,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from coupling import DataError, data_directory, nearest
-from coupling_digits.appearance import Appearance, Mode, Scale
+from coupling import DataError, nearest
+from coupling_digits.appearance import Mode, Scale
 from coupling_digits.download import AGAIN, PAGE, downloaded
-from coupling_digits.draw import Count, Draw, DrawnDataset, DrawNumber, ProtocolName, protocol_count
+from coupling_digits.draw import Count, DrawNumber, ProtocolName
 from coupling_digits.libsvm import samples, unpacked
+from coupling_digits.official_digits import OfficialDigits, SplitName
 
 MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
 """Where the files are published."""
@@ -87,7 +88,7 @@ class Content(NamedTuple):
         return hashlib.sha256(self.levels.astype("<i2").tobytes() + labels).hexdigest()
 
 
-class Usps(DrawnDataset):
+class Usps(OfficialDigits):
     """USPS: handwritten digits of postcodes, 16x16 grey, 7,291 to train and 2,007 to test.
 
     Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads `usps.bz2` and
@@ -101,7 +102,7 @@ class Usps(DrawnDataset):
     def __init__(
         self,
         *,
-        split: Annotated[Literal["train", "test"], Field(description="which of USPS's two parts")] = "train",
+        split: Annotated[SplitName, Field(description="which of USPS's two parts")] = "train",
         size: Annotated[int, Field(ge=4, le=256, description="height and width, pixels; 28 is MNIST's")] = 28,
         resize: Annotated[
             Literal["bilinear", "pad"],
@@ -123,20 +124,21 @@ class Usps(DrawnDataset):
         mode: Mode = "gray",
         scale: Scale = "unit",
     ) -> None:
-        self._appearance = Appearance(mode, scale)
-        self.shape = (self._appearance.channels, size, size)
-        self.range = self._appearance.range
-        self.directory = data_directory("usps")
-        self.verify = verify
         self._resize: Literal["bilinear", "pad"] = resize
-        self._name = split
         self._split = SPLITS[split]
-        self.tested_on = "own" if protocol in (None, "paper") else "held-out"
-        self._open_draw(Draw(f"usps/{split}", protocol_count(protocol, DRAWN, count, split), draw))
-
-    @property
-    def _available(self) -> int:
-        return self._split.size if self.verify else len(self._content.levels)
+        super().__init__(
+            "usps",
+            split,
+            self._split.size,
+            DRAWN,
+            size=size,
+            verify=verify,
+            protocol=protocol,
+            count=count,
+            draw=draw,
+            mode=mode,
+            scale=scale,
+        )
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), *shape), float32 in the range."""
@@ -149,26 +151,13 @@ class Usps(DrawnDataset):
             images.clamp_(0, 1)  # rounding may have carried it past the range
         return self._appearance(images)
 
-    @cached_property
-    def labels(self) -> Tensor | None:
-        """The digits' classes, 0 to 9: (len(self),) int64; None where your own files have none."""
-        labels = self._content.labels
-        return None if labels is None else torch.from_numpy(labels[self._numbers].astype(np.int64))
-
-    def prepare(self) -> None:
-        """Download what is missing and check all of it, so that nothing is left to fail in training."""
-        _ = self._content
-
     def fingerprint(self) -> str:
         """The source, the number of samples, how they are resized, the SHA-256 of the digits and their labels."""
         shown = f"{self.shape[1]}x{self.shape[2]} {self._resize} {self._appearance}"
         return f"{self.source}:{len(self)}:{shown}:{self._content.sha256}"
 
-    def held_out(self) -> Usps | None:
-        """The test digits, all of them, shown alike; None where these are them, or your own files have none."""
-        if self._name == "test":
-            return None
-        apart = Usps(
+    def _test_split(self) -> Usps:
+        return Usps(
             split="test",
             size=self.shape[1],
             resize=self._resize,
@@ -176,11 +165,22 @@ class Usps(DrawnDataset):
             mode=self._appearance.mode,
             scale=self._appearance.scale,
         )
-        return apart if self.verify or apart._find() else None
+
+    @property
+    def _file_names(self) -> list[str]:
+        return self._split.names
+
+    @property
+    def _stored(self) -> NDArray[np.int16]:
+        return self._content.levels
+
+    @property
+    def _classes(self) -> NDArray[np.uint8] | None:
+        return self._content.labels
 
     @cached_property
     def _content(self) -> Content:
-        path = self._find() or self._download()
+        path = self._find(self._split.names) or self._download()
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -188,19 +188,16 @@ class Usps(DrawnDataset):
         if content.lstrip()[:1] == b"<":
             raise DataError(f"{path}: {PAGE}; {AGAIN}")
         hdf5 = path.name in HDF5 or content.startswith(b"\x89HDF")
-        values, labels = _from_hdf5(path, self._name) if hdf5 else _from_libsvm(content, path)
+        values, labels = _from_hdf5(path, self._split_name) if hdf5 else _from_libsvm(content, path)
         levels = np.rint(values * STEPS).astype(np.int16).reshape(-1, SIDE, SIDE)
         found = Content(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), levels, labels)
         if self.verify and found.sha256 != self._split.sha256 and found.md5 != self._split.md5:
             raise DataError(
-                f"{path}: not USPS's official digits: its {len(levels)} samples to {self._name} have SHA-256 "
+                f"{path}: not USPS's official digits: its {len(levels)} samples to {self._split_name} have SHA-256 "
                 f"{found.sha256}, expected {self._split.size} with {self._split.sha256}; delete it to have the "
                 "official file downloaded, or set 'verify: false' to read your own files in this format"
             )
         return found
-
-    def _find(self) -> Path | None:
-        return next((path for name in self._split.names if (path := self.directory / name).is_file()), None)
 
     def _download(self) -> Path:
         name = f"{self._split.name}.bz2"
