@@ -22,6 +22,10 @@ class Architecture(Protocol):
 
     A module that mixes the samples of a batch has an attribute ``mixes_samples = True``. Its layer then gets the real
     or the generated samples of one domain at a time. Batch normalisation needs no such attribute.
+
+    A model file is loaded into layers that were built on torch's meta device, where tensors have no numbers. Layers
+    that compute with numbers in their constructors, or keep tensors that are in no state dict, are built a second time
+    in the ordinary way. Do not keep a tensor for later calls (``functools.cache``): it could be one without numbers.
     """
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:

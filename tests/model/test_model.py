@@ -15,7 +15,10 @@ from coupling.api import load_model, parse_config
 from coupling.errors import CouplingError, InputError
 from coupling.generation.samples import write_samples
 from coupling.generation.selection import Selection
+from coupling.model.sampler import CoupledSampler
+from coupling.networks.latent import sample_prior
 from coupling.runs import checkpoint
+from coupling.system.seeds import torch_generator
 from coupling.training.trainer import Trainer, train
 from tests.support import tiny_plugin as tiny
 
@@ -103,6 +106,17 @@ def test_samples_have_the_domains_shape_and_range_and_depend_on_the_seed_alone(r
     assert torch.equal(load(run).sample(20, seed=3)["a"], samples["a"])
     assert not torch.equal(model.sample(20, seed=4)["a"], samples["a"])
     torch.testing.assert_close(model.sample(20, seed=3, batch_size=7)["a"], samples["a"])
+
+
+@pytest.mark.parametrize("prior", ["uniform", "normal"])
+@pytest.mark.parametrize("size", [5, 5000, 300_000])
+def test_large_codes_are_drawn_in_parts_of_the_same_sequence(size, prior):
+    config = tiny.config(f"latent.size={size}", f"latent.prior={prior}")
+    sampler = CoupledSampler(config, {}, generator=None)
+    expected = sample_prior(config.latent, 48, torch_generator(3, "sample"))
+    assert torch.equal(sampler.latent(20, seed=3), expected[:20])
+    assert torch.equal(sampler.latent(3, seed=3, start=17), expected[17:20])
+    assert torch.equal(next(sampler.codes(3, block=32)), expected[:32])
 
 
 def test_generate_takes_chosen_domains_and_any_float(run):

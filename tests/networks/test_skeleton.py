@@ -166,16 +166,19 @@ def test_networks_that_no_file_can_fill_are_recognised(kind):
 
 
 def test_no_initial_weights_are_drawn():
-    state = torch.get_rng_state()
-    drawn = []
+    states = []
 
-    def build() -> Networks:
-        made = networks(Plain)
-        drawn.append(torch.get_rng_state())
-        return made
+    class Recording(Plain):
+        def __init__(self) -> None:
+            states.append(torch.get_rng_state())
+            super().__init__()
+            states.append(torch.get_rng_state())
 
-    assert build_without_memory(build) is not None
-    assert torch.equal(torch.get_rng_state(), state)
+    assert build_without_memory(lambda: networks(Recording)) is not None
+    assert len(states) == 8  # two domains, two teams
+    assert all(torch.equal(before, after) for before, after in zip(states[::2], states[1::2], strict=True))
+    networks(Recording)
+    assert not torch.equal(states[-2], states[-1])
 
 
 def test_a_limit_ends_the_building_of_networks():
