@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="Checkpoint to measure. For another one, give its path as RUN.",
 )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), help="Directory to write the values to (default: the run).")
+@click.option("--verbose", is_flag=True, help="Also print details of each value, and what it was computed with.")
 @device_option
 @set_option
 @plugin_option
@@ -33,6 +34,7 @@ def evaluate(
     metrics: tuple[str, ...],
     which: Literal["last", "best"],
     output: Path | None,
+    verbose: bool,
     device: str | None,
     overrides: tuple[str, ...],
     modules: tuple[str, ...],
@@ -41,7 +43,7 @@ def evaluate(
 
     Prints a table of the values, and adds them to metrics.jsonl and evaluation.json in the run's directory.
     """
-    from coupling.cli.tables import print_scores, told
+    from coupling.cli.score_tables import print_destination, print_scores
     from coupling.metrics.evaluate import evaluate
 
     result = evaluate(
@@ -53,8 +55,8 @@ def evaluate(
         overrides=overrides,
         plugins=load_plugins(modules),
     )
-    print_scores(result, console())
-    told(result, run, output)
+    print_scores(result, console(), verbose=verbose)
+    print_destination(result, run, output)
 
 
 @click.command()

@@ -40,13 +40,15 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
     Prints the domains, the shared layers, the numbers of parameters and the cost of a training step.
     """
     from coupling.api import load_config
-    from coupling.cli.tables import print_check
+    from coupling.cli.check_tables import build, print_check
     from coupling.sharing.picture import sharing_picture
 
     if picture is not None and picture.suffix != ".svg":
         raise InputError(f"--picture {picture}: the picture is an SVG file; give a name that ends in .svg")
     plugins = load_plugins(modules)
-    networks = print_check(load_config(config, overrides, plugins=plugins), plugins, console())
+    checked = load_config(config, overrides, plugins=plugins)
+    data, networks = build(checked, plugins)
+    print_check(checked, data, networks, plugins, console())
     if picture is not None:
         try:
             picture.write_text(sharing_picture(networks.graphs), encoding="utf-8")

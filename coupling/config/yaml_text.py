@@ -90,8 +90,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        siblings = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such file; {nearest(str(path), siblings)}") from None
+        raise ConfigError(f"{path}: no such file; {_near_files(path)}") from None
     except IsADirectoryError:
         inside = sorted(str(p) for p in path.glob("*.y*ml"))
         raise ConfigError(f"{path}: is a directory; give a file, such as {(inside or ['config.yaml'])[0]}") from None
@@ -100,3 +99,11 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: line {line}: is not UTF-8 text; save it in that encoding") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _near_files(path: Path) -> str:
+    """A hint on YAML files beside ``path`` and in the folder ``examples`` there; hidden files are left out."""
+    folders = path.parent, path.parent / "examples"
+    files = [file for folder in folders for file in sorted(folder.glob("*.y*ml")) if not file.name.startswith(".")]
+    same_name = [file for file in files if file.name == path.name]
+    return f"did you mean '{same_name[0]}'?" if same_name else nearest(str(path), map(str, files))

@@ -98,7 +98,7 @@ def write_transformed(
         writer.writerow(["image", "name", "error", "covered", "changes"])
         for row in zip(given.files, given.names, found.error.tolist(), given.changes, strict=True):
             file, name, error, changes = row
-            writer.writerow([file, name, f"{error:.6g}", _covered(error, threshold), changes])
+            writer.writerow([file, name, f"{error:.6g}", covered_text(error, threshold), changes])
         write_text(folder / _ERRORS, text.getvalue())
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -108,5 +108,6 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
     return InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output")
 
 
-def _covered(error: float, threshold: float | None) -> str:
+def covered_text(error: float, threshold: float | None) -> str:
+    """Whether an image of this error is covered: "yes", "no", or "" without a threshold."""
     return "" if threshold is None else "no" if error > threshold else "yes"

@@ -434,6 +434,17 @@ def test_no_file(tmp_path):
     assert "no such file; there are none" in load(tmp_path / "nowhere" / "face.yaml")
 
 
+def test_no_file_but_examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (".pre-commit-config.yaml", "examples/digits.yaml", "examples/faces.yaml", "train.yml"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("")
+    assert load(Path("faces.yaml")) == "faces.yaml: no such file; did you mean 'examples/faces.yaml'?"
+    assert load(Path("trian.yml")) == "trian.yml: no such file; did you mean 'train.yml'?"
+    known = "known: examples/digits.yaml, examples/faces.yaml, train.yml"
+    assert load(Path("nofile.yaml")) == f"nofile.yaml: no such file; {known}"
+
+
 def test_a_directory(tmp_path):
     assert load(tmp_path) == f"{tmp_path}: is a directory; give a file, such as config.yaml"
     (tmp_path / "config.yaml").write_text("")

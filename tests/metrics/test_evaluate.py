@@ -220,18 +220,33 @@ def test_devices_that_are_none(run):
 
 def test_the_command(train, command):
     assert train(METRICS, *STEPS, "--output", "out").exit_code == 0
-    result = command("evaluate", "out", "--plugin", TINY, "--metric", "pixel-agreement")
+    result = command("evaluate", "out", "--plugin", TINY, "--metric", "pixel-agreement", "--verbose")
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines()]
     values = lines(Path("out"))[-1]
     shown = [f"{values[f'pixel-agreement/a/b{end}']:.4g}" for end in ("", "/unrelated")]
-    assert ["pixel-agreement/a/b", "[1]", *shown] in rows
+    assert ["pixel-agreement/a/b", *shown] in rows
     assert (
-        "[1] name: pixel-agreement, from: a, to: b, count: 8, tolerances: none; seed 0; higher is better"
-        in result.stdout
+        "name: pixel-agreement, from: a, to: b, count: 8, tolerances: none; seed 0; higher is better" in result.stdout
     )
     assert "data of a: tiny:pool:33:part1of2" in result.stdout
     assert "appended to out/metrics.jsonl; details in out/evaluation.json" in result.stderr
+
+
+def test_the_command_prints_one_value_for_each_metric(train, command):
+    """Details, and what a metric was computed with, are printed with --verbose only."""
+    tolerances = METRICS.replace("count: 8", "count: 8, tolerances: [0.1, 0.2]")
+    assert train(tolerances, *STEPS, "--output", "out").exit_code == 0
+    result = command("evaluate", "out", "--plugin", TINY)
+    assert result.exit_code == 0, result.output
+    step, heading, *rows = [line.split() for line in result.stdout.splitlines()]
+    assert step == ["step", "4"]
+    assert heading[:2] == ["metric", "value"]
+    assert [row[0] for row in rows] == ["brightness/a", "brightness/b", "pixel-agreement/a/b"]
+    assert "more values, and what all were computed with: --verbose" in result.stderr
+    verbose = command("evaluate", "out", "--plugin", TINY, "--verbose").stdout
+    assert len(verbose.splitlines()) > len(rows) + 2
+    assert "tolerances: 0.1, 0.2" in verbose
 
 
 def test_the_commands_errors(train, command, tmp_path):
