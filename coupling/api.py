@@ -20,10 +20,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Giv
     Args:
         path: the file.
         overrides: ``key=value`` assignments, as ``--set`` takes them; the value is YAML.
-        plugins: the components that it may name; by default those of this environment.
+        plugins: names of modules or .py files to load besides the installed plugins.
 
     Raises:
         ConfigError: names the file and, for each problem, the path in it, the value and the fix.
+        PluginError: a module cannot be loaded.
     """
     return read_config(path, overrides, plugins_of(plugins).registry)
 
@@ -31,8 +32,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, plugins: Giv
 def parse_config(values: Mapping[str, Any], *, plugins: GivenPlugins = None) -> Config:
     """Check a configuration that is given as plain values, as a YAML file would hold them.
 
+    Args:
+        values: the configuration.
+        plugins: names of modules or .py files to load besides the installed plugins.
+
     Raises:
         ConfigError: names, for each problem, the path, the value and the fix.
+        PluginError: a module cannot be loaded.
     """
     return build_config(values, plugins_of(plugins).registry)
 
@@ -45,18 +51,17 @@ def load_model(
     live: bool = False,
     token: str | None = None,
 ) -> CoupledModel:
-    """Load the model of a run directory, a checkpoint, a model file, or ``hf://USER/MODEL[@REVISION]``.
-
-    It needs the plugins of the architectures and losses, not those of the data.
+    """Load a trained model. It needs the plugins of the architectures and losses, not those of the data.
 
     Args:
-        path: what to load.
-        device: where to place the model.
-        plugins: the components that the model may name; by default those of this environment.
-        live: the weights of the last step, where the default is their moving average if the run kept one.
+        path: a run directory, a checkpoint, a model file, or ``hf://USER/MODEL[@REVISION]``.
+        device: the device of the model: "cpu", "cuda", ...
+        plugins: names of modules or .py files to load besides the installed plugins.
+        live: whether to take the weights of the last step; by default their moving average, if the run kept one.
         token: for a private model on the hub; by default the one of ``hf auth login``.
 
     Raises:
         InputError: nothing can be loaded from there; the message says why.
+        PluginError: a module cannot be loaded.
     """
     return read_model(path, plugins_of(plugins).registry, device=device, live=live, token=token)

@@ -15,23 +15,22 @@ Drawing: TypeAlias = Callable[[Tensor, tuple[float, float]], Tensor]
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain: samples are float tensors of ``shape`` whose values lie in ``range``.
-
-    ``shape`` is (channels, height, width) for images and anything for other data; ``range`` is
-    (lowest, highest), both included.
-    """
+    """One domain as networks and losses see it: the name, shape and range of its samples."""
 
     name: str
+    """Name in the configuration."""
     shape: tuple[int, ...]
+    """Shape of one sample: (channels, height, width) for images, anything for other data."""
     range: tuple[float, float]
+    """Lowest and highest value of a sample, both included."""
     drawn_by: str = ""
-    """Name of the transform that makes pictures of its samples; "": they are pictures, or cannot be drawn."""
+    """Name of the transform that makes pictures of samples; "" if samples are pictures, or cannot be drawn."""
     drawing: Drawing | None = field(default=None, compare=False, repr=False)
-    """That transform."""
+    """The transform of that name."""
 
     @property
     def size(self) -> int:
-        """Numbers in one sample."""
+        """Number of values in one sample."""
         return math.prod(self.shape)
 
     @property
@@ -41,5 +40,5 @@ class Domain:
 
     @property
     def is_drawable(self) -> bool:
-        """Whether there can be pictures of its samples."""
+        """Whether pictures of its samples can be made."""
         return self.is_image or self.drawing is not None

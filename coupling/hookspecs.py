@@ -35,9 +35,15 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 
 
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Decorator that marks a function of a plugin as one of its hooks: ``@hookimpl`` before ``register_datasets``."""
 
 
 Register = Callable[[str, Callable[..., Any]], None]
+"""The function that a hook such as ``register_datasets`` gets: ``register(name, component)``.
+
+The component is a class or a function whose keyword parameters are its options. It raises :class:`PluginError` if the
+name is taken or the options cannot be described.
+"""
 
 
 @hookspec

@@ -18,8 +18,8 @@ from pathlib import Path
 import coupling
 
 ROOT = Path(coupling.__file__).parent
-INHERITED = ("CouplingError", "Protocol")
-"""Bases whose members are not described again."""
+CONFIGURATION = "Config"
+"""The class whose attributes are described in configuration.md."""
 
 SPECIAL = ("__len__", "__getitem__", "__call__")
 """Methods that are public though their names begin with an underscore."""
@@ -52,6 +52,16 @@ class Member:
         found = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         found += [part for part in (node.args.vararg, node.args.kwarg) if part]
         return [part.arg for part in found if part.arg not in ("self", "cls")]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """{option: description} of the constructor's parameters that are options of a component."""
+        constructor = next((n for n in ast.walk(self.node) if getattr(n, "name", "") == "__init__"), None)
+        if not isinstance(self.node, ast.ClassDef) or not isinstance(constructor, ast.FunctionDef):
+            return {}
+        calls = {a.arg: n for a in constructor.args.kwonlyargs for n in ast.walk(a) if isinstance(n, ast.keyword)
+                 and n.arg == "description"}  # fmt: skip
+        return {name: ast.literal_eval(keyword.value) for name, keyword in calls.items()}
 
     @property
     def raises(self) -> set[str]:
@@ -99,12 +109,14 @@ def _members(cls: type) -> Iterator[Member]:
     """The public members of a class and of its bases in the framework, the class's own first."""
     seen: set[str] = set()
     for base in cls.__mro__:
-        if not base.__module__.startswith("coupling.") or (base is not cls and base.__name__ in INHERITED):
+        if not base.__module__.startswith("coupling.") or (base is not cls and issubclass(cls, Exception)):
             continue
         body = next(n for n in _tree(base.__module__).body if getattr(n, "name", "") == base.__name__).body
         for node, doc in _documented(body):
             for name in _targets(node):
                 if name in seen or (name.startswith("_") and name not in SPECIAL):
+                    continue
+                if cls.__name__ == CONFIGURATION and not isinstance(node, ast.FunctionDef):
                     continue
                 seen.add(name)
                 yield _member(f"{cls.__name__}.{name}", name, node, doc)

@@ -46,6 +46,8 @@ def _entry(member: Member) -> Iterator[str]:
     yield f"### `{member.name}`"
     yield f"```python\n{member.code}\n```"
     yield markdown(member.doc)
+    if member.options:
+        yield "**Options:**\n\n" + "\n".join(f"- `{name}`: {_line(text)}" for name, text in member.options.items())
     values = [m for m in member.members if m.kind in ("attribute", "property") and m.doc]
     if values:
         yield "\n".join(f"- `{_attribute(m)}`: {_line(m.doc)}" for m in values)
@@ -112,4 +114,6 @@ def _paragraphs(text: str) -> str:
 def _inline(text: str) -> str:
     """Roles and double back quotes become code."""
     text = re.sub(r":\w+:`~?(?:coupling\.)?(?:[a-z_]+\.)*([\w.]+)`", r"`\1`", text)
-    return re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
+    text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
+    parts = re.split(r"(`[^`]+`)", text)  # outside of code, * and < are characters like others
+    return "".join(part if part.startswith("`") else re.sub(r"([*<])", r"\\\1", part) for part in parts)

@@ -112,6 +112,8 @@ plugin_option = click.option(
     metavar="MODULE",
     help="Also load this plugin: a module or a .py file. May be repeated.",
 )
+"""Decorator of a command that takes ``--plugin``: the parameter ``modules`` is what ``plugins=`` of a function
+takes."""
 
 
 set_option = click.option(
@@ -127,6 +129,7 @@ device_option = click.option("--device", help="Where the model runs: cpu, cuda, 
 
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))
+"""Decorator of a command that takes RUN: a run directory, a checkpoint or a model; the parameter ``run`` is a Path."""
 
 
 config_argument = click.argument("config", type=click.Path(path_type=Path))

@@ -239,7 +239,10 @@ def metric_entry(value: Any) -> Any:
 
 
 class Config(Model):
-    """A run, completely: the same configuration and seed give the same run."""
+    """A complete configuration of a run: the same configuration and seed give the same run.
+
+    Its attributes are the keys of the YAML file, described in ``configuration.md``; :func:`load_config` reads it.
+    """
 
     name: Name = Field(description="the run's name, and its directory's")
     seed: int = Field(0, ge=0, lt=2**63, description="of all that is drawn: weights, parts, batches, z")
@@ -285,12 +288,16 @@ class Config(Model):
         return self
 
     def team_optimizer(self, team: str) -> OptimizerConfig:
-        """The optimizer of ``generator`` or ``discriminator``: the common one, changed by its own."""
+        """The optimizer of a team: the common settings, changed by those of the team.
+
+        Args:
+            team: "generator" or "discriminator".
+        """
         own = getattr(self, team).optimizer.model_dump(exclude_none=True)
         return self.optimizer.model_copy(update=own)
 
     def plain(self) -> dict[str, Any]:
-        """Everything, defaults too, as it is written in YAML."""
+        """All keys with their values as they are written in YAML, defaults included."""
         plain = self.model_dump(mode="json")
         for name, domain in self.domains.items():
             plain["domains"][name]["dataset"] = domain.dataset.plain()
@@ -305,11 +312,16 @@ class Config(Model):
         return plain
 
     def yaml(self) -> str:
-        """Everything as YAML that runs again as it is."""
+        """All keys with their values as YAML text, defaults included."""
         return dump_yaml(self.plain())
 
     def completed(self, registry: Registry, *, data: bool = True) -> Config:
-        """The same with every component's defaults written out, so that it stays the same when they change."""
+        """The same configuration with the defaults of all components, so that it stays the same when defaults change.
+
+        Args:
+            registry: the components by name.
+            data: whether to complete the data sets and metrics too.
+        """
 
         def full(kind: str, component: ComponentConfig) -> ComponentConfig:
             return ComponentConfig(
@@ -335,9 +347,14 @@ class Config(Model):
         return self.model_copy(update=update)
 
     def check(self, registry: Registry, *, data: bool = True) -> None:
-        """Check every component's name and options; raises :class:`ConfigError` naming the path.
+        """Check the names and options of all components.
 
-        ``data=False`` leaves out data sets and metrics: a trained model needs neither.
+        Args:
+            registry: the components by name.
+            data: whether to check the data sets and metrics too; a trained model needs neither.
+
+        Raises:
+            ConfigError: names the path, the value and the fix.
         """
         for name, domain in self.domains.items() if data else ():
             path = f"domains.{name}.dataset"

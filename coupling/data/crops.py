@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 def crop_images(
     images: Sequence[NDArray[Any]], size: tuple[int, int], keys: Sequence[int] | None = None, *, mirror: bool = False
 ) -> NDArray[Any]:
-    """Cut a window of ``size`` out of each image, and mirror half of them if ``mirror``.
+    """Cut a window out of each image, and mirror half of them if ``mirror``.
 
     Args:
         images: arrays (height, width, ...) of one shape and type, at least one; views of a memory map
             are read once.
         size: (height, width) of the windows, no larger than the images.
-        keys: those of :meth:`coupling.Dataset.augmented`. Every window is equally probable, and so
+        keys: the keys of :meth:`coupling.Dataset.augmented`. Every window is equally probable, and so
             are the two sides. None: the middle (of an odd margin, the pixel more is below and at
             the right), never mirrored.
         mirror: whether left and right may be exchanged.
 
     Returns:
         (len(images), *size, ...). Images of one height and width are cut alike for the same keys,
-        whatever their channels and type: colour and depth, say.
+        whatever their channels and type: colour and depth, for example.
     """
     height, width = size
     made = np.empty((len(images), height, width, *images[0].shape[2:]), images[0].dtype)

@@ -27,9 +27,17 @@ _LEEWAY = 0.25
 
 
 def to_pixels(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
-    """Samples (B, *shape) in the domain's range as uint8 (B, H, W, 3).
+    """Samples as 8-bit colour pixels.
 
-    Images are as they are, with nothing lost; what is no image is as its domain is drawn.
+    Args:
+        samples: (B, *shape) in the domain's range.
+        domain: the domain of the samples. Images are converted without loss; other data are drawn by its ``drawing``.
+
+    Returns:
+        uint8 (B, height, width, 3).
+
+    Raises:
+        InputError: the samples are not images and have no drawing.
     """
     return _bytes(samples if domain.is_image else _drawn(samples, domain), domain)
 
@@ -63,9 +71,17 @@ def drawable(domains: Mapping[str, Domain]) -> list[str]:
 
 
 def picture_grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12) -> Image.Image:
-    """Corresponding samples: a column is one z, a row one domain; further columns in further bands.
+    """A picture of corresponding samples: each column is one z, each row one domain.
 
-    Domains of different size are enlarged to about the same, by whole factors where that can be.
+    Pictures of different size are enlarged to about the same size, by whole factors if possible.
+
+    Args:
+        samples: {domain: (B, *shape)} in the domain's range; domains that cannot be drawn are left out.
+        domains: {name: domain} of at least these samples.
+        columns: columns beside each other; further samples continue in further bands below.
+
+    Raises:
+        InputError: none of the domains can be drawn.
     """
     rows = {name: to_drawing(x, domains[name]) for name, x in samples.items() if domains[name].is_drawable}
     if not rows:
@@ -113,7 +129,12 @@ def _enlarged(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a PNG as a whole."""
+    """Write a picture as a PNG file, whole or not at all.
+
+    Args:
+        picture: the picture.
+        path: the file; an existing one is replaced.
+    """
     write_bytes(path, png(picture))
 
 

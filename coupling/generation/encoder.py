@@ -102,7 +102,23 @@ def train_encoder(
     steps: int | None = None,
     seed: int = 0,
 ) -> Encoder:
-    """An encoder of ``domain`` that has learned from ``steps`` (default: STEPS) batches of the model's own samples."""
+    """Train an encoder: a network that guesses the code of a sample, from which :meth:`CoupledModel.transform` starts.
+
+    It learns from samples of the model alone.
+
+    Args:
+        model: the model; it is not changed.
+        domain: name of the domain whose samples are encoded.
+        plugins: names of modules or .py files to load besides the installed plugins.
+        steps: batches to learn from; None: 600.
+        seed: seed of the initial weights and of the codes.
+
+    Returns:
+        A function of samples, (B, *shape) in the domain's range to (B, latent size).
+
+    Raises:
+        InputError: the model has no such domain.
+    """
     steps = STEPS if steps is None else steps
     encoder = Encoder(model, domain, plugins, seed)
     parameters = list(encoder.network.parameters())

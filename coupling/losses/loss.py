@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coupling.domain import Domain
 
 PerDomain = dict[str, Tensor]
-"""{domain: tensor}."""
+"""One tensor for each domain: {domain: tensor}."""
 
 
 FeatureShapes = Mapping[tuple[str, int], tuple[int, ...]]
@@ -48,11 +48,17 @@ class DiscriminatorHalf:
     """The discriminators' half of a step. Tensors are {domain: (B, ...)}; ``fake`` has no gradient."""
 
     step: int
+    """Number of the step, from 0."""
     domains: Sequence[Domain]
+    """All domains, in the order of the configuration."""
     real: Mapping[str, Tensor]
+    """Real samples: {domain: (B, *shape)} in the domain's range."""
     fake: Mapping[str, Tensor]
+    """Generated samples: {domain: (B, *shape)}, without a gradient."""
     real_logits: Mapping[str, Tensor]
+    """Logits of the real samples: {domain: (B, outputs)}."""
     fake_logits: Mapping[str, Tensor]
+    """Logits of the generated samples: {domain: (B, outputs)}."""
     features: Mapping[tuple[str, int], Tensor]
     """Outputs of the layers that some loss taps, {(domain, layer): (2B, ...)}: the real samples first."""
     score: Callable[[Mapping[str, Tensor]], PerDomain]
@@ -77,11 +83,17 @@ class GeneratorHalf:
     """The generators' half of a step: through the updated discriminators, which are frozen."""
 
     step: int
+    """Number of the step, from 0."""
     domains: Sequence[Domain]
+    """All domains, in the order of the configuration."""
     z: Tensor
+    """Latent codes: (B, latent size)."""
     fake: Mapping[str, Tensor]
+    """Samples g_i(z): {domain: (B, *shape)} in the domain's range."""
     fake_logits: Mapping[str, Tensor]
+    """Logits of the samples: {domain: (B, outputs)}."""
     features: Mapping[tuple[str, int], Tensor]
+    """Outputs of the discriminators' layers that some loss taps: {(domain, layer): (B, ...)}."""
     mean: Callable[[Tensor], Tensor] = _mean
     """The same as in :class:`DiscriminatorHalf`."""
 
@@ -94,6 +106,7 @@ class Loss(nn.Module):
     """
 
     team = "discriminator"
+    """Team whose optimizer steps the loss's own parameters: "discriminator" or "generator"."""
     needs_average = False
     """Whether it reads ``half.averaged``, which needs ``training.ema_discriminators: true``."""
 
@@ -101,7 +114,11 @@ class Loss(nn.Module):
         super().__init__()
 
     def outputs(self, domains: int) -> int | None:
-        """How many logits of each sample this loss reads; None: any number. ``domains``: how many there are."""
+        """Number of logits of each sample that this loss reads; None: any number.
+
+        Args:
+            domains: number of domains.
+        """
         return None
 
     def taps(self) -> Sequence[int]:
@@ -109,7 +126,11 @@ class Loss(nn.Module):
         return ()
 
     def labels(self, domains: Sequence[str]) -> Sequence[str]:
-        """Domains whose labels this loss reads in ``half.labels``. Training reads no other labels."""
+        """Domains whose labels this loss reads in ``half.labels``. Training reads no other labels.
+
+        Args:
+            domains: names of all domains.
+        """
         return ()
 
     def open(
@@ -118,40 +139,61 @@ class Loss(nn.Module):
         features: FeatureShapes,
         losses: Mapping[str, Loss],
     ) -> None:
-        """Check the domains and make parameters that depend on features; called once, before training.
+        """Check the domains and make parameters that depend on features. Called once, before training.
 
-        ``features``: the shape of one sample of each tapped output, {(domain, layer): shape}. ``losses``: all losses
-        of the configuration by name; they are opened in its order. Draw initial parameters from torch's global
-        random generator, which is seeded.
+        Draw initial parameters from torch's global random generator, which is seeded.
+
+        Args:
+            domains: all domains, in the order of the configuration.
+            features: shape of one sample of each tapped output, {(domain, layer): shape}.
+            losses: all losses of the configuration by name; they are opened in its order.
 
         Raises:
             ConfigError: the loss does not suit the domains.
         """
 
     def check_labels(self, labels: Mapping[str, Tensor]) -> None:
-        """Check all labels, {domain: (n,) int64}, of the domains in :meth:`labels`; called once, before training.
+        """Check all labels of the domains in :meth:`labels`. Called once, before training.
+
+        Args:
+            labels: {domain: (n,) int64}, classes of all samples.
 
         Raises:
             ConfigError: the labels do not suit the loss.
         """
 
     def users(self, domains: Sequence[str]) -> Sequence[str]:
-        """Domains that share the parameters of this loss; their gradients are averaged."""
+        """Domains that share the parameters of this loss; their gradients are averaged (Algorithm 1).
+
+        Args:
+            domains: names of all domains.
+        """
         return domains
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """This term of each discriminator's objective, {domain: scalar}; empty: no term in this step."""
+        """This term of each discriminator's objective, {domain: scalar}; empty: no term in this step.
+
+        Args:
+            half: samples, logits and features of this step.
+        """
         return {}
 
     def generator(self, half: GeneratorHalf) -> PerDomain:
-        """This term of each generator's objective, {domain: scalar}; empty: no term in this step."""
+        """This term of each generator's objective, {domain: scalar}; empty: no term in this step.
+
+        Args:
+            half: samples, logits and features of this step.
+        """
         return {}
 
 
 class AdversarialLoss(Loss, ABC):
-    """A loss that reads the logits of one domain at a time; override :meth:`criticise` and :meth:`fool`.
+    """A loss that reads the logits of one domain at a time, as in the paper's equation 1.
 
-    With weight 0 only the other losses train the networks.
+    Override :meth:`criticise` and :meth:`fool`.
+
+    Args:
+        weight: factor of both terms; with 0 only the other losses train the networks.
     """
 
     def __init__(self, *, weight: Weight = 1.0) -> None:
@@ -160,22 +202,43 @@ class AdversarialLoss(Loss, ABC):
 
     @abstractmethod
     def criticise(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's scalar from the logits of real and of generated samples, (B, 1) each."""
+        """The discriminator's scalar for one domain.
+
+        Args:
+            real: logits of real samples, (B, 1).
+            fake: logits of generated samples, (B, 1).
+        """
 
     @abstractmethod
     def fool(self, fake: Tensor) -> Tensor:
-        """The generator's scalar from the logits (B, 1) of its samples."""
+        """The generator's scalar for one domain.
+
+        Args:
+            fake: logits of generated samples, (B, 1).
+        """
 
     def outputs(self, domains: int) -> int:
-        """One logit for each sample."""
+        """One logit for each sample.
+
+        Args:
+            domains: number of domains; it does not matter.
+        """
         return 1
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """``weight * criticise`` of each domain."""
+        """``weight * criticise`` for each domain, {domain: scalar}.
+
+        Args:
+            half: samples and logits of this step.
+        """
         return {d: self.weight * self.criticise(half.real_logits[d], half.fake_logits[d]) for d in half.real_logits}
 
     def generator(self, half: GeneratorHalf) -> PerDomain:
-        """``weight * fool`` of each domain."""
+        """``weight * fool`` for each domain, {domain: scalar}.
+
+        Args:
+            half: samples and logits of this step.
+        """
         return {d: self.weight * self.fool(logits) for d, logits in half.fake_logits.items()}
 
 

@@ -45,7 +45,11 @@ class Search:
     """Seed of the candidates."""
 
     def check(self) -> None:
-        """Raise :class:`InputError` for a number that is too small or not finite."""
+        """Check the numbers.
+
+        Raises:
+            InputError: a number is too small or not finite.
+        """
         least = {"restarts": 1, "trial": 0, "iterations": 0, "candidates": self.restarts, "feature_weight": 0}
         for name, lowest in least.items():
             if not lowest <= getattr(self, name) < math.inf:

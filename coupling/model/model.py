@@ -20,6 +20,9 @@ class CoupledModel(CoupledSampler):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the files of a repository: the model, its configuration, a picture of samples and a card.
 
+        Args:
+            folder: where to write; it is made if necessary.
+
         Raises:
             InputError: the folder cannot be written.
         """
@@ -34,10 +37,17 @@ class CoupledModel(CoupledSampler):
         revision: str | None = None,
         message: str = "Upload a coupled GAN",
     ) -> str:
-        """Upload the model with its card to "USER/MODEL" on the hub; returns the address of its page.
+        """Upload the model with its card to the Hugging Face hub.
 
-        A missing repository is created, private if ``private`` is true. ``token``: by default the one of
-        ``hf auth login``. ``revision``: a branch, created if needed.
+        Args:
+            repository: "USER/MODEL"; a missing one is created.
+            private: whether a new repository is private; None: as the account is set up.
+            token: by default the one of ``hf auth login``.
+            revision: a branch, created if necessary; None: the main branch.
+            message: message of the commit.
+
+        Returns:
+            The address of the model's page.
 
         Raises:
             InputError: the name is not valid, or the hub rejects the upload.
@@ -46,6 +56,9 @@ class CoupledModel(CoupledSampler):
 
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, which :func:`coupling.load_model` loads.
+
+        Args:
+            path: the file, which ends with .safetensors.
 
         Raises:
             InputError: the file cannot be written, or does not end with .safetensors.
@@ -61,11 +74,21 @@ class CoupledModel(CoupledSampler):
         interpolation: Interpolation | None = None,
         batch_size: int = 256,
     ) -> dict[str, Tensor]:
-        """Samples along the paths between pairs of codes: {domain: float tensor (pairs, steps, *shape)} in its range.
+        """Draw samples along the paths between pairs of codes (as in the paper's Figure 4).
 
-        Pair k leads from code 2k of ``latent(..., seed)`` to code 2k + 1, both included, in ``steps`` codes.
-        ``interpolation``: "straight" or "spherical"; by default straight for the uniform prior and spherical for the
-        normal one. The result is on the CPU.
+        Pair k leads from code 2k of ``latent(..., seed)`` to code 2k + 1, both included.
+
+        Args:
+            pairs: number of paths, at least 1.
+            steps: samples on each path, at least 2.
+            seed: seed of the codes.
+            domains: names of the domains; None: all.
+            interpolation: "straight" or "spherical"; None: straight for the uniform prior, spherical for the normal
+                one.
+            batch_size: samples drawn at once; it limits the memory and does not change the samples.
+
+        Returns:
+            {domain: float32 (pairs, steps, *shape)} in the domain's range, on the CPU.
 
         Raises:
             InputError: a number is too small, or the model has no such domain or interpolation.
@@ -90,19 +113,25 @@ class CoupledModel(CoupledSampler):
         advance: Callable[[int], object] = lambda done: None,
         encoder: Encoding | None = None,
     ) -> Transformed:
-        """Find the codes of samples of domain ``from_``, and draw the corresponding samples of other domains.
+        """Find the codes of samples of one domain, and draw the corresponding samples of other domains (section 4).
 
-        ``images``: (B, *shape) in the domain's range. ``to``: one domain or several; None: all others. ``search``:
-        settings of the search for codes; its seed makes it repeatable. ``advance(n)`` is called when n more samples
-        are finished. ``encoder`` guesses codes, (B, *shape) to (B, latent size); one search of each sample starts from
-        its guess (:func:`coupling.train_encoder` makes one).
+        Args:
+            images: (B, *shape) in the range of domain ``from_``.
+            from_: name of the domain that the images come from.
+            to: one domain or several; None: all others.
+            search: settings of the search for codes; its seed makes it repeatable.
+            batch_size: searches that run at once; it limits the memory.
+            advance: ``advance(n)`` is called when n more images are finished.
+            encoder: guesses codes, (B, *shape) to (B, latent size); one search of each image starts from its guess
+                (:func:`coupling.train_encoder` makes one).
 
-        Returns, on the CPU, ``images`` {domain: (B, *shape)}, ``z`` (B, latent size), ``reconstruction`` (B, *shape)
-        and ``error`` (B,). A large error means that the model cannot draw the sample; its images in other domains
-        are then meaningless.
+        Returns:
+            ``images`` {domain: (B, *shape)}, ``z`` (B, latent size), ``reconstruction`` (B, *shape) and ``error`` (B,),
+            on the CPU. A large error means that the model cannot draw the image; then its images in other domains are
+            meaningless.
 
         Raises:
-            InputError: the model has no such domain, or the samples have another shape or range than the domain.
+            InputError: the model has no such domain, or the images have another shape or range than the domain.
         """
         self.check_samples(images, from_)
         others = [name for name in self.chosen(to) if to is not None or name != from_]

@@ -64,7 +64,14 @@ class CoupledSampler:
         return next(self.generator.parameters()).device
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the model and return it; raises :class:`InputError` for a device that this machine lacks."""
+        """Move the model to a device and return it.
+
+        Args:
+            device: "cpu", "cuda", "cuda:1", "mps", or a torch.device.
+
+        Raises:
+            InputError: this machine has no such device.
+        """
         try:
             target = usable(device)
         except InputError as error:
@@ -88,9 +95,18 @@ class CoupledSampler:
         return description(self.config, self.domains, graphs, self.step) | known
 
     def latent(self, count: int, seed: int = 0, start: int = 0, truncation: float | None = None) -> Tensor:
-        """Codes ``start`` to ``start + count - 1`` of the infinite sequence of ``seed``, (count, latent size).
+        """Codes ``start`` to ``start + count - 1`` of the infinite sequence of a seed.
 
-        Code k depends on the seed and k alone. ``truncation``: see :meth:`codes`.
+        Code k depends on the seed and k alone.
+
+        Args:
+            count: number of codes.
+            seed: seed of the sequence.
+            start: number of the first code.
+            truncation: largest coordinate; see :meth:`codes`.
+
+        Returns:
+            (count, latent size), float32 on the CPU.
 
         Raises:
             InputError: ``count`` or ``start`` is below 0, or the truncation is not valid.
@@ -105,12 +121,16 @@ class CoupledSampler:
         return drawn[start - first * block :][:count].clone()
 
     def codes(self, seed: int = 0, truncation: float | None = None, block: int = _BLOCK) -> Iterator[Tensor]:
-        """The infinite sequence of codes of ``seed`` from the prior, in parts of (block, latent size).
+        """The infinite sequence of codes of a seed from the prior, in parts.
 
-        ``block``: a multiple of 16, which does not change the sequence.
+        Args:
+            seed: seed of the sequence.
+            truncation: largest coordinate, for more typical and less varied samples: between 0 and 1 for a uniform
+                prior, a number of standard deviations above 0 for a normal one; None: no limit.
+            block: codes in a part, a multiple of 16; it does not change the sequence.
 
-        ``truncation``: the largest coordinate, for more typical and less varied samples: between 0 and 1 for a uniform
-        prior, standard deviations above 0 for a normal one.
+        Yields:
+            (block, latent size), float32 on the CPU.
 
         Raises:
             InputError: the truncation is not valid.
@@ -124,7 +144,16 @@ class CoupledSampler:
     def sample(
         self, count: int, seed: int = 0, domains: Sequence[str] | None = None, batch_size: int = 256
     ) -> dict[str, Tensor]:
-        """Draw corresponding samples, {domain: float tensor (count, *shape) in the domain's range}, on the CPU.
+        """Draw corresponding samples of the domains.
+
+        Args:
+            count: number of samples of each domain, at least 1.
+            seed: seed of the codes; the same seed draws the same samples.
+            domains: names of the domains; None: all.
+            batch_size: samples drawn at once; it limits the memory and does not change the samples.
+
+        Returns:
+            {domain: float32 (count, *shape)} in the domain's range, on the CPU.
 
         Raises:
             InputError: ``count`` is below 1, or the model has no such domain.
@@ -134,7 +163,14 @@ class CoupledSampler:
         return self.generate(self.latent(count, seed), domains, batch_size)
 
     def chosen(self, domains: str | Sequence[str] | None) -> list[str]:
-        """The names of the given domains, all for None; raises :class:`InputError` for one that the model lacks."""
+        """The names of domains as a list.
+
+        Args:
+            domains: one name or several; None: all.
+
+        Raises:
+            InputError: the model has no such domain.
+        """
         names = list(self.domains) if domains is None else [domains] if isinstance(domains, str) else list(domains)
         for name in names:
             if name not in self.domains:
@@ -143,7 +179,15 @@ class CoupledSampler:
 
     @torch.no_grad()
     def generate(self, z: Tensor, domains: Sequence[str] | None = None, batch_size: int = 256) -> dict[str, Tensor]:
-        """g_i(z) of every domain, or of ``domains``: (B, latent size) to {domain: (B, *shape)} on the CPU.
+        """Draw g_i(z), the samples of given codes.
+
+        Args:
+            z: codes, (B, latent size).
+            domains: names of the domains; None: all.
+            batch_size: samples drawn at once; it limits the memory and does not change the samples.
+
+        Returns:
+            {domain: float32 (B, *shape)} in the domain's range, on the CPU.
 
         Raises:
             InputError: z has another size, or the model has no such domain.
@@ -161,10 +205,16 @@ class CoupledSampler:
 
     @torch.no_grad()
     def score(self, samples: Mapping[str, Tensor]) -> Tensor:
-        """How real corresponding samples look: the mean of the discriminators' logits, (B,), on the CPU.
+        """How real corresponding samples look: the mean of the discriminators' logits.
 
-        ``samples``: {domain: (B, *shape)} in its range. A logit estimates log(p_real / p_generated) of a sample; the
-        mean estimates it for the corresponding samples together. Compare scores of one model only.
+        A logit estimates log(p_real / p_generated) of a sample; the mean estimates it for the corresponding samples
+        together. Compare scores of one model only.
+
+        Args:
+            samples: {domain: (B, *shape)} in the domain's range.
+
+        Returns:
+            (B,), float32 on the CPU.
 
         Raises:
             InputError: the model has no discriminators with one logit, or the samples are not valid.
@@ -186,7 +236,15 @@ class CoupledSampler:
         return joined[..., 0].mean(0).float().cpu()
 
     def check_samples(self, samples: Tensor, domain: str) -> None:
-        """Raise :class:`InputError` if samples have another type, shape or range than the domain's."""
+        """Check that samples have the type, shape and range of a domain.
+
+        Args:
+            samples: (B, *shape) floats in the domain's range.
+            domain: name of the domain.
+
+        Raises:
+            InputError: the model has no such domain, or the samples do not fit it.
+        """
         self.chosen(domain)
         if not isinstance(samples, Tensor):
             raise InputError(
@@ -205,9 +263,15 @@ class CoupledSampler:
 
     @torch.no_grad()
     def classify(self, images: Tensor, domain: str, batch_size: int = 256) -> Tensor:
-        """Class probabilities of samples of ``domain``: (B, *shape) in its range to (B, classes), on the CPU.
+        """Class probabilities of samples, by the classifier that a classification loss trained (section 4).
 
-        The classifier is the one that a classification loss trained.
+        Args:
+            images: (B, *shape) in the domain's range.
+            domain: name of the domain.
+            batch_size: samples classified at once; it limits the memory.
+
+        Returns:
+            (B, classes), float32 on the CPU; each row adds up to 1.
 
         Raises:
             InputError: there is no classifier, the model has no such domain, or the samples are not valid.

@@ -29,10 +29,26 @@ class Architecture(Protocol):
     """
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
-        """Make the layers from (B, latent) to (B, *domain.shape) within domain.range."""
+        """Make the layers from (B, latent) to (B, *domain.shape) within domain.range.
+
+        Args:
+            domain: the domain whose samples are drawn.
+            latent: number of coordinates of a code.
+
+        Raises:
+            ConfigError: the architecture cannot draw such samples.
+        """
 
     def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
-        """Make the layers from (B, *domain.shape) to logits (B, outputs)."""
+        """Make the layers from (B, *domain.shape) to logits (B, outputs).
+
+        Args:
+            domain: the domain whose samples are judged.
+            outputs: number of logits.
+
+        Raises:
+            ConfigError: the architecture cannot take such samples.
+        """
 
 
 def layer_lists(

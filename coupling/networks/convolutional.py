@@ -20,11 +20,12 @@ SIDES = (64, 128)
 
 
 class Convolutional:
-    """Generators of 7 deconvolutions; discriminators of 6 convolutions and 2 dense layers.
+    """The paper's networks for colour images and for pairs of colour and depth (Tables 12 to 14).
 
-    They draw images of 128x128 (Tables 12, 14) or 64x64 pixels (Table 13) with any number of channels. For 64x64 the
-    generator's sixth layer is 3x3 with stride 1; all others stay. The output activation follows the domain's range.
-    The paper shares generator layers 1 to 5 and discriminator layers 3 to 8.
+    Generators have 7 deconvolutions; discriminators have 6 convolutions and 2 dense layers. They draw images of 128x128
+    (Tables 12, 14) or 64x64 pixels (Table 13) with any number of channels. For 64x64 the generator's sixth layer is 3x3
+    with stride 1; all others stay. The output activation follows the domain's range. The paper shares generator layers
+    1 to 5 and discriminator layers 3 to 8.
     """
 
     def __init__(
@@ -38,7 +39,11 @@ class Convolutional:
         self.width = width
 
     def generator(self, domain: Domain, latent: int) -> list[nn.Module]:
-        """(B, latent) -> sides of 4, 8, 16, 32, 64, then 64 or 128 pixels -> (B, *domain.shape), in seven layers.
+        """Make seven layers: (B, latent) -> sides of 4, 8, 16, 32, 64, then 64 or 128 pixels -> (B, *domain.shape).
+
+        Args:
+            domain: the domain whose samples are drawn.
+            latent: number of coordinates of a code.
 
         Raises:
             ConfigError: the samples are not images of 64x64 or 128x128 pixels.
@@ -57,7 +62,11 @@ class Convolutional:
         ]
 
     def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
-        """(B, *domain.shape) -> the side halved six times -> features -> logits (B, outputs), in eight layers.
+        """Make eight layers: (B, *domain.shape) -> the side halved six times -> features -> logits (B, outputs).
+
+        Args:
+            domain: the domain whose samples are judged.
+            outputs: number of logits.
 
         Raises:
             ConfigError: the samples are not images of 64x64 or 128x128 pixels.

@@ -23,7 +23,7 @@ class Deconvolution(nn.ConvTranspose2d):
     """Transposed convolution with a square kernel: ``nn.ConvTranspose2d``, computed by the fastest method.
 
     (B, in_channels, H, W) -> (B, out_channels, H', W') with
-    ``H' = (H - 1) * stride - 2 * padding + kernel_size + output_padding``. The rule:
+    ``H' = (H - 1) * stride - 2 * padding + kernel_size + output_padding``. The method depends on the input:
 
     - a 1x1 input without padding is one matrix product (2 to 4 times as fast, forward and backward
       on a CPU): the paper's first layer;
@@ -33,6 +33,15 @@ class Deconvolution(nn.ConvTranspose2d):
       kernels compute many output channels at once and have too few here;
     - the native call elsewhere: matrix products, sub-pixel and plain convolutions were not faster
       there, not even on 4x4 inputs, as long as input and weights have one memory format.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the kernel, in pixels.
+        stride: distance of neighbouring input pixels in the output.
+        padding: rows and columns that are cut off on each side of the output.
+        output_padding: rows and columns that are added at the bottom and at the right of the output.
+        bias: whether each output channel has a bias.
     """
 
     def __init__(
@@ -48,7 +57,15 @@ class Deconvolution(nn.ConvTranspose2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, output_padding, bias=bias)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Deconvolve (B, in_channels, H, W), or one (in_channels, H, W)."""
+        """Deconvolve the input.
+
+        Args:
+            input: (B, in_channels, H, W), or one (in_channels, H, W).
+            output_size: height and width of the output, where the stride leaves a choice; None: the smallest.
+
+        Returns:
+            (B, out_channels, H', W').
+        """
         exporting = torch.compiler.is_exporting()  # the exported graph names the operator
         if input.dim() == 4 and output_size is None and not any(self.output_padding) and not exporting:
             if input.shape[2:] == (1, 1) and not any(self.padding):
@@ -120,13 +137,25 @@ class UpsampledConvolution(nn.Conv2d):
     the same pixel can be summed beforehand. The result is a 4x4 kernel at stride 2: 4 products for an
     output pixel instead of 9, and no large intermediate image (1.5 to 2.7 times as fast, forward and
     backward on a CPU, from 8x8 pixels on; no slower at 4x4).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        bias: whether each output channel has a bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Upsample and convolve (B, in_channels, H, W)."""
+        """Upsample and convolve.
+
+        Args:
+            input: (B, in_channels, H, W).
+
+        Returns:
+            (B, out_channels, 2 H, 2 W).
+        """
         # Along each side, two neighbouring taps fall on one pixel: a 2x2 box blur sums them.
         taps = F.pad(self.weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
         taps = taps[:, :, 1:] + taps[:, :, :-1]
@@ -141,7 +170,14 @@ class PReLU(nn.PReLU):
         super().__init__()
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape to the same shape."""
+        """Multiply negative values by the slope.
+
+        Args:
+            input: any shape.
+
+        Returns:
+            The same shape.
+        """
         if input.device.type != "cpu" or torch.compiler.is_compiling():
             return F.prelu(input, self.weight)
         output: Tensor = _LeakyReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
@@ -193,6 +229,9 @@ def output_activation(domain: Domain) -> nn.Module:
     The sigmoid for [0, 1] and tanh for [-1, 1], as in the paper (supplement, section on networks);
     a scaled sigmoid for any other range.
 
+    Args:
+        domain: the domain whose samples the generator draws.
+
     Raises:
         ConfigError: the range is empty or not finite.
     """
@@ -209,5 +248,10 @@ def output_activation(domain: Domain) -> nn.Module:
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """``channels`` times ``width``, rounded, and at least 1."""
+    """``channels`` times ``width``, rounded, and at least 1.
+
+    Args:
+        channels: number of channels in the paper.
+        width: factor of an architecture's option of that name.
+    """
     return max(1, round(channels * width))

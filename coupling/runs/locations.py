@@ -64,10 +64,14 @@ def run_directory_of(run: Path) -> Path | None:
 
 
 def output_path(run: Path, name: str) -> Path:
-    """Where what is made of RUN goes unless the user says: into its run, never into a checkpoint, as those are pruned.
+    """Where a file that is made from a run is written by default: into the run, never into a checkpoint.
 
-    ``name`` is a file's or a folder's; what is made of a checkpoint, or of a model's file, has its name too. What is
-    made of a model on the hub goes into a folder of the model's name, here.
+    For a checkpoint or a model file, the name of the checkpoint or model becomes part of the file's name. For a model
+    on the hub the file goes into a folder of the model's name in the current directory.
+
+    Args:
+        run: the run directory, checkpoint, model file, or address on the hub.
+        name: name of the file or folder.
     """
     address = hub_address(run)
     if address is not None:

@@ -111,18 +111,21 @@ class Schedule:
 
 
 class SharingGraph:
-    """The groups of one team, from its rules and each domain's number of layers."""
+    """The groups of layers that the domains of one team share (section 3, equation 2).
+
+    Args:
+        team: "generator" or "discriminator".
+        depths: number of layers of each domain, at least 1, in the order of the domains.
+        rules: the sharing rules of the configuration.
+        same_input: whether all domains start from one value, as generators start from one z.
+
+    Raises:
+        ConfigError: a rule does not fit; the message names team, rule, domain and layer.
+    """
 
     def __init__(
         self, team: TeamName, depths: Mapping[str, int], rules: Iterable[Rule] = (), *, same_input: bool = False
     ) -> None:
-        """``depths``: each domain's number of layers, at least 1, in the domains' order.
-
-        ``same_input``: all domains start from one value, as generators do from one z; otherwise each from its own.
-
-        Raises:
-            ConfigError: a rule does not fit; the message names team, rule, domain and layer.
-        """
         self.team = team
         self.same_input = same_input
         self.depths = dict(depths)
@@ -183,7 +186,12 @@ class SharingGraph:
         return tuple(self.depths)
 
     def numbered(self, domain: str, layer: int) -> int:
-        """A layer's number counted from ``domain``'s input; negative numbers count from its output, -1 is the last."""
+        """A layer's number counted from the domain's input.
+
+        Args:
+            domain: name of the domain.
+            layer: number of the layer from 1; negative numbers count from the output, -1 is the last layer.
+        """
         return layer if layer > 0 else self.depths[domain] + 1 + layer
 
     @cached_property
@@ -199,7 +207,11 @@ class SharingGraph:
         return slots
 
     def schedule(self, domains: Iterable[str] | None = None) -> Schedule:
-        """The calls that compute each domain's output from its input, for ``domains`` (default: all)."""
+        """The calls that compute each domain's output from its input.
+
+        Args:
+            domains: the domains to compute; None: all.
+        """
         chosen = set(self.domains if domains is None else domains)
         wanted = tuple(d for d in self.domains if d in chosen)
         start = self._start(wanted)

@@ -36,7 +36,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file as a whole; raises OSError where it cannot be written."""
+    """Write a file, whole or not at all: a reader finds the old content or the new one. Raises OSError.
+
+    Args:
+        path: the file; an existing one is replaced.
+        content: its content.
+    """
     with replacing(path) as file:
         file.write(content)
 

@@ -25,8 +25,16 @@ _PIECE = 2**22  # bytes that are read at once
 def md5_of(path: Path, expected: str, note: Path) -> str:
     """The MD5 of a file, in hexadecimal digits.
 
-    That takes seconds a gigabyte, so where it is the ``expected`` one the file ``note`` says so, and it is not read
-    again until its size or its time of change is another. Raises :class:`DataError` where it cannot be read.
+    It takes seconds for each gigabyte. Therefore ``note`` remembers that the file had the ``expected`` digest, and the
+    file is read again only if its size or its time of change differs.
+
+    Args:
+        path: the file.
+        expected: the digest of the official file.
+        note: a small file that this function writes; its folder is made if necessary.
+
+    Raises:
+        DataError: the file cannot be read.
     """
     digest = hashlib.md5(usedforsecurity=False)
     try:
@@ -49,9 +57,16 @@ def md5_of(path: Path, expected: str, note: Path) -> str:
 
 
 def similar_file(folder: Path, name: str, size: int, others: Collection[str] = ()) -> str:
-    """A hint that follows "is not there": a file in ``folder`` of ``size`` bytes, or with nearly the ``name``.
+    """A hint for the message that a file is missing: a file in the folder of the same size or of a similar name.
 
-    ``others``: names that are known for something else. Empty where there is none.
+    Args:
+        folder: where the file should be.
+        name: its name.
+        size: its size in bytes.
+        others: names of files that are known for something else.
+
+    Returns:
+        A text that follows "is not there"; empty if there is no such file.
     """
     try:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}

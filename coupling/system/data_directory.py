@@ -9,9 +9,12 @@ import platformdirs
 
 
 def data_directory(name: str) -> Path:
-    """The directory of data set ``name``: ``$COUPLING_DATA/name``, else in the user's cache directory.
+    """The directory of a data set: ``$COUPLING_DATA/name``, by default in the user's cache directory.
 
-    It is not made here: whoever writes to it first makes it.
+    It is not created here: whoever writes to it first creates it.
+
+    Args:
+        name: name of the data set.
     """
     root = os.environ.get("COUPLING_DATA")
     return (Path(root).expanduser() if root else platformdirs.user_cache_path("coupling")) / name

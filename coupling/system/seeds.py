@@ -10,7 +10,12 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A seed in [0, 2^63) for ``purpose``: the same for the same words, unrelated for others."""
+    """A seed in [0, 2^63) for a purpose: the same for the same words, unrelated for other words.
+
+    Args:
+        seed: seed of the run.
+        purpose: words and numbers that name what is drawn.
+    """
     text = repr((seed, *purpose)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 

@@ -16,12 +16,20 @@ console = Console(stderr=True)
 
 
 def print_line(message: str) -> None:
-    """Print one line on stderr as it is: no markup (paths hold brackets), no wrapping (logs are searched)."""
+    """Print one line on stderr as it is: without markup, because paths hold brackets, and without wrapping.
+
+    Args:
+        message: the line.
+    """
     console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    """Print a warning on stderr, one line that begins with "warning: "."""
+    """Print a warning on stderr, one line that begins with "warning: ".
+
+    Args:
+        message: the rest of the line.
+    """
     print_line(f"warning: {message}")
 
 
@@ -53,9 +61,17 @@ def bars(on: Console) -> Progress:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar while the block runs; yields ``advance(n=1)``, to be called as things get done.
+    """Show a progress bar on stderr while the block runs.
 
-    Away from a terminal it prints one line at the start and, unless the block raises, one at the end.
+    ``with progress("Decoding", 100) as advance: ...``. Without a terminal it prints one line at the start and, unless
+    the block raises, one at the end.
+
+    Args:
+        title: what is being done.
+        total: number of things to do.
+
+    Yields:
+        ``advance(n=1)``, to be called when n more things are done.
     """
     if not console.is_terminal:
         print_line(f"{title}: 0/{total}")

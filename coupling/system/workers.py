@@ -21,11 +21,14 @@ Result = TypeVar("Result")
 
 
 class Workers(Generic[Task, Result]):
-    """Processes that call ``work`` on one task after another.
+    """Processes that call a function on one task after another.
 
-    ``work`` is picklable and sent to each process once, not with every task. The processes end with
-    this one, however it ends, and when this object is no longer used. A process that dies is a
-    ``BrokenProcessPool`` in whoever waits for a result.
+    The processes end with this one, however it ends, and when this object is no longer used. If a process dies, a
+    ``BrokenProcessPool`` is raised where a result is waited for.
+
+    Args:
+        work: the function, picklable; it is sent to each process once, not with every task.
+        processes: number of processes.
     """
 
     def __init__(self, work: Callable[[Task], Result], processes: int) -> None:
@@ -36,17 +39,31 @@ class Workers(Generic[Task, Result]):
         )
 
     def submit(self, task: Task) -> Future[Result]:
-        """Begin a task; processes are started as they are needed."""
+        """Begin a task; processes are started as they are needed.
+
+        Args:
+            task: the argument of ``work``, picklable.
+
+        Returns:
+            A future whose result is that of ``work``.
+        """
         with _main_hidden(hide=self._hide):
             return self._executor.submit(_call, task)
 
     def map(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """Begin all tasks; their results come in order."""
+        """Begin all tasks.
+
+        Args:
+            tasks: the arguments of ``work``, picklable.
+
+        Returns:
+            The results, in the order of the tasks.
+        """
         with _main_hidden(hide=self._hide):
             return self._executor.map(_call, tasks)
 
     def close(self) -> None:
-        """End the processes, once each is done with the task it is at."""
+        """End the processes when each has finished its present task."""
         self._executor.shutdown(cancel_futures=True)
 
 
