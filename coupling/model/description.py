@@ -57,7 +57,7 @@ class DomainDescription(Model):
 
 
 class Record(Model):
-    """What is known about the training."""
+    """Facts about the training, for the card of the model."""
 
     model_config = pydantic.ConfigDict(allow_inf_nan=True)
 

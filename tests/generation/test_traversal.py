@@ -116,7 +116,7 @@ def test_code_k_is_the_same_in_every_draw(fixture, request):
         model.latent(2, start=-1)
 
 
-def test_what_cannot_be_is_said(model):
+def test_arguments_that_do_not_fit_are_rejected(model):
     with pytest.raises(InputError, match="pairs is 0, steps is 12"):
         model.traverse(0)
     with pytest.raises(InputError, match="pairs is 4, steps is 1"):

@@ -173,7 +173,7 @@ def test_the_architectures_for_images(tmp_path, architecture):
     agree(model, tmp_path / "m.onnx")
 
 
-def test_a_layer_that_cannot_be_exported_is_said_and_the_model_stays_as_it_was(run, tmp_path, monkeypatch):
+def test_a_layer_that_cannot_be_exported_is_an_error_and_the_model_stays_as_it_was(run, tmp_path, monkeypatch):
     model = load(run)
     model.generator.train()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -15,8 +14,6 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from coupling.api import load_model
@@ -26,58 +23,22 @@ from coupling.errors import InputError
 from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
 from coupling.plugins import Plugins
-from coupling.runs.model_file import SHA256, with_digest
-from coupling.training.trainer import train
+from coupling.runs.model_file import SHA256
 from tests.conftest import refused
 from tests.support import tiny_plugin as tiny
+from tests.support.model_files import changed, contents, load, same, trained_file, write
 
-LOSSES = "losses=[non-saturating, {name: classification, domains: [a], classes: 2}, head]"
 TINY = tiny.__file__
-
-
-def load(path: Path) -> CoupledModel:
-    return load_model(path, plugins=tiny.plugins())
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a model with batch normalisation, a classifier and a loss with parameters."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = tiny.config(LOSSES, "generator.architecture={name: linear, batch_norm: true}", "training.steps=3")
-    train(config, folder / "run", plugins=tiny.plugins())
-    load(folder / "run").save(folder / "model.safetensors")
-    return folder / "model.safetensors"
+    return trained_file(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="module")
 def expected(trained: Path) -> dict[str, Tensor]:
     return load(trained).sample(3)
-
-
-def contents(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A file's description without its digest, and its tensors."""
-    with safetensors.safe_open(file, "pt") as opened:
-        values = json.loads(opened.metadata()["coupling"])
-    values.pop(SHA256)
-    return values, safetensors.torch.load_file(file)
-
-
-def write(path: Path, values: Any, tensors: dict[str, Tensor], *, digest: bool = True) -> Path:
-    """A file with this description and these tensors, by default with the right digest."""
-    values = with_digest(values, tensors) if digest and isinstance(values, dict) else values
-    safetensors.torch.save_file(tensors, path, {"coupling": json.dumps(values)})
-    return path
-
-
-def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of nested values with one of them changed; ``path``: its keys with dots between them."""
-    values = copy.deepcopy(values)
-    *parents, last = path.split(".")
-    place: Any = values
-    for key in parents:
-        place = place[int(key) if isinstance(place, list) else key]
-    place[int(last) if isinstance(place, list) else last] = value
-    return values
 
 
 # -- damage ----------------------------------------------------------------------------------------
@@ -336,155 +297,3 @@ def test_loading_takes_at_most_three_times_the_files_memory(tmp_path):
     kind, memory = measured(hostile)
     assert kind == "TooLargeError"
     assert memory < 2**24
-
-
-# -- fuzz ------------------------------------------------------------------------------------------
-
-
-def outcome(path: Path) -> dict[str, Tensor] | None:
-    """The samples of a file; None if it is rejected with one message that names it (the command's exit code is 2)."""
-    try:
-        return load(path).sample(3)
-    except InputError as error:
-        if str(path) not in str(error):
-            raise
-        return None
-
-
-def same(samples: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
-    return list(samples) == list(expected) and all(torch.equal(samples[name], x) for name, x in expected.items())
-
-
-@st.composite
-def damage(draw: st.DrawFn, content: bytes) -> bytes:
-    """A file's bytes, flipped, cut, overwritten, doubled or moved in some places."""
-    made = bytearray(content)
-    header = struct.unpack("<Q", content[:8])[0] + 8
-    for _ in range(draw(st.integers(1, 4))):
-        end = draw(st.sampled_from([8, header, len(made)]))
-        place = draw(st.integers(0, max(min(end, len(made)) - 1, 0)))
-        kind = draw(st.sampled_from(["flip", "set", "cut", "zero", "insert", "delete", "swap"]))
-        length = draw(st.integers(1, 64))
-        if kind == "flip" and made:
-            made[place] ^= 1 << draw(st.integers(0, 7))
-        elif kind == "set" and made:
-            made[place] = draw(st.integers(0, 255))
-        elif kind == "cut":
-            del made[place:]
-        elif kind == "zero":
-            made[place : place + length] = bytes(len(made[place : place + length]))
-        elif kind == "insert":
-            made[place:place] = draw(st.binary(min_size=1, max_size=64))
-        elif kind == "delete":
-            del made[place : place + length]
-        elif kind == "swap":
-            made[place : place + 2 * length] = made[place + length : place + 2 * length] + made[place : place + length]
-    return bytes(made)
-
-
-def check_damage(trained: Path, expected: dict[str, Tensor], folder: Path, data: st.DataObject) -> None:
-    """A file with damaged bytes is rejected, or draws the samples of the sound one."""
-    path = folder / "damaged.safetensors"
-    path.write_bytes(data.draw(damage(trained.read_bytes())))
-    samples = outcome(path)
-    assert samples is None or same(samples, expected)
-
-
-NUMBERS = st.one_of(
-    st.integers(-3, 40),
-    st.sampled_from([0, 1, 2, 5, 6, 2**31, 2**63, 10**40, 0.5, 1e-320, 1e308, float("inf"), float("nan")]),
-)
-SCALARS = st.one_of(
-    st.none(), st.booleans(), NUMBERS, st.text(max_size=8), st.sampled_from(["a", "b", "linear", "mlp"])
-)
-JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
-)
-KEYS = st.sampled_from(["domains", "shape", "range", "size", "prior", "name", "first", "width", "hidden", "x"])
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths of all values in JSON values."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [*([path] if path else []), *(p for key, part in inner for p in places(part, (*path, key)))]
-
-
-@st.composite
-def edited(draw: st.DrawFn, values: dict[str, Any]) -> dict[str, Any]:
-    """JSON values, some of which are replaced, removed, added, doubled or swapped."""
-    made = copy.deepcopy(values)
-    for _ in range(draw(st.integers(1, 3))):
-        *parents, last = draw(st.sampled_from(places(made)))
-        owner: Any = made
-        for key in parents:
-            owner = owner[key]
-        kind = draw(st.sampled_from(["replace", "replace", "number", "remove", "add", "double"]))
-        if kind == "replace":
-            owner[last] = draw(JSON)
-        elif kind == "number":
-            owner[last] = draw(NUMBERS)
-        elif kind == "remove":
-            del owner[last]
-        elif kind == "add" and isinstance(owner[last], dict):
-            owner[last][draw(KEYS)] = draw(JSON)
-        elif kind == "double" and isinstance(owner[last], list):
-            owner[last] = owner[last] * 2
-        if not made:
-            break
-    return made
-
-
-def reference(values: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The samples by an independent slow way: networks that are built and tried out as for training, then loaded."""
-    registry = tiny.plugins().registry
-    config = build_config(values["config"], registry, data=False)
-    domains = {n: Domain(n, tuple(d["shape"]), tuple(d["range"])) for n, d in values["domains"].items()}
-    made = assemble(config, domains, registry)
-    for prefix, module in made.named_networks.items():
-        start = f"{prefix}."
-        module.load_state_dict({n.removeprefix(start): x for n, x in tensors.items() if n.startswith(start)})
-    return CoupledModel(config, domains, made.generator).sample(3)
-
-
-def check_description(trained: Path, folder: Path, data: st.DataObject) -> None:
-    """A file whose description was changed on purpose is rejected, or draws what the description says."""
-    values, tensors = contents(trained)
-    values = data.draw(edited(values))
-    path = folder / "edited.safetensors"
-    try:
-        write(path, values, tensors, digest=data.draw(st.booleans()))
-    except (ValueError, UnicodeEncodeError):
-        assume(False)  # no JSON
-    samples = outcome(path)
-    if samples is not None:
-        assert same(samples, reference(values, tensors))
-
-
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-thorough = settings(quick, max_examples=500)
-
-
-@quick
-@given(data=st.data())
-def test_damaged_files(trained, expected, tmp_path, data):
-    check_damage(trained, expected, tmp_path, data)
-
-
-@quick
-@given(data=st.data())
-def test_edited_descriptions(trained, tmp_path, data):
-    check_description(trained, tmp_path, data)
-
-
-@pytest.mark.slow
-@thorough
-@given(data=st.data())
-def test_many_damaged_files(trained, expected, tmp_path, data):
-    check_damage(trained, expected, tmp_path, data)
-
-
-@pytest.mark.slow
-@thorough
-@given(data=st.data())
-def test_many_edited_descriptions(trained, tmp_path, data):
-    check_description(trained, tmp_path, data)

@@ -221,7 +221,7 @@ def test_a_repository_of_something_else(hub, tmp_path):
         load("hf://me/other")
 
 
-def test_a_push_that_is_refused(model, monkeypatch):
+def test_an_upload_that_the_hub_rejects(model, monkeypatch):
     class Hub:
         def __init__(self, token=None):
             pass

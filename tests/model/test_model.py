@@ -154,7 +154,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_loaded(run, 
         load(tmp_path / "run")
 
 
-def test_what_is_no_model_is_said(run, tmp_path):
+def test_paths_without_a_model_are_rejected(run, tmp_path):
     with pytest.raises(InputError, match=r"run1: no such run; did you mean '.*run'"):
         load(run.with_name("run1"))
     (tmp_path / "empty").mkdir()
@@ -171,7 +171,7 @@ def test_what_is_no_model_is_said(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"config": {}, "domains": {}, "step": 1}', '{"domains": 3}'])
-def test_metadata_that_are_none_are_said(tmp_path, content):
+def test_metadata_of_another_kind_are_rejected(tmp_path, content):
     path = tmp_path / "strange.safetensors"
     safetensors.torch.save_file({"w": torch.ones(1)}, path, {"coupling": content})
     with pytest.raises(InputError, match=r"strange\.safetensors"):

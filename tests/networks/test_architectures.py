@@ -163,7 +163,7 @@ def test_signals_keep_their_size_at_the_start(architecture: MLP | Upsampling) ->
 
 
 @pytest.mark.parametrize(
-    ("shape", "mend"),
+    ("shape", "fix"),
     [
         ((3, 60, 64), "56x64 would fit"),
         ((3, 64, 60), "64x56 would fit"),
@@ -176,10 +176,10 @@ def test_signals_keep_their_size_at_the_start(architecture: MLP | Upsampling) ->
     ],
 )
 @pytest.mark.parametrize("team", ["generator", "discriminator"])
-def test_upsampling_refuses_what_does_not_halve(team: str, shape: tuple[int, ...], mend: str) -> None:
+def test_upsampling_rejects_sides_that_do_not_halve(team: str, shape: tuple[int, ...], fix: str) -> None:
     with pytest.raises(ConfigError) as error:
         getattr(Upsampling(), team)(Domain("edges", shape, (0.0, 1.0)), 5)
-    for part in ("domain 'edges'", str(shape), "'upsampling'", mend):
+    for part in ("domain 'edges'", str(shape), "'upsampling'", fix):
         assert part in str(error.value)
 
 
@@ -219,7 +219,7 @@ def registry() -> Registry:
         ("upsampling", {"slope": -0.1}, "generator.slope"),
     ],
 )
-def test_options_out_of_bounds_are_refused(registry: Registry, name: str, options: dict[str, Any], place: str) -> None:
+def test_options_out_of_bounds_are_rejected(registry: Registry, name: str, options: dict[str, Any], place: str) -> None:
     with pytest.raises(ConfigError, match=place.replace("?", r"\?")):
         registry.build("architecture", name, options, "generator")
 

@@ -130,7 +130,7 @@ def test_a_normalisation_used_twice_in_a_layer_stays_one_and_is_per_domain_in_bo
         torch.testing.assert_close(ours[domain], nets[domain](real[domain]))
 
 
-def test_instance_normalisation_that_keeps_one_mean_for_all_is_refused():
+def test_instance_normalisation_that_keeps_one_mean_for_all_is_rejected():
     graph = SharingGraph("discriminator", {"a": 1, "b": 1}, [Rule(first=1)])
     for keeps in (False, True):
         lists = {d: [nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=keeps))] for d in "ab"}
@@ -216,7 +216,7 @@ def test_taps_give_a_layers_output_by_each_domains_own_number():
         (nn.Linear(2, 3), nn.Linear(2, 3), ""),
     ],
 )
-def test_a_structural_difference_is_said(one, other, difference):
+def test_a_structural_difference_is_named(one, other, difference):
     said = structural_difference(one, other)
     assert difference in said
     assert bool(said) is bool(difference)
@@ -243,7 +243,7 @@ def test_a_shared_layer_is_owned_counted_and_saved_once():
     assert len(sets) == 10
 
 
-def test_a_module_that_several_layers_hold_without_a_rule_is_refused():
+def test_a_module_that_several_layers_hold_without_a_rule_is_rejected():
     """Else its gradient would be averaged over the wrong domains, and it could not be saved."""
     activation = nn.PReLU()
     graph = SharingGraph("generator", {"a": 1, "b": 1})

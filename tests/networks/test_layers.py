@@ -193,12 +193,12 @@ def test_output_activation_is_the_papers_where_it_fits(range: tuple[float, float
 
 
 @pytest.mark.parametrize("range", [(1.0, 0.0), (0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
-def test_a_range_without_an_inside_is_refused(range: tuple[float, float]) -> None:
+def test_an_empty_range_is_rejected(range: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="domain 'edges' has the range"):
         output_activation(Domain("edges", (1,), range))
 
 
-def test_ranges_are_told_apart_where_layers_are_tied() -> None:
+def test_layers_with_different_ranges_are_not_tied() -> None:
     first, second = (output_activation(Domain("a", (1,), (0.0, high))) for high in (255.0, 255.5))
     assert first.extra_repr() != second.extra_repr()
 

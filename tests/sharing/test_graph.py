@@ -258,7 +258,7 @@ def test_the_graph_as_plain_data_names_every_group():
     assert Group((("a", 3), ("b", 2))).domains == ("a", "b")
 
 
-def test_letters_go_on_after_z():
+def test_letters_continue_after_z():
     graph = SharingGraph("generator", {"a": 30, "b": 30}, [Rule(first=30)])
     assert [row[1] for row in graph.table()][1:] == [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "AA", "AB", "AC", "AD"]
 
