@@ -41,6 +41,10 @@ class RunError(CouplingError):
     """A run that failed; the message says how to go on."""
 
 
+class ProgramError(RuntimeError):
+    """A mistake in code, not in what a user gave: it ends with a traceback, and never becomes a message."""
+
+
 def check_domain_name(key: str, name: str, known: Iterable[str]) -> None:
     """Raise :class:`ConfigError` where no domain is called ``name``; ``key``: the option that names it."""
     names = list(known)

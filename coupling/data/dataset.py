@@ -1,4 +1,4 @@
-"""What a data set offers: unpaired samples of one domain."""
+"""The contract of a data set: unpaired samples of one domain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+
+class PartialOverlap(str):
+    """Says in words which samples two data sets share, where each has other samples too.
+
+    :meth:`Dataset.overlap` returns it for an overlap that deserves a warning. Any other text is an error.
+    """
 
 
 class Dataset(ABC):
@@ -26,19 +33,24 @@ class Dataset(ABC):
 
     source: str
     """Names the pool the samples come from. Domains whose sources are equal get disjoint parts of
-    it, unless the user says otherwise."""
+    it, unless the user says otherwise. It is also part of the seed of the cut, unless :meth:`identities`
+    names the samples. So it must hold no path, or :meth:`identities` must be overridden."""
 
     drawn_by: str = ""
     """Name of a registered transform, used with its defaults, that makes pictures of untransformed
-    samples: (B, *shape) to (B, 1 or 3, height, width), in the same range. For data that are no
+    samples: (B, *shape) to (B, 1 or 3, height, width), in the same range. For data that are not
     images, and for images that people see better in another way, such as depth in colours."""
 
     tested_on: Literal["own", "held-out"] = "own"
-    """Of which samples a classifier's accuracy is told first: those that training saw, as an adaptation's target
-    images are, or those of :meth:`held_out`."""
+    """Which samples a classifier's accuracy is first reported for: those that training saw, as the target
+    images of an adaptation are, or those of :meth:`held_out`."""
+
+    counted_by_prepare: bool = False
+    """Whether :meth:`prepare` decides how many samples there are, because it leaves out those that cannot be
+    read. The length, :meth:`identities`, :meth:`groups` and :attr:`labels` are then asked for only after it."""
 
     def seeded(self, seed: int) -> None:  # noqa: B027  (optional by design)
-        """Told the run's seed, once and before anything else is asked: for what the options leave to it."""
+        """Receive the run's seed, once and before any other call: for what the options leave to it."""
 
     @property
     def labels(self) -> Tensor | None:
@@ -48,19 +60,45 @@ class Dataset(ABC):
         """
         return None
 
-    def attributes(self) -> Mapping[str, Tensor]:
-        """What else is known of each sample, by name: class numbers from 0, (len(self),) int64 each.
+    def class_counts(self) -> Mapping[str, int] | None:
+        """Number of samples of each class by the name of the class, in the order of the numbers; 0 is allowed.
 
-        For metrics and probes; training never reads it.
+        None: the classes have no names. Needs no :meth:`prepare`, and may count samples that it leaves out.
+        """
+        return None
+
+    def number_classes(self, names: Sequence[str]) -> None:  # noqa: B027  (only for classes with names)
+        """Receive the names of the classes of all domains, once and before labels are read.
+
+        A data set with :meth:`class_counts` must then give numbers into ``names`` as its :attr:`labels`: so a class
+        has one number in all domains, whichever classes a domain lacks.
+        """
+
+    def attributes(self) -> Mapping[str, Tensor]:
+        """Other facts about each sample, by name: class numbers from 0, (len(self),) int64 each.
+
+        Metrics and probes read them; training never does.
         """
         return {}
 
+    def identities(self) -> Sequence[str] | None:
+        """A unique name of each sample within the pool, in the order of the samples: len(self) texts.
+
+        Which samples a domain gets depends on these names and the seed only. So a name must say what the sample is,
+        not where it lies: the path of a file within its folder, with ``/``, or a digest of its content. It must not
+        depend on the folder's own path, on the order in which a system lists files, or on how samples are decoded.
+
+        None, the default: the samples' numbers name them. This suits data whose order is fixed, such as official
+        files and samples that are drawn from a seed. Data sets of one :attr:`source` give the same identities.
+        """
+        return None
+
     def groups(self) -> Tensor | None:
-        """Which samples belong together, by number: (len(self),) int64; None: each stands by itself.
+        """The group of each sample, by number: (len(self),) int64; None: each sample is a group of its own.
 
         Views of one object, or neighbouring frames of a recording, are nearly one sample. Parts are
         cut between groups and never through one, so that no two domains get samples of the same.
-        Needs no :meth:`prepare`. Data sets of one :attr:`source` give the same groups.
+        Data sets of one :attr:`source` give the same groups.
         """
         return None
 
@@ -69,9 +107,10 @@ class Dataset(ABC):
         return None
 
     def overlap(self, other: Dataset) -> str | None:
-        """In words, what samples this and a data set of another :attr:`source` have in common; None: none known.
+        """The samples that this and a data set of another :attr:`source` share, in words; None: none are known.
 
-        Asked once, before training, of every two domains: no disjoint parts can be cut of such pools.
+        Called once, before training, for every two domains: no disjoint parts can be cut of such pools. An overlap is
+        an error unless the user gives the parts of both. A :class:`PartialOverlap` is a warning.
         For example ``"12 images of holidays/ are in summer/ too"``. Needs no :meth:`prepare`.
         """
         return None
@@ -79,7 +118,7 @@ class Dataset(ABC):
     def counterparts(self, other: Dataset, indices: Sequence[int]) -> Tensor | None:
         """This domain's view of samples ``indices`` of ``other``, (len(indices), *shape); None: it has none.
 
-        They are true pairs, for metrics alone: what the best model would draw. By default the samples of the same
+        They are true pairs, for metrics only: what the best model would draw. By default the samples of the same
         numbers, where both data sets are of one :attr:`source`. Override where pairs can be made: the same face with
         and without glasses.
         """
@@ -87,7 +126,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of samples; needs no :meth:`prepare`."""
+        """Number of samples; needs no :meth:`prepare` unless :attr:`counted_by_prepare` says so."""
 
     @abstractmethod
     def __getitem__(self, index: int) -> Tensor:
@@ -113,10 +152,10 @@ class Dataset(ABC):
         return self.batch(indices)
 
     def expect(self, indices: Sequence[int], keys: Sequence[int]) -> None:  # noqa: B027  (optional by design)
-        """Told after each read what training reads next, as :meth:`augmented` will be.
+        """Receive, after each read, what training reads next as :meth:`augmented`.
 
         For data sets whose worker processes can begin with it while a step is computed. It changes
-        nothing of what is read; the read that was told of need not come.
+        nothing about what is read, and the announced read may never come.
         """
 
     def prepare(self) -> None:  # noqa: B027  (optional by design)
@@ -126,5 +165,5 @@ class Dataset(ABC):
         """
 
     def fingerprint(self) -> str:
-        """Identifies the data for the run's record: same data, same string."""
+        """Identifies the content of all samples for the run's record: same data, same text, wherever they lie."""
         return f"{self.source}:{len(self)}"

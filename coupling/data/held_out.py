@@ -1,7 +1,7 @@
-"""Real samples that no domain trains on: what probes learn from, and true pairs of them.
+"""Real samples that no domain trains on: probes learn from them, and true pairs are made of them.
 
-A probe that has seen the training samples would say of a model that copies them that it is good. So it learns from
-samples of a domain that are in no domain's part.
+A probe that has seen the training samples would find a model good that copies them. So it learns from samples of a
+domain that are in no domain's part.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, nearest
-from coupling.system.seeds import derive_seed
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -24,7 +23,7 @@ LEAST = 20
 
 
 _TESTED = 5
-"""One held-out sample in so many is kept from the probe's training, and says how good the probe is."""
+"""One held-out sample in so many is kept from the probe's training, and tests the probe."""
 
 
 def held_out(data: Mapping[str, DomainData], name: str, given: object = None) -> DomainData:
@@ -41,7 +40,7 @@ def held_out(data: Mapping[str, DomainData], name: str, given: object = None) ->
         if common := _in_common(pools[0], data):
             raise ConfigError(f"probe: has samples that are trained on: {common}; name data that no domain trains on")
     else:
-        own_pool, apart = own.within(np.arange(len(own.dataset))), set_apart(own)
+        own_pool, apart = own.within(np.arange(own.pool.count)), set_apart(own)
         pools = [pool for pool in (own_pool, apart) if pool is not None and not _in_common(pool, data)]
         pools = pools or [own_pool.within(np.arange(0))]
     unused = max((_unused(pool, data) for pool in pools), key=len)
@@ -58,13 +57,10 @@ def held_out(data: Mapping[str, DomainData], name: str, given: object = None) ->
 def split(pool: DomainData) -> tuple[Numbers, Numbers]:
     """Numbers of a pool's samples to learn from, and to test on: one in five.
 
-    A sample is on the same side in every domain of its source, so that true pairs can be tested too; and samples that
-    belong together are on one side.
+    A sample is on the same side in every domain of its source, so that true pairs can be tested too; and samples of
+    one group are on one side.
     """
-    groups = pool.dataset.groups()
-    units = np.arange(len(pool.dataset)) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
-    order = np.random.default_rng(derive_seed(0, "probe", pool.dataset.source)).permutation(int(units.max()) + 1)
-    tested = order[units[pool.indices]] % _TESTED == 0
+    tested = pool.pool.folds("probe", _TESTED)[pool.indices] == 0
     if not tested.any() or tested.all():  # of very few
         tested = np.arange(len(pool)) % _TESTED == 0
     numbers = np.arange(len(pool))
@@ -72,7 +68,7 @@ def split(pool: DomainData) -> tuple[Numbers, Numbers]:
 
 
 def true_pairs(one: DomainData, other: DomainData, numbers: Sequence[int] | Numbers) -> tuple[Tensor, Tensor] | None:
-    """Samples ``numbers`` of ``one``, and what they are in the domain of ``other``; None where nobody knows.
+    """Samples ``numbers`` of ``one``, and the same in the domain of ``other``; None where they are not known.
 
     They correspond where both domains view one source (two transforms of one picture, colour and depth of one view),
     or where the data set of ``other`` can draw its counterparts.
@@ -86,19 +82,17 @@ def true_pairs(one: DomainData, other: DomainData, numbers: Sequence[int] | Numb
 def set_apart(own: DomainData) -> DomainData | None:
     """The samples that the authors of a domain's data set set apart for testing, through its transforms, if any."""
     apart = own.dataset.held_out()
-    if apart is None:
-        return None
-    return DomainData(own.domain, apart, (1, 1), own.transforms, own.seed, own.origin, registry=own.registry)
+    return None if apart is None else own.with_dataset(apart)
 
 
 def _unused(pool: DomainData, data: Mapping[str, DomainData]) -> DomainData:
-    """What no domain's part holds of ``pool``."""
+    """The samples of ``pool`` that are in no domain's part."""
     used = [other.indices for other in data.values() if other.dataset.source == pool.dataset.source]
     return pool.within(np.setdiff1d(pool.indices, np.concatenate(used))) if used else pool
 
 
 def _in_common(pool: DomainData, data: Mapping[str, DomainData]) -> str | None:
-    """In words, what samples a domain's data set of another source and ``pool`` have in common, if any."""
+    """The samples that a domain's data set of another source and ``pool`` share, in words; None: none are known."""
     for name, other in data.items():
         if other.dataset.source != pool.dataset.source:
             common = pool.dataset.overlap(other.dataset) or other.dataset.overlap(pool.dataset)
@@ -108,7 +102,7 @@ def _in_common(pool: DomainData, data: Mapping[str, DomainData]) -> str | None:
 
 
 def _entry(given: object, name: str, data: Mapping[str, DomainData]) -> object:
-    """What ``given`` says of domain ``name``: a data set for all domains, or one for each."""
+    """The data set for domain ``name`` in ``given``: one for all domains, or one for each."""
     if not isinstance(given, Mapping) or "name" in given:
         return given
     for key in given:

@@ -109,7 +109,7 @@ class DistributionMetric(Metric):
                 "joint distribution with: their data are of different sources; name one domain"
             )
         self._networks = {domain: open_features(self.features, data[domain], self.widest) for domain in self.domains}
-        order = np.random.default_rng(derive_seed(seed, "real samples", first.dataset.source)).permutation(len(first))
+        order = np.random.default_rng(derive_seed(seed, "real samples", first.pool.key)).permutation(len(first))
         self._scales = {}
         reference = self.features_of(self._read_real(data, np.sort(order[:count])))
         if self.scaled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from coupling.errors import CouplingError, PluginError, cause
+from coupling.errors import CouplingError, PluginError, ProgramError, cause
 from coupling.system.device import is_out_of_memory
 from coupling.system.distributed import is_lost
 
@@ -19,6 +19,8 @@ def guarded(what: str, prefix: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except ProgramError:
+        raise
     except CouplingError as error:
         if not prefix:
             raise

@@ -159,9 +159,9 @@ def test_a_forgotten_plugin(command):
         (numbers(low=1, high=0), ["declares shape (1, 4, 4), range [1, 0]", "a range is (lowest, highest)"]),
         (numbers(shape="(4, 4)"), ["samples have shape (1, 4, 4), declared is (4, 4)"]),
         (numbers(shape="(1, 0, 4)"), ["declares shape (1, 0, 4)", "a shape is of positive whole numbers"]),
-        (numbers(shape="4"), ["does not say its shape, range, source, length or groups: TypeError"]),
+        (numbers(shape="4"), ["does not say its shape, range or source: TypeError"]),
         (numbers(count=0), ["'numbers' has no samples"]),
-        (numbers(count=-1), ["does not say its shape, range, source, length or groups: ValueError"]),
+        (numbers(count=-1), ["does not say its length, identities or groups: ValueError"]),
         (numbers(sample="torch.full((1, 4, 4), float('nan'))"), ["values lie in [nan, nan], declared is [0, 255]"]),
         (
             numbers(sample="torch.zeros(1, 4, 4, dtype=torch.uint8)"),
