@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from coupling.data.images.decoding import EIGHT_BIT_MODES, opaque, open_image, pixel_kind
-from coupling.data.images.files import image_files, in_words
+from coupling.data.images.files import in_words
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.places import image_files
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
 from coupling.system.terminal import print_line

@@ -24,7 +24,7 @@ from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
-from coupling.runs.resumption import differences
+from coupling.runs.resumption import data_changes, differences
 from coupling.system.device import chosen_device
 
 Which = Literal["last", "best"]
@@ -178,16 +178,16 @@ def _check_overrides(trained: Config, changed: Config) -> None:
 
 
 def _open_data(subject: _Subject, plugins: Plugins) -> Mapping[str, DomainData]:
-    """Open the domains' data; it is an error if the run was trained on other data."""
+    """Open the domains' data; it is an error if the model was trained on other data."""
     data = open_domains(subject.config, plugins.registry)
-    trained = {} if subject.run is None else subject.run.read_json("environment.json").get("data", {})
-    for name, before in trained.items():
-        now = data[name].fingerprint
-        if now != before:
-            raise InputError(
-                f"domains.{name}: the run was trained on other data: {before} -> {now}; restore them: with other data "
-                "the held-out samples and the samples to compare with would be others"
-            )
+    changes = data_changes(subject.model.record.get("data", {}), {name: of.fingerprints for name, of in data.items()})
+    if changes:
+        raise InputError(
+            "the model was trained on other data:\n  "
+            + "\n  ".join(changes)
+            + "\nrestore them: with other data the held-out samples and the samples to compare with would be others. "
+            "Give the place of data that have moved by --set domains.NAME.dataset.path=PATH"
+        )
     return data
 
 

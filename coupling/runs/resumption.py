@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ MAY_CHANGE = (
     "metrics",
 )
 """Keys that may differ when a run is resumed: they do not change what is learned at a step."""
+
+_PLACE = re.compile(r"domains\.[^.]+\.dataset\.path: ")
+"""A data set that has moved: its fingerprint decides whether it is the same."""
+
+
+def may_differ(line: str, keys: tuple[str, ...] = MAY_CHANGE) -> bool:
+    """Whether a run can be resumed in spite of a line of :func:`differences`."""
+    return line.startswith(keys) or _PLACE.match(line) is not None
 
 
 def run_to_resume(config: Config, output: Path | None, registry: Registry) -> RunDirectory:
@@ -69,22 +78,42 @@ def _is_run(path: Path) -> bool:
 def _changes(run: Path, config: Config, registry: Registry) -> list[str]:
     """Where a run's configuration differs from ``config`` in what may not change."""
     before = read_config(run / MARKER, (), registry)
-    return [line for line in differences(before, config) if not line.startswith(MAY_CHANGE)]
+    return [line for line in differences(before, config) if not may_differ(line)]
 
 
-def check_same_data(run: RunDirectory, data: Mapping[str, str]) -> None:
+def check_same_data(run: RunDirectory, data: Mapping[str, Sequence[str]]) -> None:
     """Raise :class:`InputError` where a domain's data are not those that the run began with.
 
-    ``data``: the fingerprint of each domain. Other samples would make it another run, silently.
+    ``data``: the fingerprint of each domain, then other forms of it that mean the same samples. Other samples would
+    make it another run, silently.
     """
-    before: Mapping[str, str] = run.read_json("environment.json").get("data", {})
-    changes = [f"domains.{name}: {before[name]} -> {now}" for name, now in data.items() if before.get(name, now) != now]
+    changes = data_changes(run.read_json("environment.json").get("data", {}), data)
     if changes:
         raise InputError(
             f"--resume: {run.path} was trained on other data:\n  "
             + "\n  ".join(changes)
             + "\nbring back the data, or start a new run without --resume"
         )
+
+
+def data_changes(before: Mapping[str, str], data: Mapping[str, Sequence[str]]) -> list[str]:
+    """Domains whose data are not those of a record, one a line: ``domains.name: before -> after``.
+
+    ``data``: as in :func:`check_same_data`. Domains that the record does not name are left out.
+    """
+    changes = []
+    for name, forms in data.items():
+        recorded = before.get(name, forms[0])
+        if recorded not in forms:
+            reason = _BY_PLACE if re.search(r":part\d+of\d+$", recorded) else ""
+            changes.append(f"domains.{name}: {recorded} -> {forms[0]}{reason}")
+    return changes
+
+
+_BY_PLACE = (
+    "\n    (an earlier version of coupling made this record. It cut a data set with named samples by the path of its "
+    "folder, so the samples of this domain cannot be found again)"
+)
 
 
 def differences(before: Config, after: Config) -> list[str]:

@@ -24,15 +24,15 @@ class Cells:
         self.grid = grid
         self.plugins = plugins
         self._data: dict[str, dict[str, DomainData]] = {}
-        self._fingerprints: dict[str, dict[str, str]] = {}
+        self._fingerprints: dict[str, dict[str, tuple[str, ...]]] = {}
 
     @property
     def prepared(self) -> bool:
         """Whether the data are prepared, so that their fingerprints are known."""
         return bool(self._fingerprints)
 
-    def fingerprints(self, run: GridRun) -> dict[str, str] | None:
-        """Fingerprints of a run's data by domain; None before they are prepared."""
+    def fingerprints(self, run: GridRun) -> dict[str, tuple[str, ...]] | None:
+        """Fingerprints of a run's data by domain, in all their forms; None before they are prepared."""
         return self._fingerprints.get(_data_key(run.config))
 
     def find_metric(self) -> str:
@@ -71,7 +71,7 @@ class Cells:
                     data = self._open(run.config)
                     for domain in data.values():
                         domain.prepare()
-                    self._fingerprints[key] = {name: domain.fingerprint for name, domain in data.items()}
+                    self._fingerprints[key] = {name: domain.fingerprints for name, domain in data.items()}
                 self._data.clear()  # the data of all seeds would fill the memory
 
     def _open(self, config: Config) -> dict[str, DomainData]:

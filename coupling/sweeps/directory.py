@@ -8,7 +8,7 @@ runs/<axis>=<label>/.../seed-<S>/   a run's directory; seed-<S>.yaml its configu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from coupling.plugins import Plugins
 from coupling.runs.checkpoint import newest_step
 from coupling.runs.directory import MARKER, is_bare
 from coupling.runs.metrics_log import read_last_line
-from coupling.runs.resumption import MAY_CHANGE, differences
+from coupling.runs.resumption import MAY_CHANGE, data_changes, differences, may_differ
 from coupling.sweeps.grid import Grid, GridRun
 from coupling.system.atomic_files import remove_torn, write_text
 from coupling.system.file_lock import FILE as LOCK
@@ -120,7 +120,7 @@ class SweepDirectory:
                 "fix the permissions; then the same command continues"
             ) from None
 
-    def status(self, run: GridRun, data: Mapping[str, str] | None = None) -> RunStatus:
+    def status(self, run: GridRun, data: Mapping[str, Sequence[str]] | None = None) -> RunStatus:
         """How far a run is, and where; directories that were made with another configuration are skipped.
 
         ``data``: fingerprints of the run's domains if they are known; a run on other data is another run.
@@ -154,20 +154,17 @@ def clear_bare(path: Path) -> None:
         path.rmdir()
 
 
-def _changes(path: Path, run: GridRun, plugins: Plugins, data: Mapping[str, str] | None) -> list[str]:
+def _changes(path: Path, run: GridRun, plugins: Plugins, data: Mapping[str, Sequence[str]] | None) -> list[str]:
     """Differences between a run and the configuration and data that its directory was made with."""
     try:
         before = read_config(path / MARKER, (), plugins.registry)
     except ConfigError as error:  # made with other plugins, for example
         return [str(error).replace("\n", " ")]
-    changes = [line for line in differences(before, run.config) if not line.startswith(_MAY_CHANGE)]
+    changes = [line for line in differences(before, run.config) if not may_differ(line, _MAY_CHANGE)]
     if before.training.steps < run.config.training.steps:  # it is resumed
         changes = [line for line in changes if not line.startswith("training.steps:")]
     known = read_mapping(path / "environment.json").get("data", {})
-    for name, now in (data or {}).items():
-        if known.get(name, now) != now:
-            changes.append(f"data of domains.{name}: {known[name]} -> {now}")
-    return changes
+    return changes + [f"data of {line}" for line in data_changes(known, data or {})]
 
 
 def read_last_step(path: Path) -> int:

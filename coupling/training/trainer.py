@@ -97,7 +97,7 @@ class Trainer:
         self.device = self.accelerator.device
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, processes)
-        self.data = open_domains(config, plugins.registry)
+        self.data = open_domains(config, plugins.registry, self.accelerator.main_process_first)
         self.measurement = Measurement(config, self.data, plugins.registry)
         domains = {name: data.domain for name, data in self.data.items()}
         self.networks = assemble(config, domains, plugins.registry)
@@ -185,7 +185,7 @@ class Trainer:
         try:
             if resume:
                 self.processes.agree(run_directory=self.run_directory.path.is_dir())
-                check_same_data(self.run_directory, self._fingerprints)
+                check_same_data(self.run_directory, {name: data.fingerprints for name, data in self.data.items()})
                 self._restore()
                 self.processes.agree(step=self.step, restored_weights=fingerprint(self.networks.generator))
                 if self.accelerator.is_main_process:

@@ -88,7 +88,10 @@ def test_the_record_says_what_each_value_was_computed_with(run):
     assert record["value"] == result.values["pixel-agreement/a/b"]
     assert record["metric"] == {"name": "pixel-agreement", "from": "a", "to": "b", "count": 8, "tolerances": []}
     assert record["pairs"] == 8
-    assert record["data"] == {"a": "tiny:pool:33:part1of2", "b": "tiny:pool:33:part2of2"}
+    assert record["data"] == {
+        "a": "tiny:pool:33:16 of 33:06f17dd30e89f3cfc13e3c5ab848fa858e9ba5ec0e7aa2fe65df85c0fe338681",
+        "b": "tiny:pool:33:17 of 33:90c30b70764a5779f790a96a1530b92e220e02712d2661fbe95d2219c39c9062",
+    }
     assert record["seed"] == 0
     assert record["device"] == "cpu"
     assert record["better"] == "higher"
@@ -209,7 +212,7 @@ def test_other_data_than_the_run_was_trained_on_are_refused(run):
     environment = json.loads((run / "environment.json").read_text())
     environment["data"]["b"] = "tiny:pool:34:part2of2"
     (run / "environment.json").write_text(json.dumps(environment))
-    with pytest.raises(InputError, match=r"domains\.b: the run was trained on other data: tiny:pool:34.* -> tiny"):
+    with pytest.raises(InputError, match=r"trained on other data:\n  domains\.b: tiny:pool:34.* -> tiny"):
         measure(run)
 
 
@@ -229,7 +232,7 @@ def test_the_command(train, command):
     assert (
         "name: pixel-agreement, from: a, to: b, count: 8, tolerances: none; seed 0; higher is better" in result.stdout
     )
-    assert "data of a: tiny:pool:33:part1of2" in result.stdout
+    assert "data of a: tiny:pool:33:16 of 33:06f17dd3" in result.stdout
     assert "appended to out/metrics.jsonl; details in out/evaluation.json" in result.stderr
 
 

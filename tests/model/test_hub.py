@@ -119,7 +119,7 @@ def test_the_card_says_graph_data_and_metrics(model, tmp_path):
     text = loaded.text
     assert "| a | 1 × 4 × 4 | -1 to 1 | tiny (" in text
     assert "count: 33" in text
-    assert "`tiny:pool:33:part1of2`" in text
+    assert "`tiny:pool:33:16 of 33:06f17dd30e89f3cfc13e3c5ab848fa858e9ba5ec0e7aa2fe65df85c0fe338681`" in text
     assert "## Shared generator layers" in text
     for team, rows in (("generator", ["| 1 | A | A |", "| 3 | · | · |"]), ("discriminator", ["| 1 | · | · |"])):
         section = text.partition(f"## Shared {team} layers")[2].partition("## ")[0]

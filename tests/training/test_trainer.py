@@ -70,7 +70,10 @@ def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
     assert {"versions", "device", "num_processes", "precision", "data"} <= set(environment)
     assert environment["num_processes"] == 1
     assert {"coupling", "python", "torch", "accelerate"} <= set(environment["versions"])
-    assert environment["data"] == {"a": "tiny:pool:33:part1of2", "b": "tiny:pool:33:part2of2"}
+    assert environment["data"] == {
+        "a": "tiny:pool:33:16 of 33:06f17dd30e89f3cfc13e3c5ab848fa858e9ba5ec0e7aa2fe65df85c0fe338681",
+        "b": "tiny:pool:33:17 of 33:90c30b70764a5779f790a96a1530b92e220e02712d2661fbe95d2219c39c9062",
+    }
 
     losses = [row for row in rows(path) if "loss/generator/a" in row]
     assert [row["step"] for row in losses] == [2, 4, 6, 8]

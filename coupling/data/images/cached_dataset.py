@@ -15,6 +15,7 @@ from coupling.data.dataset import Dataset
 from coupling.data.images.cache import CachedRecord
 from coupling.data.images.decoding import OnError
 from coupling.data.images.image import ImageArray
+from coupling.errors import ProgramError
 
 
 class CachedImages(Dataset):
@@ -40,11 +41,12 @@ class CachedImages(Dataset):
         """The record of the prepared images; None: they are not prepared."""
 
     def __len__(self) -> int:
-        """Number of images; with ``on_error: skip`` and once they are prepared, of readable ones."""
+        """Number of images; with ``on_error: skip`` of readable ones, which only :meth:`prepare` can tell."""
         if self._images is not None:
             return len(self._images)
-        record = self._record() if self._on_error == "skip" else None
-        return self._count if record is None else record.shape[0]
+        if self.counted_by_prepare:
+            raise ProgramError("the number of images is known only after prepare(), as unreadable ones are left out")
+        return self._count
 
     def __getitem__(self, index: int) -> Tensor:
         return self.batch([index])[0]

@@ -126,6 +126,11 @@ class Fit:
     crop: tuple[int, int] | None = None
     """(height, width) cut out of the middle first."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the sample."""
+        return self.height, self.width, self.channels
+
     def __call__(self, image: Image.Image, name: str) -> ImageArray:
         """The pixels. Raises :class:`UnreadableImage` for other than 8 bits, :class:`DataError` for another size."""
         if image.mode not in EIGHT_BIT_MODES:

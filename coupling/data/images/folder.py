@@ -1,9 +1,9 @@
-"""Folders and zips of pictures, and data sets of the Hugging Face hub."""
+"""The data set ``image-folder``: the images of a folder or a zip."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -24,8 +24,9 @@ from coupling.data.images.decoding import (
     open_image,
     upright_size,
 )
-from coupling.data.images.files import ImageFiles, classes_of, image_files, in_words
+from coupling.data.images.files import ImageFiles, classes_of, in_words
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.places import image_files
 from coupling.errors import DataError
 from coupling.system.data_directory import data_directory
 from coupling.system.terminal import print_line
@@ -36,13 +37,14 @@ _QUICK = 64 * 2**20  # bytes of image files that decode about as fast as worker 
 class ImageFolder(CachedImages):
     """All images of a folder and its subfolders, or of a zip, decoded once and then read from one file.
 
-    Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of their paths. EXIF
-    orientation is applied, transparency is laid over white. Files that are hidden or have another
-    suffix are ignored and counted. A zip is read where it lies: nothing of it is unpacked to disk.
+    Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of their paths, which are also
+    their identities. EXIF orientation is applied, transparency is laid over white. Files that are hidden,
+    have another suffix or belong to a run are ignored and counted. A zip is read where it lies: nothing of
+    it is unpacked to disk.
 
     Raises:
-        ConfigError: ``path`` is no folder or zip.
-        DataError: there are no images in it, or none of one of the ``classes``; :meth:`prepare`: an
+        ConfigError: ``path`` is not a folder or zip.
+        DataError: there are no images in it, or one lies in none of the ``classes``; :meth:`prepare`: an
             image is damaged, encrypted or not of 8 bits (these ``on_error: skip`` leaves out), or not
             as large as the others.
     """
@@ -59,12 +61,18 @@ class ImageFolder(CachedImages):
         mode: ModeOption = "rgb",
         classes: Annotated[
             list[str] | None,
-            Field(min_length=1, description="folders in it whose images have the label 0, 1, ...; default: no labels"),
+            Field(
+                min_length=1,
+                description="folders in it whose images are the classes; labels number all domains' classes by name, "
+                "in the order in which the domains list them; default: no labels",
+            ),
         ] = None,
         on_error: OnErrorOption = "stop",
     ) -> None:
         self._files = image_files(path)
-        self._classes = None if classes is None else classes_of(self._files, classes)
+        self._class_names = None if classes is None else list(dict.fromkeys(classes))
+        self._classes = None if self._class_names is None else classes_of(self._files, self._class_names)
+        self._numbers = self._class_names or []
         crop = None if crop is None else height_and_width(crop)
         height, width = height_and_width(size) if size else crop or _first_size(self._files, skip=on_error == "skip")
         channels = 3 if mode == "rgb" else 1
@@ -73,21 +81,37 @@ class ImageFolder(CachedImages):
         self._count = len(self._files)
         self._fit = Fit(height, width, channels, resize, crop)
         self._on_error = on_error
+        self.counted_by_prepare = on_error == "skip"
         # The folder itself too: names, sizes and times alone may agree by chance of how they were made.
         self._key: dict[str, object] = {"images": self.source, "listing": self._files.digest, "resize": resize}
         if crop is not None:
             self._key["crop"] = crop
 
-    @cached_property
+    @property
     def labels(self) -> Tensor | None:
-        """Class of each image, its folder's place in ``classes``: (len(self),) int64; None without these."""
-        if self._classes is None:
+        """Class of each image by the folder it lies in: (len(self),) int64; None without ``classes``."""
+        if self._classes is None or self._class_names is None:
             return None
-        numbers = torch.tensor(self._classes)
+        numbers = torch.tensor([self._numbers.index(name) for name in self._class_names])[self._classes]
         return numbers if self._on_error == "stop" else numbers[torch.from_numpy(self._kept())]
 
+    def class_counts(self) -> Mapping[str, int] | None:
+        """Number of images of each of the ``classes``; None without these."""
+        if self._classes is None or self._class_names is None:
+            return None
+        return {name: self._classes.count(number) for number, name in enumerate(self._class_names)}
+
+    def number_classes(self, names: Sequence[str]) -> None:
+        """Let :attr:`labels` be numbers into ``names``."""
+        self._numbers = list(names)
+
+    def identities(self) -> Sequence[str]:
+        """The path of each image in the folder or zip, as :func:`identities_of` writes it."""
+        names = self._files.identities
+        return names if self._on_error == "stop" else [names[number] for number in self._kept()]
+
     def overlap(self, other: Dataset) -> str | None:
-        """Images that are in both folders or zips, found by name, size and content."""
+        """The images that are in both folders or zips, found by name, size and content."""
         return self._files.in_common(other._files) if isinstance(other, ImageFolder) else None
 
     def _make(self) -> ImageArray:
@@ -98,7 +122,7 @@ class ImageFolder(CachedImages):
                 data_directory("image-folder"),
                 self._key,
                 len(self._files),
-                (self._fit.height, self._fit.width, self._fit.channels),
+                self._fit.shape,
                 _Decoder(self._files, self._fit),
                 title=f"Images of {self.source}",
                 processes=1 if self._files.size < _QUICK else None,
@@ -108,8 +132,7 @@ class ImageFolder(CachedImages):
             self._files.close()
 
     def _record(self) -> CachedRecord | None:
-        shape = (self._fit.height, self._fit.width, self._fit.channels)
-        return cached_record(data_directory("image-folder"), self._key, len(self._files), shape)
+        return cached_record(data_directory("image-folder"), self._key, len(self._files), self._fit.shape)
 
 
 def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:

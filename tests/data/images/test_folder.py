@@ -21,7 +21,7 @@ from coupling.data.images import folder as datasets
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
 from coupling.data.images.image import ImageArray
-from coupling.errors import ConfigError, DataError
+from coupling.errors import ConfigError, DataError, ProgramError
 
 
 @pytest.fixture(autouse=True)
@@ -270,11 +270,15 @@ def test_labels_follow_the_images_that_are_left(folder: Path) -> None:
     assert len(images) == 2
 
 
-def test_classes_must_be_there_and_be_all(folder: Path) -> None:
+def test_every_image_lies_in_a_class_and_a_class_may_be_empty(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("cat/a.png", "dog/a.png"):
         save(folder / name)
-    with pytest.raises(DataError, match=r"no image in .* lies in a folder 'dogs'; did you mean 'dog'\?"):
-        ImageFolder(path=str(folder), classes=["cat", "dog", "dogs"])
+    images = ImageFolder(path=str(folder), classes=["cat", "dogs", "dog"])
+    assert images.class_counts() == {"cat": 1, "dogs": 0, "dog": 1}
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 2]
+    message = capsys.readouterr().err
+    assert f"warning: classes: no image in {folder} lies in a folder 'dogs'; did you mean 'dog'?" in message
     with pytest.raises(DataError, match=r"dog/a\.png in .* lies in none of the folders cat; name all"):
         ImageFolder(path=str(folder), classes=["cat"])
 
@@ -361,13 +365,17 @@ def test_unreadable_images(
         ImageFolder(path=str(folder)).prepare()
 
     images = ImageFolder(path=str(folder), on_error="skip")
-    assert len(images) == 4
+    with pytest.raises(ProgramError, match=r"only after prepare\(\)"):
+        len(images)
     images.prepare()
     assert len(images) == 3
     for index in range(3):
         torch.testing.assert_close(images[index], as_sample(noise(64, 64, seed=index)), rtol=0, atol=1e-6)
     assert f"left out 1 of 4 samples:\n  {name}: " in capsys.readouterr().err
     another = ImageFolder(path=str(folder), on_error="skip")  # as on another process, before it reads
+    with pytest.raises(ProgramError):
+        len(another)
+    another.prepare()
     assert len(another) == 3
 
 
