@@ -7,8 +7,9 @@ from .hookspecs import hookimpl as hookimpl
 # Contracts: what a component is.
 from .domain import Domain as Domain
 from .data.dataset import Dataset as Dataset
+from .data.dataset import PartialOverlap as PartialOverlap
 from .data.domain_data import DomainData as DomainData
-from .data.domain_data import Transform as Transform
+from .data.contract import Transform as Transform
 from .networks.architecture import Architecture as Architecture
 from .losses.loss import AdversarialLoss as AdversarialLoss
 from .losses.loss import DiscriminatorHalf as DiscriminatorHalf
@@ -26,6 +27,7 @@ from .errors import CouplingError as CouplingError
 from .errors import DataError as DataError
 from .errors import InputError as InputError
 from .errors import PluginError as PluginError
+from .errors import ProgramError as ProgramError
 from .errors import RunError as RunError
 from .errors import nearest as nearest
 
