@@ -61,6 +61,7 @@ from .networks.layers import scale_channels as scale_channels
 
 # Files: where data lie, how they are checked and written, and processes that read them.
 from .system.atomic_files import write_bytes as write_bytes
+from .system.atomic_files import writing as writing
 from .system.checksums import md5_of as md5_of
 from .system.checksums import similar_file as similar_file
 from .system.data_directory import data_directory as data_directory

@@ -13,6 +13,7 @@ from string import Template
 
 from coupling.config.registry import Registry
 from coupling.errors import InputError
+from coupling.system.atomic_files import writing
 from coupling.version import __version__
 
 _NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
@@ -36,7 +37,7 @@ def write_plugin(name: str, parent: Path, registry: Registry) -> Path:
     if folder.exists() or folder.is_symlink():
         raise InputError(f"{folder}: is there already; choose another name, or move it away")
     words = {"name": name, "package": package, "version": __version__}
-    try:
+    with writing(folder, "go to another directory"):
         folder.mkdir(parents=True)
         try:
             for place, template in _templates(importlib.resources.files("coupling.cli") / "plugin_template"):
@@ -46,8 +47,6 @@ def write_plugin(name: str, parent: Path, registry: Registry) -> Path:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # half a plugin is none
             raise
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; go to another directory") from None
     return folder
 
 

@@ -8,6 +8,7 @@ import click
 
 from coupling.cli.group import console, load_plugins, with_config
 from coupling.errors import InputError
+from coupling.system.atomic_files import writing
 
 
 @click.command()
@@ -50,10 +51,8 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
     data, networks = build(checked, plugins)
     print_check(checked, data, networks, plugins, console())
     if picture is not None:
-        try:
+        with writing(f"--picture {picture}", "give another file"):
             picture.write_text(sharing_picture(networks.graphs), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"--picture {picture}: cannot be written: {error.strerror}") from None
 
 
 @click.command()

@@ -22,7 +22,7 @@ from coupling.errors import InputError
 from coupling.generation.sample_files import FORMATS, Add, Format, SampleFiles
 from coupling.generation.selection import BLOCK, Selection
 from coupling.networks.weights import fingerprint
-from coupling.system.atomic_files import remove_torn, write_text
+from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, write_text, writing
 from coupling.system.file_lock import FILE as LOCK
 from coupling.system.file_lock import RunLock
 from coupling.system.resources import cores
@@ -84,7 +84,7 @@ def write_samples(
     manifest = _manifest(
         selection, files.domains, count, kind, shard_size or (SHARD if kind == "webdataset" else PART), source
     )
-    try:
+    with writing(root, f"{OTHER_OUTPUT}, or free disk space: the same command then continues"):
         root.mkdir(parents=True, exist_ok=True)
         lock = RunLock(root)
         try:
@@ -97,11 +97,6 @@ def write_samples(
                 raise
         finally:
             lock.release()
-    except OSError as error:
-        raise InputError(
-            f"{root}: cannot be written: {error.strerror or error}; give another --output, or make room: the same "
-            "command then goes on"
-        ) from None
     return root
 
 

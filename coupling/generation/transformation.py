@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +17,7 @@ from coupling.generation.given_images import GivenImages
 from coupling.model.inversion import Encoding, Search, Transformed
 from coupling.model.model import CoupledModel
 from coupling.runs.locations import output_path
-from coupling.system.atomic_files import write_text
+from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
 from coupling.system.terminal import print_line, progress
 
 _GRID = 48
@@ -52,16 +53,16 @@ def results_folder(run: Path, output: Path | None) -> Path:
     Made at once, so that two calls at a time have one each. Raises :class:`InputError` where that is not possible.
     """
     first = output or output_path(run, "transformed")
-    folder = first
-    for number in itertools.count(2):
-        try:
-            folder.mkdir(parents=True, exist_ok=output is not None)
-            break
-        except OSError as error:
-            if output is not None or not isinstance(error, FileExistsError):
-                raise _unwritable(folder, error) from None
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
+    with writing(first, OTHER_OUTPUT):
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            return output
+        for number in itertools.count(1):
+            folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+            with suppress(FileExistsError):  # an earlier call's, or one's at this moment
+                folder.mkdir(parents=True)
+                return folder
+    raise AssertionError
 
 
 def transform_files(
@@ -87,7 +88,7 @@ def write_transformed(
     samples = {from_: found.reconstruction} | found.images
     rows = {f"{from_}, given": given.samples, f"{from_}, drawn": found.reconstruction} | found.images
     domains = {f"{from_}, {what}": model.domains[from_] for what in ("given", "drawn")} | model.domains
-    try:
+    with writing(folder, OTHER_OUTPUT):
         for domain, drawn in samples.items():
             (folder / domain).mkdir(exist_ok=True)
             for name, pixels in zip(given.names, to_pixels(drawn, model.domains[domain]), strict=True):
@@ -100,12 +101,6 @@ def write_transformed(
             file, name, error, changes = row
             writer.writerow([file, name, f"{error:.6g}", covered_text(error, threshold), changes])
         write_text(folder / _ERRORS, text.getvalue())
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    return InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output")
 
 
 def covered_text(error: float, threshold: float | None) -> str:

@@ -14,7 +14,7 @@ from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.model.interpolation import Interpolation, suited_to
 from coupling.model.model import CoupledModel
-from coupling.system.atomic_files import write_bytes
+from coupling.system.atomic_files import OTHER_OUTPUT, write_bytes, writing
 from coupling.system.terminal import print_line
 
 STEPS = {".png": 12, ".gif": 32}
@@ -58,7 +58,7 @@ def write_traversal(
         interpolation = suited_to(model.config.latent.prior)
         print_line(f"{interpolation} path, as the prior is {model.config.latent.prior}")
     samples = model.traverse(pairs, steps, seed, domains=domains, interpolation=interpolation)
-    try:
+    with writing(file, OTHER_OUTPUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
             save_png(paths_picture(samples, model.domains), file)
@@ -68,8 +68,6 @@ def write_traversal(
                 for step in range(steps)
             ]
             write_bytes(file, moving([*frames, *frames[-2:0:-1]], seconds))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}; give another --output") from None
     return file
 
 

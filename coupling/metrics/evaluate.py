@@ -25,6 +25,7 @@ from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
 from coupling.runs.resumption import data_changes, differences
+from coupling.system.atomic_files import writing
 from coupling.system.device import chosen_device
 
 Which = Literal["last", "best"]
@@ -196,10 +197,8 @@ def _write(result: Scores, subject: _Subject, output: Path | None) -> None:
     run = subject.run
     seconds = 0.0 if run is None else run.seconds_at(result.step)
     if output is not None:
-        try:
+        with writing(f"--output {output}", "give another folder"):
             output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--output {output}: cannot be written: {error.strerror or error}") from None
         run = RunDirectory(output, subject.config)
     if run is None:
         return

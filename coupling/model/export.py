@@ -23,7 +23,7 @@ from coupling.networks.mode import evaluating
 from coupling.networks.weights import named_networks, named_tensors
 from coupling.runs.model_file import with_digest
 from coupling.runs.tensor_files import METADATA, plain_tensors
-from coupling.system.atomic_files import write_bytes
+from coupling.system.atomic_files import OTHER_OUTPUT, write_bytes, writing
 from coupling.system.terminal import print_line
 from coupling.version import __version__
 
@@ -187,8 +187,6 @@ def _package(name: str) -> Any:
 
 def _write(content: bytes, path: Path) -> None:
     """Write a file and the folders above it; raises :class:`InputError` if that fails."""
-    try:
+    with writing(path, OTHER_OUTPUT):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}; give another --output") from None

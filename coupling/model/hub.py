@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from coupling.errors import InputError
 from coupling.model.export import export_safetensors
 from coupling.model.sampler import CoupledSampler
 from coupling.runs.hub import FILE, HubAddress, _explained
+from coupling.system.atomic_files import writing
 
 _COLUMNS = 12
 
@@ -30,7 +30,7 @@ def save_pretrained(model: CoupledSampler, folder: Path, repository: str = "USER
     """
     from coupling.data.pictures import drawable, picture_grid, save_png
 
-    try:
+    with writing(folder, "give another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         export_safetensors(model, folder / FILE)
         (folder / "config.yaml").write_text(model.config.yaml(), encoding="utf-8")
@@ -39,8 +39,6 @@ def save_pretrained(model: CoupledSampler, folder: Path, repository: str = "USER
             samples = model.sample(_SAMPLES, domains=drawable(model.domains))
             save_png(picture_grid(samples, model.domains, _COLUMNS), folder / "samples.png")
         (folder / "README.md").write_text(card(model, repository, pictured=bool(pictured)), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another folder") from None
 
 
 def push_to_hub(

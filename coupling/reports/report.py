@@ -23,7 +23,7 @@ from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
 from coupling.runs.metrics_log import read_log, read_metrics
 from coupling.sharing.picture import sharing_picture
-from coupling.system.atomic_files import write_text
+from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
 from coupling.system.terminal import warn
 from coupling.version import __version__
 
@@ -46,10 +46,8 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
         assert model is not None
         content = _content_of_model(model)
     text = _template().render(content)
-    try:
+    with writing(file, OTHER_OUTPUT):
         write_text(file, text)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}; give another --output") from None
     return file
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from coupling.errors import InputError, RunError
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
-from coupling.system.atomic_files import sync
+from coupling.system.atomic_files import sync, writing
 from coupling.system.checksums import digest
 
 VERSION = 1
@@ -79,39 +79,53 @@ def save(
     """Write ``folder/step-NNNNNNN`` through a temporary directory; returns its path.
 
     ``metadata`` and ``progress``: plain data that go with ``model`` and ``state``. Raises :class:`RunError`
-    where it cannot be written; earlier checkpoints are untouched.
+    if it cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"step-{step:07d}"
     temporary = folder / f".step-{step:07d}.tmp"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        described: dict[str, Any] = {}
-        for name, tensors, plain in zip(_FILES, (model, state), (metadata, progress), strict=True):
-            path = temporary / name
-            safetensors.torch.save_file(plain_tensors(tensors), path, {METADATA: json.dumps(plain)})
-            path.chmod(0o644)
-            sync(path)
-            described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
-        values = _signed({"version": VERSION, "step": step, "files": described})
-        manifest = temporary / "manifest.json"
-        manifest.write_text(json.dumps(values, indent=2) + "\n")
-        sync(manifest)
-        sync(temporary)
-        # A run goes on from its newest whole checkpoint, so those from here on are damaged. They must
-        # not count as the newest when older ones are pruned.
-        for damaged in _newest_first(folder):
-            if _step(damaged) >= step:
-                _remove(damaged)
-        temporary.rename(final)
-        sync(folder)
-    except (OSError, safetensors.SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(
-            f"{final}: the checkpoint cannot be written: {error}; earlier checkpoints are whole: make room or mend "
-            "the permissions, then go on with --resume"
-        ) from None
+    fix = "earlier checkpoints are whole; free disk space or fix the permissions, then continue with --resume"
+    with writing(final, fix, RunError):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            _write_files(temporary, step, model, state, metadata, progress)
+            # A run resumes from its newest whole checkpoint, so those from this step on are damaged. They must not
+            # count as the newest when older ones are pruned.
+            for damaged in _newest_first(folder):
+                if _step(damaged) >= step:
+                    _remove(damaged)
+            temporary.rename(final)
+            sync(folder)
+        except safetensors.SafetensorError as error:  # it wraps the operating system's
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(str(error)) from None
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     return final
+
+
+def _write_files(
+    folder: Path,
+    step: int,
+    model: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    progress: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint's files, its manifest last, and wait until they are on the disk."""
+    described: dict[str, Any] = {}
+    for name, tensors, plain in zip(_FILES, (model, state), (metadata, progress), strict=True):
+        path = folder / name
+        safetensors.torch.save_file(plain_tensors(tensors), path, {METADATA: json.dumps(plain)})
+        path.chmod(0o644)
+        sync(path)
+        described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+    values = _signed({"version": VERSION, "step": step, "files": described})
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps(values, indent=2) + "\n")
+    sync(manifest)
+    sync(folder)
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:

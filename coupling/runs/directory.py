@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from coupling.config.config import Config
 from coupling.errors import InputError, RunError
 from coupling.runs.metrics_log import EVALUATED, LossName, read_log
 from coupling.runs.metrics_log import FILE as LOG
-from coupling.system.atomic_files import remove_torn, sync, write_text
+from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, sync, write_text, writing
 from coupling.system.file_lock import FILE as LOCK
 from coupling.system.file_lock import RunLock
 
@@ -41,12 +42,12 @@ class RunDirectory:
 
         Raises :class:`InputError` where ``output`` holds anything, is in use, or cannot be written.
         """
-        try:
+        with writing(output or Path("runs"), OTHER_OUTPUT):
             run = cls(cls._make(config, output), config)
             try:
                 run._lock = RunLock(run.path)
-                run._refuse_rival()
-                remove_torn(run.path)  # of one that was killed as early as here
+                run._check_still_free()
+                remove_torn(run.path)  # of a process that was killed as early as here
                 for folder in (run.samples, run.checkpoints):
                     folder.mkdir(exist_ok=True)
                 write_text(run.path / MARKER, config.yaml())
@@ -57,24 +58,21 @@ class RunDirectory:
                     with contextlib.suppress(OSError):
                         folder.rmdir()
                 raise
-        except OSError as error:
-            where = output or Path("runs")
-            raise InputError(f"{where}: cannot be written: {error.strerror or error}; give another --output") from None
         return run
 
     @staticmethod
     def check_not_taken(output: Path | None) -> None:
         """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
-        try:
-            taken = output is not None and output.exists() and not is_bare(output)
-        except OSError as error:  # a name that is too long, a folder that may not be read
-            raise InputError(f"{output}: cannot be written: {error.strerror}; give another --output") from None
-        if output is not None and taken:
-            hint = "add --resume to go on with it, or " if (output / MARKER).exists() else ""
+        if output is None:
+            return
+        with writing(output, OTHER_OUTPUT):  # its name may be too long, or it may not be readable
+            taken = output.exists() and not is_bare(output)
+        if taken:
+            hint = "add --resume to continue it, or " if (output / MARKER).exists() else ""
             raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
 
-    def _refuse_rival(self) -> None:
-        """Another process may have made its whole run here since we looked."""
+    def _check_still_free(self) -> None:
+        """Check again: another process may have made its whole run here since the first check."""
         try:
             self.check_not_taken(self.path)
         except InputError:
@@ -82,22 +80,20 @@ class RunDirectory:
             raise
 
     def lock(self) -> None:
-        """Take an existing directory for this process, and sweep up what a killed one left half-written.
+        """Lock an existing directory for this process, and remove the temporary files of a killed one.
 
-        Raises :class:`InputError` where a living process has it, or it cannot be written.
+        Raises :class:`InputError` if a living process has it, or it cannot be written.
         """
-        try:
-            self._lock = RunLock(self.path)
-            for folder in (self.samples, self.checkpoints):
-                folder.mkdir(exist_ok=True)  # somebody may have moved all of them away
-            for folder in (self.path, self.samples):
-                remove_torn(folder)
-        except OSError as error:
-            self.release()
-            raise InputError(
-                f"{self.path}: cannot be written: {error.strerror}; mend its permissions, or copy it to another "
-                "place and go on there with --output"
-            ) from None
+        with writing(self.path, "fix its permissions, or copy it to another place and continue there with --output"):
+            try:
+                self._lock = RunLock(self.path)
+                for folder in (self.samples, self.checkpoints):
+                    folder.mkdir(exist_ok=True)  # somebody may have moved all of them away
+                for folder in (self.path, self.samples):
+                    remove_torn(folder)
+            except OSError:
+                self.release()
+                raise
 
     def release(self) -> None:
         """Let other processes have the directory."""
@@ -205,24 +201,9 @@ class RunDirectory:
             raise InputError(f"{path}: cannot be read: {error.strerror}; mend its permissions") from None
         return values if isinstance(values, dict) else {}
 
-    def writing(self, path: Path) -> _Writing:
-        """A context in which an operating-system error becomes a message that says how to go on."""
-        return _Writing(path)
-
-
-class _Writing:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise RunError(
-                f"{self.path}: cannot be written: {reason}; make room or mend the permissions, then go on with --resume"
-            ) from None
+    def writing(self, path: Path) -> AbstractContextManager[Path]:
+        """A block that writes ``path``, which it gets; an operating-system error becomes a :class:`RunError`."""
+        return writing(path, "free disk space or fix the permissions, then continue with --resume", RunError)
 
 
 def is_bare(path: Path) -> bool:

@@ -8,8 +8,8 @@ runs/<axis>=<label>/.../seed-<S>/   a run's directory; seed-<S>.yaml its configu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from coupling.runs.directory import MARKER, is_bare
 from coupling.runs.metrics_log import read_last_line
 from coupling.runs.resumption import MAY_CHANGE, data_changes, differences, may_differ
 from coupling.sweeps.grid import Grid, GridRun
-from coupling.system.atomic_files import remove_torn, write_text
+from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, write_text, writing
 from coupling.system.file_lock import FILE as LOCK
 from coupling.system.file_lock import RunLock
 
@@ -87,16 +87,15 @@ class SweepDirectory:
         Raises :class:`InputError` if another process works in it, it holds anything else, or it cannot be written.
         """
         self.check_not_taken()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = RunLock(self.path)
-            remove_torn(self.path)
-            write_text(self.path / SWEEP, self.grid.yaml())
-        except OSError as error:
-            self.release()
-            raise InputError(
-                f"{self.path}: cannot be written: {error.strerror or error}; give another --output"
-            ) from None
+        with writing(self.path, OTHER_OUTPUT):
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock = RunLock(self.path)
+                remove_torn(self.path)
+                write_text(self.path / SWEEP, self.grid.yaml())
+            except OSError:
+                self.release()
+                raise
 
     def release(self) -> None:
         """Unlock the directory."""
@@ -106,19 +105,12 @@ class SweepDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Replace a file as a whole; raises :class:`RunError` if it cannot be written."""
-        with self.writing():
+        with self.writing(self.path / name):
             write_text(self.path / name, text)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A context in which an operating-system error becomes a message that says how to continue."""
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{error.filename or self.path}: cannot be written: {error.strerror or error}; free disk space or "
-                "fix the permissions; then the same command continues"
-            ) from None
+    def writing(self, path: Path) -> AbstractContextManager[Path]:
+        """A block that writes ``path``; an operating-system error in it becomes a :class:`RunError`."""
+        return writing(path, "free disk space or fix the permissions; then the same command continues", RunError)
 
     def status(self, run: GridRun, data: Mapping[str, Sequence[str]] | None = None) -> RunStatus:
         """How far a run is, and where; directories that were made with another configuration are skipped.

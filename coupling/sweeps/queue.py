@@ -103,12 +103,12 @@ class RunQueue:
         command = ["run", str(config), "--output", str(path)]
         command += ["--resume"] if status.state == "unfinished" else []
         command += [part for module in self._modules for part in ("--plugin", module)]
-        with self._directory.writing():
+        with self._directory.writing(config):
             if status.state == "new":
                 clear_bare(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(config, status.run.config.yaml())
-        with self._directory.writing(), log.open("ab") as file:
+        with self._directory.writing(log), log.open("ab") as file:
             file.write(f"$ coupling {' '.join(command)}\n".encode())
             file.flush()
             written = file.tell()

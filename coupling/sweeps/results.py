@@ -59,7 +59,7 @@ class Results:
         except RunError as error:  # the tables are there all the same
             warn(f"{self.directory.path / FIGURE} is not drawn: {error}")
             return
-        with self.directory.writing():
+        with self.directory.writing(self.directory.path / FIGURE):
             write_bytes(self.directory.path / FIGURE, picture)
 
     def report_missing_baselines(self, table: Table) -> None:

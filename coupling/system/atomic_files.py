@@ -13,7 +13,36 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+
+from coupling.errors import CouplingError, InputError
+
+P = TypeVar("P", Path, str)
+
+
+@contextmanager
+def writing(path: P, fix: str = "", error: type[CouplingError] = InputError) -> Iterator[P]:
+    """A block that writes ``path``; an operating-system error in it becomes "PATH: cannot be written: REASON; FIX".
+
+    ``with writing(file, "give another --output"): write_bytes(file, content)``
+
+    Args:
+        path: a file or a folder, or a few words that name what is written. The block gets it: ``as path``.
+        fix: what the user can do about it.
+        error: the kind of error to raise.
+
+    Raises:
+        InputError: or the given ``error``, in place of an OSError.
+    """
+    try:
+        yield path
+    except OSError as reason:
+        hint = f"; {fix}" if fix else ""
+        raise error(f"{path}: cannot be written: {reason.strerror or reason}{hint}") from None
+
+
+OTHER_OUTPUT = "give another --output"
+"""The fix where a command's option names what cannot be written."""
 
 
 @contextmanager

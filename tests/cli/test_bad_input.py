@@ -485,7 +485,7 @@ def test_an_image_of_another_mode(images):
 def test_a_data_directory_that_cannot_be_written(images, monkeypatch):
     Path("file").write_text("")
     monkeypatch.setenv("COUPLING_DATA", "file")
-    refused(images(), "cannot write prepared images to file/image-folder: Not a directory", "set COUPLING_DATA")
+    refused(images(), "file/image-folder: cannot be written: Not a directory", "set COUPLING_DATA")
 
 
 # -- where a run goes --------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def test_a_data_directory_that_cannot_be_written(images, monkeypatch):
 def test_an_existing_output_is_left_alone(train):
     assert train("--output", "out").exit_code == 0
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
-    told = "out: exists already and is never overwritten; add --resume to go on with it, or give another --output"
+    told = "out: exists already and is never overwritten; add --resume to continue it, or give another --output"
     refused(train("seed=1", "--output", "out"), told)
     refused(train("seed=1", "--output", "out", "--resume"), "made with another configuration:\n  seed: 0 -> 1")
     assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
@@ -562,8 +562,8 @@ def test_no_room_for_a_checkpoint(train):
     result = _limited(50_000, "--output", "out", "--set", wide)
     assert result.returncode == 1  # the run was rightly asked for
     assert "Traceback" not in result.stderr
-    assert "the checkpoint cannot be written: " in result.stderr
-    assert "go on with --resume" in result.stderr
+    assert "0000001: cannot be written: " in result.stderr
+    assert "continue with --resume" in result.stderr
     assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
     assert list(Path("out/checkpoints").iterdir()) == []
     resumed = train(wide, "--output", "out", "--resume")

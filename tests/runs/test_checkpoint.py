@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoints(tmp_path, monkeypatc
         monkeypatch.setattr(checkpoint.safetensors.torch, "save_file", full)
     else:
         monkeypatch.setattr(checkpoint, "sync", full)
-    with pytest.raises(RunError, match=r"step-0000002: the checkpoint cannot be written: .*No space left.*--resume"):
+    with pytest.raises(RunError, match=r"step-0000002: cannot be written: .*No space left.*--resume"):
         save(tmp_path, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000001"]
     assert checkpoint.newest(tmp_path)[0].step == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from coupling.system.atomic_files import remove_torn, replacing, sync, write_bytes, write_text
+from coupling.errors import DataError, InputError
+from coupling.system.atomic_files import remove_torn, replacing, sync, write_bytes, write_text, writing
 
 WRITES = {
     "text": lambda path: write_text(path, "new " * 5000),
@@ -133,3 +135,22 @@ def test_a_folder_that_is_not_there(tmp_path):
             write(tmp_path / "missing" / "file")
     with contextlib.suppress(FileNotFoundError):
         remove_torn(tmp_path / "missing")
+
+
+def test_an_error_while_writing_names_the_path_the_reason_and_the_fix(tmp_path):
+    file = tmp_path / "missing" / "file"
+    with pytest.raises(InputError) as caught, writing(file, "give another --output") as path:
+        write_bytes(path, b"new")
+    assert str(caught.value) == f"{file}: cannot be written: No such file or directory; give another --output"
+    with pytest.raises(DataError) as without_fix, writing(file, error=DataError):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(without_fix.value) == f"{file}: cannot be written: No space left on device"
+    with pytest.raises(InputError, match="the page: cannot be written: torn; again"), writing("the page", "again"):
+        raise OSError("torn")  # without a number
+
+
+def test_other_errors_while_writing_stay_what_they_are(tmp_path):
+    with pytest.raises(KeyError), writing(tmp_path):
+        raise KeyError("a bug")
+    with pytest.raises(DataError, match="in the block"), writing(tmp_path):
+        raise DataError("in the block")

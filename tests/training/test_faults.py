@@ -120,7 +120,7 @@ def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, size):
     settings = ("training.steps=9",)
     run(tmp_path / "whole", *settings)
     limit = contextlib.ExitStack()
-    with limit, pytest.raises(RunError, match=r"cannot be written: .*go on with --resume"):
+    with limit, pytest.raises(RunError, match=r"cannot be written: .*continue with --resume"):
         run(
             tmp_path / "parts",
             *settings,
@@ -142,7 +142,7 @@ def test_a_file_system_that_is_full(tmp_path):
         pytest.skip("may not mount a file system")
     settings = ("training.steps=30", "training.checkpoint_every=1", "training.keep_checkpoints=30")
     try:
-        with pytest.raises(RunError, match=r"cannot be written: .*go on with --resume"):
+        with pytest.raises(RunError, match=r"cannot be written: .*continue with --resume"):
             run(disk / "run", *settings)
         found, complaints = checkpoint.newest(disk / "run/checkpoints")
         assert complaints == []
@@ -224,7 +224,7 @@ def unreadable(path, *closed):
 def test_a_read_only_run_cannot_go_on_and_says_so(tmp_path):
     run(tmp_path / "run", "training.steps=3")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    with read_only(tmp_path / "run"), pytest.raises(InputError, match="run: cannot be written: Permission denied; m"):
+    with read_only(tmp_path / "run"), pytest.raises(InputError, match="run: cannot be written: Permission denied; f"):
         run(tmp_path / "run", "training.steps=6", resume=True)
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
     run(tmp_path / "run", "training.steps=6", resume=True)
@@ -234,7 +234,7 @@ def test_a_run_that_becomes_read_only_stops_and_goes_on_later(tmp_path):
     run(tmp_path / "whole", "training.steps=9")
     path = tmp_path / "parts"
     closed = contextlib.ExitStack()
-    with closed, pytest.raises(RunError, match=r"cannot be written: .*Permission denied.*go on with --resume"):
+    with closed, pytest.raises(RunError, match=r"cannot be written: .*Permission denied.*continue with --resume"):
         run(
             path, "training.steps=9", plugins=tiny.AfterStep(4, lambda: closed.enter_context(read_only(path))).plugins()
         )

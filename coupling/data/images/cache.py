@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
@@ -215,16 +215,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
 
 
-@contextmanager
-def writing(directory: Path) -> Iterator[None]:
-    """What the operating system refuses in the block (no space, no permission) is a DataError."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write prepared images to {directory}: {error.strerror or error}. "
-            "Make room or grant access, or set COUPLING_DATA to a directory elsewhere."
-        ) from error
+def writing(directory: Path) -> AbstractContextManager[Path]:
+    """A block that writes into ``directory``; an operating-system error in it becomes a :class:`DataError`."""
+    fix = "free disk space or fix the permissions, or set COUPLING_DATA to a directory elsewhere"
+    return atomic_files.writing(directory, fix, DataError)
 
 
 # ---------------------------------------------------------------------------- making

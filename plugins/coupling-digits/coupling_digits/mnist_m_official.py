@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from coupling import DataError, ImageArray, MakeImage, data_directory, print_line, similar_file
+from coupling import (
+    DataError,
+    ImageArray,
+    MakeImage,
+    data_directory,
+    print_line,
+    similar_file,
+    write_bytes,
+    writing,
+)
 from coupling_digits.download import PAGE
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 
@@ -220,9 +228,5 @@ def _check_archive(archive: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Keep a small file of the archive beside it: it is read at each start, the archive only once."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; unpack the archive elsewhere") from error
+    with writing(path, "unpack the archive elsewhere", DataError):
+        write_bytes(path, content)

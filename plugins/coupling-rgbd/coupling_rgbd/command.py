@@ -23,6 +23,7 @@ from coupling import (
     run_argument,
     save_png,
     to_pixels,
+    writing,
 )
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
@@ -99,11 +100,9 @@ def point_cloud(
             f"{folder}: holds more than {count} point clouds of an earlier draw, which the new ones would be mixed "
             "with; give another --output, or delete it"
         )
-    try:
+    with writing(folder, "give another --output"):
         folder.mkdir(parents=True, exist_ok=True)
         _write(model, pair, camera, folder, count=count, seed=seed, angle=angle, background=background)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; give another --output") from None
     click.echo(str(folder))
 
 

@@ -226,7 +226,7 @@ def test_two_at_once_do_no_harm(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot write prepared images to .*file.*COUPLING_DATA"):
+    with pytest.raises(DataError, match=r"file.*: cannot be written: .*COUPLING_DATA"):
         cached_images(tmp_path / "file" / "grey", KEY, 10, SHAPE, grey, title="Grey")
 
 
@@ -236,7 +236,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # the nearest to a full disk
     try:
-        with pytest.raises(DataError, match=r"cannot write prepared images to .*: File too large.*COUPLING_DATA"):
+        with pytest.raises(DataError, match=r": cannot be written: File too large.*COUPLING_DATA"):
             cached_images(tmp_path, KEY, 3, (1024, 1024, 1), make, title="Grey")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
