@@ -20,6 +20,7 @@ from .losses.loss import PerDomain as PerDomain
 from .metrics.metric import Evaluation as Evaluation
 from .metrics.metric import Metric as Metric
 from .runs.measured import Measured as Measured
+from .runs.measured import Undefined as Undefined
 
 # Errors: each is one message for a person, without a traceback.
 from .errors import ConfigError as ConfigError

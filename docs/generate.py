@@ -23,6 +23,7 @@ from coupling.api import parse_config
 from coupling.config import config as settings
 from coupling.config.registry import KINDS
 from coupling.data.domain_data import open_domains
+from coupling.metrics.metric import describe_range
 from coupling.networks.build import assemble
 from coupling.plugins import Plugins, installed
 from coupling.sharing.picture import sharing_picture
@@ -107,10 +108,11 @@ def metrics() -> str:
     """metrics.md with each metric's description and options, and all of them in the first table."""
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
     registry = Plugins(entry_points=False).registry
-    rows = ["| metric | better | measures |", "|---|---|---|"]
+    rows = ["| metric | range | better | measures |", "|---|---|---|---|"]
     for name in registry.names("metric"):
         component = registry.components["metric", name]
-        rows.append(f"| [`{name}`](#{name}) | {component.make.better} | {component.description} |")
+        bounds = describe_range(component.make.range)
+        rows.append(f"| [`{name}`](#{name}) | {bounds} | {component.make.better} | {component.description} |")
         text = _replaced(text, f"metric {name}", keys_table(component.options, ""))
     return _replaced(text, "metrics", "\n".join(rows))
 

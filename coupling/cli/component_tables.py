@@ -17,6 +17,7 @@ from coupling.cli.tables import table
 from coupling.config.config import MetricConfig, PartOptions
 from coupling.config.registry import KINDS, Component
 from coupling.errors import InputError, nearest
+from coupling.metrics.metric import Metric, describe_range
 from coupling.plugins import Plugins
 
 _PLURALS = {kind: f"{kind}s" if kind != "loss" else "losses" for kind in KINDS}
@@ -77,6 +78,10 @@ def print_component(name: str, plugins: Plugins, console: Console) -> None:
     for component in found:
         console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold")
         console.print(component.description)
+        if component.kind == "metric":
+            bounds = getattr(component.make, "range", Metric.range)
+            better = getattr(component.make, "better", Metric.better)
+            console.print(f"Range: {describe_range(bounds)}; {better} is better.")
         console.print(_options_table(component))
 
 

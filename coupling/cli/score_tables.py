@@ -12,7 +12,7 @@ from coupling.cli.tables import table
 from coupling.metrics.evaluate import Scores
 from coupling.metrics.scoring import Score
 from coupling.runs.locations import run_directory_of
-from coupling.runs.measured import Measured
+from coupling.runs.measured import Measured, reason_undefined
 from coupling.runs.metrics_log import walk
 from coupling.system.terminal import print_line
 
@@ -33,6 +33,9 @@ def print_scores(result: Scores, console: Console, *, verbose: bool) -> None:
     if not verbose:
         headlines = [rows[0] for rows in details]
         console.print(_table(headlines))
+        for score in result.scores:
+            if (reason := reason_undefined(score.value)) is not None:
+                console.print(f"{score.name} is undefined: {reason}")
         if (others := sum(map(len, details)) - len(headlines)) > 0:
             print_line(f"{others} more values, and what all were computed with: --verbose")
         return

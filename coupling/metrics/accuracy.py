@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from coupling.data.held_out import set_apart
 from coupling.errors import ConfigError, check_domain_name
 from coupling.losses.classification import Classification, in_words
 from coupling.losses.loss import Loss, labelled_domains
-from coupling.metrics.metric import Evaluation, Metric
+from coupling.metrics.metric import Evaluation, Metric, check_finite
 from coupling.model.model import CoupledModel
 from coupling.runs.measured import Measured
 from coupling.system.terminal import print_line
@@ -82,6 +83,8 @@ class Accuracy(_ClassifierMetric):
     In a domain without labels in training this is for the record alone: a checkpoint selected by it is an oracle's.
     """
 
+    range = (0.0, 1.0)
+
     @property
     def oracle(self) -> bool:
         """Whether it reads labels that training does not read."""
@@ -122,6 +125,8 @@ class Information(_ClassifierMetric):
     checkpoint is the best.
     """
 
+    range = (0.0, math.inf)
+
     def measured_domains(self, evaluation: Evaluation) -> list[str]:
         """The domains without labels in training."""
         return _unlabelled(evaluation) or list(evaluation.data)
@@ -130,7 +135,7 @@ class Information(_ClassifierMetric):
         """The information in nats."""
         p = _probabilities(evaluation.model, evaluation.data[domain]).double()
         _note_samples(evaluation, domain, len(p))
-        return Measured((_entropy(p.mean(0)) - _entropy(p).mean()).item())
+        return Measured(max((_entropy(p.mean(0)) - _entropy(p).mean()).item(), 0.0))  # rounding may fall below 0
 
 
 def _note_samples(evaluation: Evaluation, domain: str, count: object) -> None:
@@ -168,7 +173,9 @@ def _tested(own: DomainData) -> dict[str, DomainData]:
 def _probabilities(model: CoupledModel, data: DomainData) -> Tensor:
     """Class probabilities of all samples: (n, classes)."""
     parts = [data.read(range(start, min(start + _BATCH, len(data)))) for start in range(0, len(data), _BATCH)]
-    return torch.cat([model.classify(part, data.domain.name) for part in parts])
+    probabilities = torch.cat([model.classify(part, data.domain.name) for part in parts])
+    check_finite(probabilities, f"class probabilities of '{data.domain.name}'")
+    return probabilities
 
 
 def _accuracy(model: CoupledModel, data: DomainData) -> float:

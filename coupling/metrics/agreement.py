@@ -42,6 +42,7 @@ class LabelAgreement(PairMetric):
     """
 
     kind = "label-agreement"
+    range = (0.0, 1.0)
 
     def __init__(self, *, from_: From, to: To, count: Count = 10_000, probe: ProbeData = None) -> None:
         super().__init__(from_, to, count, probe)
@@ -111,6 +112,7 @@ class AttributeAgreement(PairMetric):
     """
 
     kind = "attribute-agreement"
+    range = (0.0, 1.0)
 
     def __init__(
         self,
@@ -238,7 +240,7 @@ def classify_generated(
     z = evaluation.model.latent(count, derive_seed(evaluation.seed, purpose))
     found: dict[str, list[Classes]] = {domain: [] for domain in probes}
     for part in z.split(_PORTION):
-        for domain, samples in evaluation.model.generate(part, list(probes)).items():
+        for domain, samples in evaluation.generate(part, list(probes)).items():
             found[domain].append(probes[domain](samples))
     return {
         domain: {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
@@ -250,7 +252,7 @@ def agreement_by_chance(one: Tensor, other: Tensor) -> float:
     """Share of all pairs of an entry of ``one`` with an entry of ``other``, (n,) int64 each, that are equal."""
     classes = 1 + int(torch.stack([one.max(), other.max()]).max())
     p, q = (torch.bincount(part, minlength=classes).double() / len(part) for part in (one, other))
-    return float((p * q).sum())
+    return min(float((p * q).sum()), 1.0)  # rounding may exceed 1
 
 
 def share_belonging(classes: Classes, own: Mapping[str, Tensor]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
@@ -17,10 +18,14 @@ from coupling.errors import ConfigError
 from coupling.metrics.depth_estimator import DepthEstimator, share_of_range
 from coupling.metrics.metric import Evaluation
 from coupling.metrics.pairs import PairMetric, ProbeData
-from coupling.runs.measured import Measured
+from coupling.runs.measured import Measured, Undefined
 from coupling.system.seeds import derive_seed
 
 _PORTION = 250
+
+
+_NEAREST = 1e-3
+"""Least depth that errors are divided by, as a share of ``far``."""
 
 
 _MOST = 2000
@@ -35,11 +40,13 @@ class DepthError(PairMetric):
     not count. ``/unrelated``, the floor: the same for pairs of different codes. ``/real``, the ceiling: the estimator
     on real colour against true depth that it has not learned from; no model can be expected to do better.
     ``/absolute`` is the mean absolute error, ``/relative`` (in metres only) that divided by the depth, ``/compared``
-    the share of pixels that count.
+    the share of pixels that count. Without such pixels the errors are undefined, and so is ``/relative`` if one of them
+    is nearer than a thousandth of ``far``.
     """
 
     kind = "depth-error"
     better = "lower"
+    range = (0.0, math.inf)
 
     def __init__(
         self,
@@ -109,7 +116,7 @@ class DepthError(PairMetric):
         z = evaluation.model.latent(self.count, derive_seed(evaluation.seed, self.kind))
         depth = self.pools[self.pair[1]]
         for part in z.tensor_split(-(-self.count // _PORTION)):  # of nearly one size: none holds a single code
-            drawn = evaluation.model.generate(part, self.pair)
+            drawn = evaluation.generate(part, self.pair)
             estimated, given = self._probe(drawn[self.pair[0]]), share_of_range(depth, drawn[self.pair[1]])
             related.add(given, estimated)
             unrelated.add(given, estimated.roll(1, 0))
@@ -130,23 +137,32 @@ class Errors:
     def __init__(self, metric: DepthError) -> None:
         self.metric = metric
         self.sums = torch.zeros(5, dtype=torch.float64)
+        self.nearest = math.inf
+        """Least depth that counts."""
 
     def add(self, given: Tensor, estimated: Tensor) -> None:
         """Add a portion: depths (B, 1, H, W) as shares of the range."""
         known = given >= self.metric.missing
         one, other = (self._scaled(depth[known].double()) for depth in (given, estimated))
         difference = (one - other).abs()
-        relative = (difference / one.clamp(min=1e-6)).sum()
+        relative = (difference / one).nan_to_num(0.0, 0.0).sum()  # values() sorts out depths near 0
+        self.nearest = min(self.nearest, one.min().item() if one.numel() else math.inf)
         counts = known.sum(), torch.tensor(known.numel())
         self.sums += torch.stack([difference.square().sum(), difference.sum(), relative, *counts])
 
     def values(self) -> dict[str, float]:
         """``error`` (the root mean square), ``absolute``, ``relative`` in metres only, and ``compared``."""
         squares, absolute, relative, known, all_ = self.sums.tolist()
-        known = max(known, 1.0)
-        values = {"error": (squares / known) ** 0.5, "absolute": absolute / known}
-        if self.metric.far:
-            values["relative"] = relative / known
+        missing = Undefined("the depth of every pixel is missing")
+        values: dict[str, float] = {
+            "error": (squares / known) ** 0.5 if known else missing,
+            "absolute": absolute / known if known else missing,
+        }
+        far = self.metric.far
+        if far and known and self.nearest < _NEAREST * far:
+            values["relative"] = Undefined(f"a depth of {self.nearest:.3g} m is too small to divide by")
+        elif far:
+            values["relative"] = relative / known if known else missing
         return values | {"compared": known / max(all_, 1.0)}
 
     def _scaled(self, depth: Tensor) -> Tensor:

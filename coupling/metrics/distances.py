@@ -11,6 +11,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+_CONSTANT = 1e-5
+
+
 _BLOCK = 64
 """Rows at a time: their distances from some thousand others fit into a core's cache, which halves the time."""
 
@@ -24,7 +27,19 @@ def frechet(one: Tensor, other: Tensor) -> float:
     a, b = covariance(one), covariance(other)
     root = _root(a)
     crossed = torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum()
-    return float((m - n).square().sum() + a.trace() + b.trace() - 2 * crossed)
+    return max(float((m - n).square().sum() + a.trace() + b.trace() - 2 * crossed), 0.0)  # rounding may fall below 0
+
+
+def centre_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (size,) and root of the mean variance, float64 each; the variance is unbiased."""
+    precise = features.double()
+    return precise.mean(0), precise.var(0).mean().sqrt()
+
+
+def is_constant(features: Tensor) -> bool:
+    """Whether samples differ by no more than rounding: a hundred-thousandth of the size of their features."""
+    precise = features.double()
+    return bool(precise.var(0, unbiased=False).mean().sqrt() <= _CONSTANT * precise.square().mean().sqrt())
 
 
 def covariance(features: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from torch import Tensor
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import Numbers, true_pairs
 from coupling.errors import ConfigError, check_domain_name
+from coupling.metrics import distances
 from coupling.metrics.features import WIDEST, Features, check_features, open_features
-from coupling.metrics.metric import Evaluation, Metric
-from coupling.runs.measured import Measured
+from coupling.metrics.metric import Evaluation, Metric, check_finite
+from coupling.runs.measured import Measured, Undefined
 from coupling.runs.metrics_log import MetricName
 from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line
@@ -73,6 +74,8 @@ class DistributionMetric(Metric):
     """Maximum size of a feature vector."""
     scaled = True
     """Whether features of the package's own networks are scaled."""
+    needs_spread = True
+    """Whether there is no value if all real samples have the same features."""
 
     def __init__(self, domain: list[str], count: int, features: str) -> None:
         self.domains = domain
@@ -83,6 +86,8 @@ class DistributionMetric(Metric):
         self._scales: dict[str, tuple[Tensor, Tensor]] = {}
         self._real: dict[str, float] = {}
         """Values of other real samples, as :meth:`compare` answers them."""
+        self._undefined: str | None = None
+        """Why there is no value for any model: the real samples of a domain do not differ."""
 
     def check(self, data: Mapping[str, DomainData]) -> None:
         """The domains must exist, with enough samples, and so must the feature network."""
@@ -112,9 +117,12 @@ class DistributionMetric(Metric):
         order = np.random.default_rng(derive_seed(seed, "real samples", first.pool.key)).permutation(len(first))
         self._scales = {}
         reference = self.features_of(self._read_real(data, np.sort(order[:count])))
+        self._undefined = self._find_undefined(reference)
+        if self._undefined is not None:
+            return
         if self.scaled:
             self._scales = {
-                domain: (made.mean(0), made.var(0).mean().sqrt().clamp(min=1e-12))
+                domain: distances.centre_and_spread(made)
                 for domain, made in zip(self.domains, reference, strict=True)
                 if self._networks[domain].scaled
             }
@@ -127,9 +135,15 @@ class DistributionMetric(Metric):
         if not self._networks:
             self.prepare(evaluation.data, evaluation.seed)
         count = self._samples(evaluation.data)
+        if self._undefined is not None:
+            self._note(evaluation, count)
+            return Measured(Undefined(self._undefined))
         z = evaluation.model.latent(count, derive_seed(evaluation.seed, "distribution"))
-        portions = (evaluation.model.generate(part, self.domains) for part in z.split(_PORTION))
-        drawn = self._rescale(self.features_of(portions))
+        portions = (evaluation.generate(part, self.domains) for part in z.split(_PORTION))
+        drawn = self.features_of(portions)
+        for domain, made in zip(self.domains, drawn, strict=True):
+            check_finite(made, f"features of generated samples of '{domain}'")
+        drawn = self._rescale(drawn)
         values = self.compare(self._reference, drawn)
         unrelated: dict[str, float] = {}
         if len(self.domains) > 1:
@@ -141,6 +155,15 @@ class DistributionMetric(Metric):
             for key, value in values.items()
         }
         return replace(found.pop(VALUE), details=found)
+
+    def _find_undefined(self, reference: Sequence[Tensor]) -> str | None:
+        """Why nothing can be compared with real samples of these features; None if it can."""
+        for domain, made in zip(self.domains, reference, strict=True):
+            if not torch.isfinite(made).all():
+                return f"features of real samples of '{domain}' are not finite numbers"
+            if self.needs_spread and distances.is_constant(made):
+                return f"real samples of '{domain}' do not differ in their features"
+        return None
 
     def _note(self, evaluation: Evaluation, count: int) -> None:
         one = len(self.domains) == 1
@@ -164,7 +187,8 @@ class DistributionMetric(Metric):
         made: dict[str, list[Tensor]] = {domain: [] for domain in self.domains}
         for portion in portions:
             for domain in self.domains:
-                made[domain].append(self.reduce(domain, self._networks[domain].extract(portion[domain])))
+                features = self._networks[domain].extract(portion[domain])
+                made[domain].append(self.reduce(domain, features))
         return [torch.cat(parts) for parts in made.values()]
 
     def reduce(self, domain: str, features: Tensor) -> Tensor:
@@ -174,8 +198,10 @@ class DistributionMetric(Metric):
     def _rescale(self, features: Sequence[Tensor]) -> list[Tensor]:
         rescaled = []
         for domain, made in zip(self.domains, features, strict=True):
-            middle, scale = self._scales.get(domain, (0.0, 1.0))
-            rescaled.append((made - middle) / scale)
+            if domain in self._scales:
+                middle, scale = self._scales[domain]
+                made = ((made - middle) / scale).float()
+            rescaled.append(made)
         return rescaled
 
     def _samples(self, data: Mapping[str, DomainData]) -> int:

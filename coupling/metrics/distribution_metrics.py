@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError
 from coupling.metrics import distances
+from coupling.metrics.collapse import relative_diversity
 from coupling.metrics.distribution import VALUE, Count, DistributionMetric, Domains, FeatureName
 from coupling.system.seeds import torch_generator
 
@@ -25,6 +27,7 @@ class FrechetDistance(DistributionMetric):
 
     kind = "frechet-distance"
     better = "lower"
+    range = (0.0, math.inf)
 
     def __init__(self, *, domain: Domains, count: Count = 5000, features: FeatureName = "auto") -> None:
         super().__init__(domain, count, features)
@@ -60,6 +63,7 @@ class PrecisionRecall(DistributionMetric):
     """
 
     kind = "precision-recall"
+    range = (0.0, 1.0)
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Diversity(DistributionMetric):
     """
 
     kind = "diversity"
+    range = (0.0, math.inf)
 
     def __init__(self, *, domain: Domains, count: Count = 5000, features: FeatureName = "auto") -> None:
         super().__init__(domain, count, features)
@@ -105,9 +110,8 @@ class Diversity(DistributionMetric):
         """The ratio, and the share of duplicates."""
         real, drawn = torch.cat(list(reference), 1), torch.cat(list(samples), 1)
         near = distances.neighbour_distances(real).quantile(0.01)
-        spread = distances.mean_distance(real)
         return {
-            VALUE: distances.mean_distance(drawn) / spread if spread else 0.0,
+            VALUE: relative_diversity(real, drawn),
             "duplicates": (distances.neighbour_distances(drawn) <= near).double().mean().item(),
         }
 
@@ -121,6 +125,8 @@ class SlicedWasserstein(DistributionMetric):
 
     kind = "sliced-wasserstein"
     better = "lower"
+    range = (0.0, math.inf)
+    needs_spread = False
     widest = 1_000_000
     scaled = False
 

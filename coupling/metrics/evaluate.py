@@ -41,8 +41,13 @@ class Scores:
 
     @property
     def values(self) -> dict[str, float]:
-        """All values by flat name, with floors, ceilings and details."""
+        """All values by flat name, with floors, ceilings and details; those without a value are NaN."""
         return {name: value for score in self.scores for name, value in score.values.items()}
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Why values are undefined, by flat name."""
+        return {name: reason for score in self.scores for name, reason in score.undefined.items()}
 
     @property
     def records(self) -> dict[str, dict[str, Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from coupling.config.config import Config, MetricConfig
 from coupling.config.registry import Registry
@@ -29,6 +33,16 @@ class Evaluation:
     notes: dict[str, Any] = field(default_factory=dict)
     """How a metric was computed, as JSON values: see :meth:`note`."""
 
+    def generate(self, z: Tensor, domains: Sequence[str]) -> dict[str, Tensor]:
+        """Corresponding samples of codes z (B, latent size), by domain: (B, *shape).
+
+        Raises :class:`NotFiniteError` if a value of a sample is not a finite number; the score is then undefined.
+        """
+        samples = self.model.generate(z, domains)
+        for domain, batch in samples.items():
+            check_finite(batch, f"generated samples of '{domain}'")
+        return samples
+
     def note(self, **details: Any) -> None:
         """Record what the values were computed with: number of samples, feature network, resizer ...
 
@@ -38,11 +52,24 @@ class Evaluation:
         self.notes.update(details)
 
 
+class NotFiniteError(ArithmeticError):
+    """A model computed NaN or infinity, so that a metric has no value; the message is the reason."""
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise :class:`NotFiniteError` if any of ``values`` is not a finite number; ``what`` names them."""
+    if not torch.isfinite(values).all():
+        raise NotFiniteError(f"{what} are not finite numbers")
+
+
 class Metric(ABC):
     """A measure of a trained model."""
 
     better: Literal["higher", "lower"] = "higher"
     """Which of two values is the better one."""
+
+    range: tuple[float, float] = (-math.inf, math.inf)
+    """Lowest and highest possible value. A value that would lie outside, or means nothing, is ``Undefined(reason)``."""
 
     domains: Sequence[str] = ()
     """The domains in the value's name, ``<metric>/<domain>...``; empty for a value of all domains."""
@@ -74,10 +101,27 @@ class Metric(ABC):
 
     @abstractmethod
     def measure(self, evaluation: Evaluation) -> Measured:
-        """The value, with its floors, ceilings and details.
+        """The value, with its floors, ceilings and details; :class:`coupling.Undefined` for those that have no value.
 
         What it draws at random must depend on ``evaluation.seed`` alone.
         """
+
+
+def describe_range(bounds: tuple[float, float]) -> str:
+    """A range in words: ``0 to 1``, ``0 or more``, ``any number``."""
+    low, high = bounds
+    if math.isinf(low):
+        return "any number" if math.isinf(high) else f"{high:g} or less"
+    return f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+
+
+def _is_range(bounds: object) -> bool:
+    return (
+        isinstance(bounds, tuple)
+        and len(bounds) == 2
+        and all(isinstance(bound, float | int) for bound in bounds)
+        and bounds[0] < bounds[1]
+    )
 
 
 def metric_name(entry: MetricConfig, metric: Metric) -> MetricName:
@@ -102,6 +146,8 @@ def open_metric(
         raise PluginError(f"{path} {entry.name}: gives a {type(metric).__name__}, not a coupling.Metric")
     if metric.better not in ("higher", "lower"):
         raise PluginError(f"{path} {entry.name}: better is {metric.better!r}; use 'higher' or 'lower'")
+    if not _is_range(metric.range):
+        raise PluginError(f"{path} {entry.name}: range is {metric.range!r}; use (lowest, highest), such as (0.0, 1.0)")
     with guarded(f"{path}: the check of {registry.get('metric', entry.name, path)}", f"{path}."):
         metric.check(data)
         metric.check_losses(losses)

@@ -33,6 +33,8 @@ class PixelAgreement(Metric):
     share of values that differ by at most that, without rounding.
     """
 
+    range = (0.0, 1.0)
+
     def __init__(
         self,
         *,
@@ -72,7 +74,7 @@ class PixelAgreement(Metric):
         z = evaluation.model.latent(self.count, derive_seed(evaluation.seed, "pixel-agreement"))
         sums: dict[str, float] = {}
         for part in z.split(_PORTION):
-            drawn = evaluation.model.generate(part, [self.source, self.target])
+            drawn = evaluation.generate(part, self.domains)
             expected = self._transform(drawn[self.source], source, target)
             for key, value in self._agreement(expected, drawn[self.target], target.domain).items():
                 sums[key] = sums.get(key, 0.0) + value * len(part)

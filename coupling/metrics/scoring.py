@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from typing import Any
 from coupling.config.config import MetricConfig
 from coupling.data.domain_data import DomainData
 from coupling.errors import CouplingError, RunError
-from coupling.metrics.metric import Evaluation, Metric, metric_name
+from coupling.metrics.metric import Evaluation, Metric, NotFiniteError, metric_name
 from coupling.model.model import CoupledModel
 from coupling.networks.mode import evaluating
-from coupling.runs.measured import Measured
+from coupling.runs.measured import Measured, Undefined, reason_undefined
 from coupling.runs.metrics_log import MetricName, flat_values
 from coupling.system.device import is_out_of_memory
 from coupling.system.foreign_code import guarded
@@ -41,6 +40,11 @@ class Score:
         return str(self.metric)
 
     @property
+    def undefined(self) -> dict[str, str]:
+        """Why values are undefined, by flat name."""
+        return _reasons(self.values)
+
+    @property
     def value(self) -> float:
         """The metric's value."""
         return self.measured.value
@@ -49,6 +53,10 @@ class Score:
     def values(self) -> dict[str, float]:
         """All values by flat name: the metric's own first, then its floors, ceilings and details."""
         return flat_values(self.metric, self.measured)
+
+
+def _reasons(values: Mapping[str, float]) -> dict[str, str]:
+    return {name: reason for name, value in values.items() if (reason := reason_undefined(value)) is not None}
 
 
 def prepare_metric(metric: Metric, data: Mapping[str, DomainData], seed: int, path: str) -> None:
@@ -68,7 +76,10 @@ def score_metric(
     evaluation = Evaluation(model, data, seed)
     started = time.monotonic()
     with _explaining(entry.name, model.step), evaluating(model.discriminator):  # its statistics must not change
-        measured = metric.measure(evaluation)
+        try:
+            measured = metric.measure(evaluation)
+        except NotFiniteError as error:
+            measured = Measured(Undefined(str(error)))
     name = metric_name(entry, metric)
     if not isinstance(measured, Measured):
         raise RunError(
@@ -80,8 +91,10 @@ def score_metric(
                 f"metric '{entry.name}': measure() gives a {type(value).__name__} as '{flat}'; it returns "
                 f"coupling.Measured with numbers: {_FIX}"
             )
+    undefined = _reasons(flat_values(name, measured))
     record = {
-        "value": measured.value if math.isfinite(measured.value) else None,
+        "value": None if str(name) in undefined else measured.value,
+        **({"undefined": undefined} if undefined else {}),
         "better": metric.better,
         "metric": entry.plain(),
         "step": model.step,
@@ -94,6 +107,13 @@ def score_metric(
         "took": round(time.monotonic() - started, 1),
     }
     return Score(name, measured, record)
+
+
+def describe_score(score: Score) -> str:
+    """All values in one line, with the reasons why values are undefined."""
+    values = ", ".join(f"{name} {value:.4f}" for name, value in score.values.items())
+    reasons = "; ".join(dict.fromkeys(score.undefined.values()))
+    return f"{values} ({reasons})" if reasons else values
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from coupling.plugins import Plugins
 from coupling.reports.curves import panels, plot
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
-from coupling.runs.metrics_log import read_log, read_metrics
+from coupling.runs.metrics_log import read_log, read_metrics, read_reasons, read_undefined
 from coupling.sharing.picture import sharing_picture
 from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
 from coupling.system.terminal import warn
@@ -88,7 +88,7 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
         "missing": None,
         "pictures": _pictures(run),
         "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (matplotlib made it)
-        "scores": _scores(log, summary, chosen),
+        "scores": _scores(log, summary, evaluation, chosen),
         "chosen": None if chosen is None else f"{chosen:,}",
         "leading": run.config.metrics[0].name if run.config.metrics else "",
         "measured": _yaml(evaluation) if evaluation else "",
@@ -185,19 +185,28 @@ def _traversal(model: CoupledModel) -> str | None:
     return _source(png(paths_picture(samples, model.domains)))
 
 
-def _scores(log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], chosen: int | None) -> list[list[str]]:
+def _scores(
+    log: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], evaluation: Mapping[str, Any], chosen: int | None
+) -> list[list[str]]:
     """A row for each value: the last one and its step, that at step ``chosen``, the best one and its step if known."""
-    there = {name: value for line in log if line["step"] == chosen for name, value in read_metrics(line).items()}
-    last: dict[str, tuple[float, int]] = {}
+    reasons = read_reasons(evaluation)
+    there: dict[str, str] = {}
+    last: dict[str, tuple[str, int]] = {}
     for line in log:
-        last |= {name: (value, line["step"]) for name, value in read_metrics(line).items()}
+        step = line["step"]
+        shown = {name: f"{value:.4g}" for name, value in read_metrics(line).items()}
+        for name in read_undefined(line):
+            reason = reasons.get((name, step))
+            shown[name] = f"undefined: {reason}" if reason else "undefined"
+        last |= {name: (text, step) for name, text in shown.items()}
+        if step == chosen:
+            there |= shown
     best = summary.get("best", {})
     rows = []
-    for name, (value, step) in last.items():
+    for name, (text, step) in last.items():
         found = best.get(name)
         noted = ["", ""] if found is None else [f"{found['value']:.4g}", f"{found['step']:,}"]
-        kept = there.get(name)
-        rows.append([name, f"{value:.4g}", f"{step:,}", "" if kept is None else f"{kept:.4g}", *noted])
+        rows.append([name, text, f"{step:,}", there.get(name, ""), *noted])
     return rows
 
 

@@ -138,6 +138,21 @@ def read_metrics(line: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def read_undefined(line: Mapping[str, Any]) -> list[str]:
+    """Flat names of the metrics' values in a line that are null: they were measured, and have no value."""
+    return [name for name, value in line.items() if value is None and LossName.parse(name) is None]
+
+
+def read_reasons(evaluation: Mapping[str, Any]) -> dict[tuple[str, int], str]:
+    """Why values are undefined, by flat name and step, from the content of a run's evaluation.json."""
+    return {
+        (name, int(step)): reason
+        for records in evaluation.values()
+        for step, record in records.items()
+        for name, reason in record.get("undefined", {}).items()
+    }
+
+
 def describe_losses(line: Mapping[str, Any]) -> str:
     """The losses of each team, summed over its domains: ``D 1.39  G 0.71``; empty if there are none."""
     totals: dict[str, float] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.runs.locations import run_directory_of
-from coupling.runs.metrics_log import read_log, read_metrics
+from coupling.runs.metrics_log import read_log, read_metrics, read_undefined
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:
@@ -26,12 +26,13 @@ def training_record(file: Path, step: int) -> dict[str, Any]:
 
 def _measured(run: Path, step: int) -> dict[str, float]:
     """Values of all metrics at ``step`` by flat name; the last measurement counts."""
-    return {
-        name: float(value)
-        for line in read_log(run)
-        if line["step"] == step
-        for name, value in read_metrics(line).items()
-    }
+    values: dict[str, float] = {}
+    for line in read_log(run):
+        if line["step"] == step:
+            values |= read_metrics(line)
+            for name in read_undefined(line):
+                values.pop(name, None)
+    return {name: float(value) for name, value in values.items()}
 
 
 def _read(file: Path) -> dict[str, Any]:

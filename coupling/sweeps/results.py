@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from coupling.errors import RunError
-from coupling.runs.metrics_log import MetricName, read_log, read_metrics
+from coupling.runs.metrics_log import MetricName, read_log, read_metrics, read_reasons, read_undefined
 from coupling.sweeps.directory import FIGURE, RunStatus, SweepDirectory, read_mapping
 from coupling.sweeps.figure import figure
 from coupling.sweeps.grid import Grid
@@ -73,11 +73,14 @@ class Results:
 
     def missing(self, finished: Sequence[RunStatus]) -> list[str]:
         """A message for each finished run that has no finite value of the table's metric."""
-        return [
-            f"{status.run.title}: no finite {self.metric} in {status.path}/summary.json"
-            for status in finished
-            if self.of(status) is None
-        ]
+        return [self._describe_missing(status) for status in finished if self.of(status) is None]
+
+    def _describe_missing(self, status: RunStatus) -> str:
+        evaluation = status.path / "evaluation.json"
+        reason = read_reasons(read_mapping(evaluation)).get((self.metric, status.step))
+        if reason is not None:
+            return f"{status.run.title}: {self.metric} is undefined: {reason} ({evaluation})"
+        return f"{status.run.title}: no finite {self.metric} in {status.path}/summary.json"
 
 
 def read_result(status: RunStatus) -> Result:
@@ -87,11 +90,15 @@ def read_result(status: RunStatus) -> Result:
     last, best = summary.get("last", {}), summary.get("best", {})
     beside: dict[str, float] = {}
     chosen: dict[str, float] = {}
+    undefined: set[str] = set()
     first = run.config.metrics[0].name
     leading = next((name for name in best if MetricName.parse(name).metric == first), None)
     own = [MetricName.parse(name) for name in last]
     for line in read_log(path):
         values = read_metrics(line)
+        for name in read_undefined(line):
+            undefined |= {name} if line["step"] == run.config.training.steps else set()
+            beside.pop(name, None)
         if leading is not None and line["step"] == best[leading]["step"]:
             chosen |= {name: values[name] for name in last if name in values}
         beside |= {
@@ -99,4 +106,5 @@ def read_result(status: RunStatus) -> Result:
             for name, value in values.items()
             if name not in last and any(MetricName.parse(name).extends(metric) for metric in own)
         }
+    last = {name: value for name, value in last.items() if name not in undefined}
     return Result(run.labels, run.seed, run.config.training.steps, last, best, beside, leading, chosen)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from coupling.metrics.metric import Evaluation, metric_name, open_metrics
+from coupling.metrics.metric import Evaluation, describe_range, metric_name, open_metrics
 from coupling.model.model import CoupledModel
-from coupling.runs.measured import Measured
+from coupling.runs.measured import Measured, Undefined
 from coupling.runs.metrics_log import flat_values
 from coupling.system.seeds import seed_all
 from coupling.testing.check import Check, Tests, require
@@ -35,8 +35,12 @@ def _measures(check: Check) -> None:
         values = flat_values(metric_name(config.metrics[0], metric), measured)
         for name, value in values.items():
             require(isinstance(value, float | int), f"'{name}' is a {type(value).__name__}, not a number")
-            require(math.isfinite(value), f"'{name}' is {value}")
-        found.append({name: float(value) for name, value in values.items()})
+            if not isinstance(value, Undefined):
+                require(math.isfinite(value), f"'{name}' is {float(value)}; give coupling.Undefined(reason)")
+        low, high = metric.range
+        inside = isinstance(measured.value, Undefined) or low <= measured.value <= high
+        require(inside, f"the value {measured.value} is not in its range, {describe_range(metric.range)}")
+        found.append({name: repr(value) for name, value in values.items()})
     require(found[0] == found[1], f"measures other values of the same model: {found[0]}, {found[1]}")
 
 

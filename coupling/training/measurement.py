@@ -11,7 +11,7 @@ from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.data.domain_data import DomainData
 from coupling.metrics.metric import open_metrics
-from coupling.metrics.scoring import Score, prepare_metric, score_metric
+from coupling.metrics.scoring import Score, describe_score, prepare_metric, score_metric
 from coupling.model.model import CoupledModel
 from coupling.system.terminal import print_line
 
@@ -57,7 +57,7 @@ class Measurement:
                 improved = self.standings.note(score.name, score.value, step, metric.improves)
                 if number == 0:
                     self.standings.leading, better = score.name, improved
-                print_line(f"step {step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in score.values.items()))
+                print_line(f"step {step:,}: {describe_score(score)}")
         return better
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 import coupling
 from coupling.api import load_model
+from coupling.cli.score_tables import print_scores
 from coupling.config.config import MetricConfig
 from coupling.errors import ConfigError, InputError
 from coupling.metrics import probe
 from coupling.metrics.choice import choose_metrics
 from coupling.metrics.evaluate import evaluate
 from coupling.runs.directory import RunDirectory
+from coupling.runs.measured import Measured, Undefined
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
 from tests.support import tiny_plugin as tiny
@@ -250,6 +255,25 @@ def test_the_command_prints_one_value_for_each_metric(train, command):
     verbose = command("evaluate", "out", "--plugin", TINY, "--verbose").stdout
     assert len(verbose.splitlines()) > len(rows) + 2
     assert "tolerances: 0.1, 0.2" in verbose
+
+
+def test_undefined_values_are_shown_as_such_with_the_reason(run, monkeypatch):
+    same = lambda self, evaluation: Measured(Undefined("the samples do not differ"), {"unrelated": 0.125})  # noqa: E731
+    monkeypatch.setattr(tiny.Brightness, "measure", same)
+    result = measure(run, "brightness:domain=a")
+    assert math.isnan(result.values["brightness/a"])
+    assert result.undefined == {"brightness/a": "the samples do not differ"}
+    assert lines(run)[-1]["brightness/a"] is None
+    assert lines(run)[-1]["brightness/a/unrelated"] == 0.125
+    record = json.loads((run / "evaluation.json").read_text())["brightness/a"]["4"]
+    assert record["value"] is None
+    assert record["undefined"] == result.undefined
+    for verbose, reason in ((False, "brightness/a is undefined: the"), (True, "  undefined brightness/a: the")):
+        screen = Console(file=io.StringIO(), width=100)
+        print_scores(result, screen, verbose=verbose)
+        shown = screen.file.getvalue()
+        assert ["brightness/a", "undefined", "0.125"] in [line.split() for line in shown.splitlines()]
+        assert f"{reason} samples do not differ" in shown
 
 
 def test_the_commands_errors(train, command, tmp_path):

@@ -14,6 +14,7 @@ from PIL import Image
 from coupling.errors import InputError
 from coupling.reports.curves import panels, plot
 from coupling.reports.report import model_of, reported_run, write_report
+from coupling.runs.measured import Measured, Undefined
 from coupling.runs.metrics_log import read_last_line, read_log
 from coupling.training.trainer import train
 from tests.conftest import TINY, refused
@@ -186,6 +187,18 @@ def test_a_mean_and_what_the_first_metric_chose_are_scores(tmp_path):
     assert row[3] == f"{there:.4g}"
     assert f"at step {chosen}, chosen by information" in found.text
     assert "accuracy/b" in {row[0] for row in found.rows}
+
+
+def test_undefined_scores_are_shown_with_their_reasons(tmp_path, monkeypatch):
+    values = {2: 0.5, 4: 0.25, 6: Undefined("the samples do not differ")}
+    monkeypatch.setattr(
+        tiny.Brightness, "measure", lambda self, evaluation: Measured(values[evaluation.model.step], {"unrelated": 0.1})
+    )
+    run = train(tiny.config(*CONFIG, METRIC), tmp_path / "run", plugins=tiny.plugins()).path
+    row = ["brightness/a", "undefined: the samples do not differ", "6", "0.5", "0.5", "2"]
+    assert row in page(run, tmp_path / "report.html").rows
+    (run / "evaluation.json").unlink()  # a run from before there were reasons
+    assert [*row[:1], "undefined", *row[2:]] in page(run, tmp_path / "report.html").rows
 
 
 def test_panels_are_of_one_kind_of_value():

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from coupling.errors import RunError
 from coupling.sweeps.directory import RunStatus
 from coupling.sweeps.figure import figure
 from coupling.sweeps.grid import GridRun
-from coupling.sweeps.results import read_result
+from coupling.sweeps.results import Results, read_result
 from coupling.sweeps.table import Result, Spread, Table
 from tests.support import tiny_plugin as tiny
 
@@ -199,6 +200,27 @@ def test_values_at_the_chosen_step_are_read_from_the_runs_log(tmp_path):
     (run / "summary.json").write_text(json.dumps(summary))
     found = read_result(RunStatus(GridRun(("1",), 0, config, run, ""), run, "finished", 8))
     assert (found.leading, found.chosen) == ("information/a", {"information/a": 0.9, "accuracy/b": 0.3})
+
+
+def test_a_metric_that_is_undefined_after_the_last_step_is_missing_with_its_reason(tmp_path):
+    """summary.json keeps the last value that there was; a table of last values must not show it."""
+    run = tmp_path / "run"
+    config = tiny.config("metrics=[{name: brightness, every: 2}]", "training.steps=4")
+    run.mkdir()
+    rows = [{"step": 2, "seconds": 1.0, "brightness/a": 0.5}, {"step": 4, "seconds": 1.0, "brightness/a": None}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "summary.json").write_text(
+        json.dumps({"last": {"brightness/a": 0.5}, "best": {"brightness/a": {"value": 0.5, "step": 2}}})
+    )
+    status = RunStatus(GridRun(("1",), 0, config, run, "x=1, seed 0"), run, "finished", 4)
+    results = Results(SimpleNamespace(), SimpleNamespace(), "brightness/a")
+    assert results.of(status) is None
+    assert results.missing([status]) == [f"x=1, seed 0: no finite brightness/a in {run}/summary.json"]
+    record = {"brightness/a": {"4": {"value": None, "undefined": {"brightness/a": "the samples do not differ"}}}}
+    (run / "evaluation.json").write_text(json.dumps(record))
+    assert results.missing([status]) == [
+        f"x=1, seed 0: brightness/a is undefined: the samples do not differ ({run}/evaluation.json)"
+    ]
 
 
 def test_one_axis_or_none_make_one_row():

@@ -153,8 +153,9 @@ def broken(source: str, *parts: str) -> str:
         broken(FINE_ARCHITECTURE, G, F),
         broken(FINE_LOSS, "pass", "return {d: x.mean() for d, x in half.fake.items()}"),
         broken(FINE_METRIC, "return Measured(1.0, floors={'unrelated': 0.0})"),
+        broken(FINE_METRIC, "from coupling import Undefined; return Measured(Undefined('no samples'))"),
     ],
-    ids=KIND,
+    ids=[*KIND, "Undefined"],
 )
 def test_what_is_fine_passes(plugin, source):
     for check in checks(str(plugin(source))):
@@ -235,6 +236,8 @@ WRONG = {
     "no object": (FINE_METRIC, ["return 1.0"], "measures", "gives a float, not a coupling.Measured"),
     "domains": (FINE_METRIC, ["self.domains = ['x']; return Measured(1.0)"], "measures", "domains names 'x', which is"),
     "measures nan": (FINE_METRIC, ["return Measured(1.0, details={'a': float('nan')})"], "measures", "'it/a' is nan"),
+    "out of range": (FINE_METRIC, ["self.range = (0, 1); return Measured(1.5)"], "measures", "1.5 is not in its range"),
+    "metric range": (FINE_METRIC, ["return Measured(1.0)"], "measures", "range is 'any'; use"),
     "tensor": (FINE_METRIC, ["return Measured(torch.ones(1))"], "measures", "'it' is a Tensor, not a number"),
     "better": (FINE_METRIC, ["return Measured(1.0)"], "measures", "better is 'high'; use 'higher' or 'lower'"),
     "draws numbers": (FINE_METRIC, ["return Measured(torch.rand(()).item())"], "measures", "other values of the same"),
@@ -243,6 +246,7 @@ CHANGED = {
     "no docstring": ("'''Numbers.'''", "pass"),
     "no description": ('Annotated[int, Field(description="samples")]', "int"),
     "required": (" = 12):", "):"),
+    "metric range": ("def measure", "range = 'any'\n    def measure"),
     "better": ("def measure", "better = 'high'\n    def measure"),
 }
 

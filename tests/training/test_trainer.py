@@ -22,7 +22,7 @@ from coupling.hookspecs import hookimpl
 from coupling.losses.adversarial import NonSaturating
 from coupling.plugins import Plugins
 from coupling.runs import checkpoint
-from coupling.runs.measured import Measured
+from coupling.runs.measured import Measured, Undefined
 from coupling.training import progress_bar
 from coupling.training.algorithm import MicroBatch
 from coupling.training.ema import MovingAverage
@@ -120,6 +120,27 @@ def test_the_best_value_and_its_first_step_are_kept_and_no_number_is_none(tmp_pa
     assert [row["brightness/a"] for row in rows(tmp_path / "run") if "brightness/a" in row] == [
         None if math.isnan(value) else value for value in values
     ]
+
+
+def test_an_undefined_score_is_never_the_best_and_its_reason_is_kept(tmp_path, monkeypatch, capsys):
+    values = {2: Undefined("too few samples"), 4: 0.5, 6: 0.25, 8: Undefined("the samples do not differ")}
+    monkeypatch.setattr(
+        tiny.Brightness, "measure", lambda self, evaluation: Measured(values[evaluation.model.step], {"unrelated": 0.1})
+    )
+    run(tmp_path / "run", "metrics=[{name: brightness, every: 2}]")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["best"]["brightness/a"] == {"value": 0.5, "step": 4}
+    assert summary["best_checkpoint"] == "checkpoints/step-0000004"
+    logged = [row["brightness/a"] for row in rows(tmp_path / "run") if "brightness/a" in row]
+    assert logged == [None, 0.5, 0.25, None]
+    records = json.loads((tmp_path / "run/evaluation.json").read_text())["brightness/a"]
+    assert {step: record["value"] for step, record in records.items()} == {"2": None, "4": 0.5, "6": 0.25, "8": None}
+    assert records["2"]["undefined"] == {"brightness/a": "too few samples"}
+    assert "undefined" not in records["4"]
+    assert (
+        "step 8: brightness/a undefined, brightness/a/unrelated 0.1000 (the samples do not differ)"
+        in capsys.readouterr().err
+    )
 
 
 def test_progress_is_told_where_there_is_no_terminal(tmp_path, capsys):
