@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,7 +30,7 @@ from coupling.metrics.distribution_metrics import (
 from coupling.metrics.metric import Metric, describe_range
 from coupling.metrics.pixel_agreement import PixelAgreement
 from coupling.metrics.scoring import score_metric
-from coupling.plugins import installed
+from coupling.plugins import Plugins, installed
 from coupling.runs.measured import Undefined
 
 COUNT = 6
@@ -246,3 +247,11 @@ def test_depth_without_a_known_pixel_is_undefined():
     made = score(metric, Model({"a": dark, "b": dark}), data)
     assert made.undefined["made/a/b"] == "the depth of every pixel is missing"
     assert made.values["made/a/b/compared"] == 0
+
+
+def test_the_page_on_metrics_gives_the_same_ranges():
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    registry = Plugins(entry_points=False).registry
+    for name in registry.names("metric"):
+        section = page.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
+        assert f"| range | {describe_range(registry.components['metric', name].make.range)}" in section, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -16,6 +17,7 @@ class CentreDistance(Metric):
     """Pixels between the centres of brightness of corresponding samples of two domains."""
 
     better = "lower"
+    range = (0.0, math.inf)
 
     def __init__(
         self,
