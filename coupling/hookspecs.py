@@ -1,12 +1,12 @@
 """The plugin contract, on one page.
 
-A plugin is a module with some of these functions, each marked with ``@coupling.hookimpl``. It
-comes in by the entry-point group ``coupling`` of its distribution, or by ``--plugin MODULE``. The
-components that `coupling` brings itself come through the same door (:mod:`coupling.builtin`).
+A plugin is a module with some of these functions, each marked with ``@coupling.hookimpl``. Its distribution names it
+in the entry-point group ``coupling``, or the user names it by ``--plugin MODULE``. The built-in components are
+registered in the same way (:mod:`coupling.builtin`).
 
-``register(name, component)`` takes a class or a function whose keyword parameters are the
-component's options: typed, with bounds and descriptions by ``Annotated[..., pydantic.Field(...)]``.
-A name that is taken is an error naming both owners.
+``register(name, component)`` takes a class or a function whose keyword parameters are the component's options. They
+have types, and bounds and descriptions by ``Annotated[..., pydantic.Field(...)]``. A name that is taken is an error,
+which names both plugins.
 """
 
 from __future__ import annotations
@@ -48,34 +48,35 @@ name is taken or the options cannot be described.
 
 @hookspec
 def register_architectures(register: Register) -> None:
-    """Architectures: the layers of one domain's generator or discriminator.
+    """Register architectures: the layers of one domain's generator or discriminator.
 
-    A component answers ``generator(domain, latent)`` and ``discriminator(domain, outputs)``, each
-    an ordered list of ``nn.Module``, one a layer (:class:`coupling.networks.coupled.Architecture`).
+    A component has the methods ``generator(domain, latent)`` and ``discriminator(domain, outputs)``. Each returns a
+    list of ``nn.Module``, one for each layer, in order (:class:`coupling.Architecture`).
     """
 
 
 @hookspec
 def register_datasets(register: Register) -> None:
-    """Data sets: unpaired samples of one domain (:class:`coupling.Dataset`)."""
+    """Register data sets: unpaired samples of one domain (:class:`coupling.Dataset`)."""
 
 
 @hookspec
 def register_transforms(register: Register) -> None:
-    """Image operators that carry one domain into another.
+    """Register image operators, which make a domain from another one.
 
-    A component answers ``transform(images, range)``: (B, C, H, W) in ``range`` to the same.
+    A component has the method ``transform(images, range)``: images (B, C, H, W) in ``range`` to images of the same
+    shape and range.
     """
 
 
 @hookspec
 def register_losses(register: Register) -> None:
-    """Terms of the two teams' objectives (:class:`coupling.Loss`)."""
+    """Register losses: terms of the two teams' objectives (:class:`coupling.Loss`)."""
 
 
 @hookspec
 def register_metrics(register: Register) -> None:
-    """Measures of a trained model (:class:`coupling.Metric`)."""
+    """Register metrics: measures of a trained model (:class:`coupling.Metric`)."""
 
 
 @hookspec
@@ -89,14 +90,14 @@ def register_commands(cli: click.Group) -> None:
 
 @hookspec
 def after_step(run: RunDirectory, step: int, losses: Mapping[str, float]) -> None:
-    """Called on the main process after each step that is logged (1-based)."""
+    """Act on the main process after each step that is logged; steps are counted from 1."""
 
 
 @hookspec
 def after_training(run: RunDirectory, model: CoupledModel) -> None:
-    """Called once on the main process, after the last checkpoint."""
+    """Act once on the main process after the last checkpoint of a run."""
 
 
 @hookspec
 def report_sections(run: RunDirectory) -> list[tuple[str, str]]:  # type: ignore[empty-body]
-    """More sections for the report: (title, HTML) pairs."""
+    """Return more sections for the report of a run: pairs of title and HTML."""

@@ -1,4 +1,4 @@
-"""The plugin manager: built-ins, entry points and ``--plugin``, all through one door."""
+"""The plugin manager, which loads built-in components, installed plugins and ``--plugin`` in the same way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pluggy
 from coupling import hookspecs
 from coupling.config.registry import KINDS, Registry
 from coupling.errors import PluginError, cause, nearest
-from coupling.system.terminal import print_line, show_origin
+from coupling.system.terminal import show_origin, warn
 from coupling.version import __version__
 
 BUILTIN = ("coupling.builtin",)
@@ -33,35 +33,43 @@ _HOOK_OF_KIND = {
 
 
 class Plugins:
-    """Every plugin that could be loaded, what they registered, and those left out."""
+    """The plugins that could be loaded, what they registered, and which could not be loaded."""
 
     def __init__(self, modules: Iterable[str] = (), *, entry_points: bool = True) -> None:
-        """Load the built-ins, then installed plugins, then ``modules`` (names or .py files).
+        """Load the built-in components, then the installed plugins, then ``modules``.
 
-        An installed plugin that fails is left out and noted in ``registry.broken``; one of
-        ``modules`` that fails was asked for by name and raises :class:`PluginError`.
+        An installed plugin that fails is left out and noted in ``registry.broken``.
+
+        Args:
+            modules: names of modules, or paths to .py files.
+            entry_points: whether to load the installed plugins.
+
+        Raises:
+            PluginError: one of ``modules`` cannot be imported or used.
         """
         self.registry = Registry()
         self._owners: dict[str, str] = {}
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         for name in BUILTIN:
-            self._admit(importlib.import_module(name), "coupling", name)
+            self._add(importlib.import_module(name), "coupling", name)
         if entry_points:
             for point in importlib.metadata.entry_points(group=hookspecs.PROJECT):
                 distribution = point.dist.name if point.dist else point.name
-                self._isolate(point.load, owner=distribution, unique=f"{distribution}:{point.name}")
+                self._add_installed(point.load, owner=distribution, unique=f"{distribution}:{point.name}")
         for module in modules:
-            self._admit_named(module)
+            self._add_named(module)
 
-    def _isolate(self, load: Callable[[], ModuleType], owner: str, unique: str) -> None:
+    def _add_installed(self, load: Callable[[], ModuleType], owner: str, unique: str) -> None:
+        """Load an installed plugin; note it as broken if that fails, in whatever way."""
         try:
-            self._admit(load(), owner, unique)
-        except (Exception, SystemExit) as error:  # whatever a stranger's plugin does, the command goes on
+            self._add(load(), owner, unique)
+        except (Exception, SystemExit) as error:
             show_origin(error)
             self.registry.broken[owner] = cause(error)
 
-    def _admit_named(self, module: str) -> None:
+    def _add_named(self, module: str) -> None:
+        """Load a plugin that the user named; raises :class:`PluginError` if that fails."""
         try:
             loaded = _import(module)
         except PluginError as error:
@@ -71,25 +79,25 @@ class Plugins:
                 f"--plugin {module}: cannot be imported: {cause(error)}; "
                 "give a module that Python can import from here, or a path to a .py file"
             ) from error
-        if self.manager.is_registered(loaded):  # it may be installed as well as named
+        if self.manager.is_registered(loaded):  # it is installed, or was named twice
             return
         try:
-            self._admit(loaded, owner=module, unique=module)
+            self._add(loaded, owner=module, unique=module)
         except PluginError as error:
             raise PluginError(f"--plugin {module}: {error}") from None
         except Exception as error:
             raise PluginError(f"--plugin {module}: cannot be used: {cause(error)}") from error
 
-    def _admit(self, plugin: ModuleType, owner: str, unique: str) -> None:
-        """Register a plugin's hooks and components; on failure leave no trace of it."""
+    def _add(self, plugin: ModuleType, owner: str, unique: str) -> None:
+        """Register a plugin's hooks and components; if that fails, remove all of them."""
         before = dict(self.registry.components)
         try:
-            self._register(plugin, owner, unique)
+            self._add_hooks(plugin, owner, unique)
             for kind in KINDS:
                 hook = getattr(self.manager.hook, _HOOK_OF_KIND[kind])
                 for implementation in hook.get_hookimpls():
                     if implementation.plugin is plugin:
-                        implementation.function(self._door(kind, owner))
+                        implementation.function(self._register(kind, owner))
             self._owners[unique] = owner
         except BaseException:
             if self.manager.is_registered(plugin):
@@ -97,11 +105,12 @@ class Plugins:
             self.registry.components = before
             raise
 
-    def _door(self, kind: str, owner: str) -> Callable[[str, Callable[..., Any]], None]:
+    def _register(self, kind: str, owner: str) -> hookspecs.Register:
+        """The function ``register`` that the hook for components of this kind receives."""
         return lambda name, make: self.registry.add(kind, name, make, owner)
 
-    def _register(self, plugin: ModuleType, owner: str, unique: str) -> None:
-        """Take a plugin's hooks; a marked function that is no hook of ours is a misspelt one: say so."""
+    def _add_hooks(self, plugin: ModuleType, owner: str, unique: str) -> None:
+        """Register a plugin's hooks; raises :class:`PluginError` if there are none, or one is misspelt."""
         try:
             self.manager.register(plugin, name=unique)
             self.manager.check_pending()
@@ -150,9 +159,14 @@ class Plugins:
         return commands
 
     def notify(self, hook: str, read: Callable[[Any], Any] | None = None, /, **values: Any) -> list[Any]:
-        """Call a hook of all plugins; what they answer. One that fails is told, and costs nobody a long run.
+        """Call a hook of all plugins; returns their answers.
 
-        ``read`` takes an answer apart, and raises where it cannot: that is the plugin's failure too.
+        A hook that fails gives a warning and no answer, so that no plugin can end a long run.
+
+        Args:
+            hook: name of the hook.
+            read: converts an answer; where it raises, the hook has failed.
+            values: arguments of the hook by name.
         """
         answers = []
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
@@ -161,11 +175,11 @@ class Plugins:
                 answers.append(answer if read is None else read(answer))
             except Exception as error:
                 show_origin(error)
-                print_line(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
+                warn(f"plugin '{self._owners[implementation.plugin_name]}': {hook} failed: {cause(error)}")
         return answers
 
     def versions(self) -> dict[str, str]:
-        """Plugins in use, with the version of their distribution (empty where they have none)."""
+        """The plugins in use with the versions of their distributions; empty for those without a distribution."""
         versions = {}
         for owner in self.owners:
             try:
@@ -176,21 +190,21 @@ class Plugins:
 
     @property
     def owners(self) -> list[str]:
-        """Names of the plugins in use, in order of loading."""
+        """Names of the plugins in use, in the order of loading."""
         return list(dict.fromkeys(self._owners.values()))
 
 
 def _import(module: str) -> ModuleType:
-    """The module of that name, or in that .py file; importable by worker processes too."""
+    """Import the module of this name, or in this .py file, so that worker processes can import it too."""
     if not module.endswith(".py"):
-        _search(Path.cwd())
+        _search_in(Path.cwd())
         return importlib.import_module(module)
     path = Path(module).resolve()
     if not path.is_file():
         raise PluginError(f"there is no file {path}")
     if not path.stem.isidentifier():
         raise PluginError(f"'{path.stem}' cannot be a module's name: rename the file to letters, digits and _")
-    _search(path.parent)
+    _search_in(path.parent)
     loaded = importlib.import_module(path.stem)
     home = getattr(loaded, "__file__", None)
     if home is None or Path(home).resolve() != path:
@@ -198,8 +212,8 @@ def _import(module: str) -> ModuleType:
     return loaded
 
 
-def _search(folder: Path) -> None:
-    """Let Python look for modules in ``folder`` too; last, so that it hides nothing."""
+def _search_in(folder: Path) -> None:
+    """Let Python look for modules in ``folder`` too; last, so that they hide no others."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     importlib.invalidate_caches()
@@ -207,7 +221,7 @@ def _search(folder: Path) -> None:
 
 @lru_cache(maxsize=8)
 def installed(modules: tuple[str, ...] = ()) -> Plugins:
-    """The plugins of this environment (loaded once), with ``modules`` besides."""
+    """The plugins of this environment and ``modules``, loaded once."""
     return Plugins(modules)
 
 

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from coupling.api import parse_config
-from coupling.config import config as settings
+from coupling.config import components, sections
+from coupling.config.config import Config
 from coupling.config.registry import KINDS
 from coupling.data.domain_data import open_domains
 from coupling.metrics.metric import describe_range
@@ -36,14 +37,14 @@ from reference_page import reference  # noqa: E402  (found only now)
 
 PACKAGE = DOCS.parent / "coupling"
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
-    "top level": (settings.Config, ""),
-    "latent": (settings.LatentConfig, "latent."),
-    "every data set": (settings.PartOptions, "domains.NAME.dataset."),
-    "generator, discriminator": (settings.TeamConfig, "generator."),
-    "sharing": (settings.RuleConfig, "sharing.TEAM[i]."),
-    "optimizer": (settings.OptimizerConfig, "optimizer."),
-    "training": (settings.TrainingConfig, "training."),
-    "metrics": (settings.MetricConfig, "metrics[i]."),
+    "top level": (Config, ""),
+    "latent": (sections.LatentConfig, "latent."),
+    "every data set": (components.PartOptions, "domains.NAME.dataset."),
+    "generator, discriminator": (sections.TeamConfig, "generator."),
+    "sharing": (sections.RuleConfig, "sharing.TEAM[i]."),
+    "optimizer": (sections.OptimizerConfig, "optimizer."),
+    "training": (sections.TrainingConfig, "training."),
+    "metrics": (components.MetricConfig, "metrics[i]."),
 }
 
 

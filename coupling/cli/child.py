@@ -1,4 +1,4 @@
-"""A command of ``coupling`` that ends when the process that started it ends.
+"""Start a command so that it ends when the process that started it ends.
 
 ``python -m coupling.cli.child run CONFIG ...`` reads a pipe as its standard input, whose other end only the parent
 holds. However the parent ends, also by ``kill -9``, the system closes the pipe, and this process sends itself a

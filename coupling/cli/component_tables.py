@@ -14,7 +14,7 @@ from rich.table import Table
 
 from coupling.cli.plugin_commands import hooked_commands, listed_commands
 from coupling.cli.tables import table
-from coupling.config.config import MetricConfig, PartOptions
+from coupling.config.components import MetricConfig, PartOptions
 from coupling.config.registry import KINDS, Component
 from coupling.errors import InputError, nearest
 from coupling.metrics.metric import Metric, describe_range

@@ -1,1 +1,1 @@
-"""From YAML to a checked configuration: what is wanted, and the registry of components it may name."""
+"""From YAML to a checked configuration, and the registry of the components that it may name."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from coupling.config.config import Config, MetricConfig, PartOptions
+from coupling.config.components import MetricConfig, PartOptions
+from coupling.config.config import Config
 from coupling.config.registry import KINDS, Component, Registry
 
 
 def config_schema(registry: Registry) -> dict[str, Any]:
-    """The whole schema, for editors: names are completed, options checked and described."""
+    """The JSON schema of a configuration, with which editors complete names, check options and describe them."""
     schema = Config.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     definitions.pop("ComponentConfig")
@@ -32,7 +33,7 @@ def config_schema(registry: Registry) -> dict[str, Any]:
 
 def _component_schema(component: Component, definitions: dict[str, Any]) -> dict[str, Any]:
     title = f"{component.kind} {component.name}"
-    # Two plugins may call their models alike, so each component's get its name.
+    # Two plugins may use the same name for a model, so the models of a component get its name.
     own = component.options.model_json_schema(ref_template=f"#/$defs/{title} {{model}}")
     definitions.update({f"{title} {model}": schema for model, schema in own.pop("$defs", {}).items()})
     properties: dict[str, Any] = {"name": {"const": component.name}, **own.get("properties", {})}

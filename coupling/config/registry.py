@@ -1,4 +1,4 @@
-"""Components by name: who owns them, and which options they take."""
+"""Components by name: the plugin that registered each, and the options that it takes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import pydantic
 from pydantic.fields import FieldInfo
 
-from coupling.config.validation import Model, checked, describe
+from coupling.config.validation import Model, check_name, describe
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
-
-if TYPE_CHECKING:
-    pass
-
 
 KINDS = ("architecture", "dataset", "transform", "loss", "metric")
 
 
 @dataclass(frozen=True)
 class Component:
-    """A registered component: what makes it, whose it is, and the model of its options."""
+    """A registered component: the function or class that makes it, its plugin, and the model of its options."""
 
     kind: str
     name: str
@@ -37,7 +33,7 @@ class Component:
 
     @property
     def description(self) -> str:
-        """First paragraph of the component's docstring."""
+        """The first paragraph of the component's docstring, in one line."""
         text = inspect.getdoc(self.make) or ""
         return " ".join(text.split("\n\n")[0].split())
 
@@ -45,10 +41,11 @@ class Component:
 def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseModel]:
     """The pydantic model of a component's options, read from its signature.
 
-    ``make`` is a function, or a class whose ``__init__`` (its own, inherited, or made by
-    ``dataclass`` or pydantic) takes the options. A parameter ``from_`` stands for the option
-    ``from``: Python reserves the word. Raises :class:`PluginError` where an option has no type, or
-    none that a configuration can hold.
+    ``make`` is a function, or a class whose ``__init__`` (its own, inherited, or made by ``dataclass`` or pydantic)
+    takes the options. A parameter ``from_`` stands for the option ``from``, because Python reserves the word.
+
+    Raises:
+        PluginError: an option has no type, or a type that a configuration cannot hold.
     """
     fields: dict[str, Any] = {}
     for parameter, annotation, default in _parameters(name, make):
@@ -58,21 +55,21 @@ def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseMode
         fields[parameter] = (annotation, pydantic.Field(**default, alias=None if key == parameter else key))
     try:
         with warnings.catch_warnings():
-            # Only this model has an attribute `copy` or `schema` that an option of that name hides.
+            # An option called `copy` or `schema` hides that method of this model, which nobody calls.
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
             model = pydantic.create_model(f"{name} options", __base__=Model, **fields)
-            model.model_json_schema()  # what has no schema, a configuration cannot hold
+            model.model_json_schema()  # fails for types that a configuration cannot hold
             return model
     except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:
         raise PluginError(f"component '{name}': its options cannot be described: {cause(error)}") from None
 
 
 def _parameters(name: str, make: Callable[..., Any]) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Name, type and default of each option; the default as arguments of :func:`pydantic.Field`."""
+    """Name and type of each option, and its default as arguments of :func:`pydantic.Field`."""
     if inspect.isclass(make) and issubclass(make, pydantic.BaseModel):
         return [(key, *_redeclared(field)) for key, field in make.model_fields.items()]
     try:
-        # A class says its options in __init__; get_type_hints resolves `from __future__` annotations.
+        # The options of a class are in __init__; get_type_hints resolves `from __future__` annotations.
         hints = get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
         signature = inspect.signature(make)
     except (NameError, TypeError, ValueError) as error:
@@ -95,7 +92,7 @@ def _parameters(name: str, make: Callable[..., Any]) -> list[tuple[str, Any, dic
 
 
 def _redeclared(field: FieldInfo) -> tuple[Any, dict[str, Any]]:
-    """Type and default of a pydantic model's field."""
+    """Type of a pydantic model's field, and its default as arguments of :func:`pydantic.Field`."""
     annotation: Any = Annotated[field.annotation, pydantic.Field(description=field.description), *field.metadata]
     if field.default_factory is not None:
         return annotation, {"default_factory": field.default_factory}
@@ -108,14 +105,18 @@ class Registry:
 
     components: dict[tuple[str, str], Component] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    """Plugins that were left out, and why: a name that is missing may be theirs."""
+    """Plugins that could not be loaded, and the reasons; a component that is missing may be in one of them."""
 
     def add(self, kind: str, name: str, make: Callable[..., Any], owner: str) -> None:
-        """Register a component; a name that is taken is an error naming both owners."""
+        """Register a component of the plugin ``owner``.
+
+        Raises:
+            PluginError: the name is not valid, or taken by a component of this kind; names the plugins.
+        """
         if not callable(make):
             raise PluginError(f"plugin '{owner}' registers {kind} '{name}', which is not a class or function")
         try:
-            checked(name)
+            check_name(name)
         except ValueError as error:
             raise PluginError(f"plugin '{owner}' registers {kind} {name!r}: {error}") from None
         taken = self.components.get((kind, name))
@@ -127,17 +128,21 @@ class Registry:
         self.components[kind, name] = Component(kind, name, make, owner, options_model(name, make))
 
     def names(self, kind: str) -> list[str]:
-        """Names registered for ``kind``, sorted."""
+        """The names that are registered for ``kind``, sorted."""
         return sorted(name for k, name in self.components if k == kind)
 
     def get(self, kind: str, name: str, path: str) -> Component:
-        """The component, or a :class:`ConfigError` that names ``path`` and the nearest known name."""
+        """The component called ``name``.
+
+        Raises:
+            ConfigError: there is none; names ``path``, where the configuration names it, and the nearest name.
+        """
         component = self.components.get((kind, name))
         if component is not None:
             return component
         hint = nearest(name, self.names(kind))
         if not hint.startswith("did you mean"):
-            hint += "; what a module of your own registers needs --plugin MODULE"
+            hint += "; for a component of your own module, give --plugin MODULE"
         message = f"{path}: no {kind} is called '{name}'; {hint}"
         for plugin, reason in self.broken.items():
             message += f"\n  (plugin '{plugin}', which was left out, may have it: {reason})"
@@ -146,19 +151,27 @@ class Registry:
     def validate(
         self, kind: str, name: str, options: Mapping[str, Any], path: str, common: Iterable[str] = ()
     ) -> dict[str, Any]:
-        """Checked options of a component, ready to be passed as keyword arguments.
+        """Check the options of a component; returns them as keyword arguments, with defaults.
 
-        ``common``: options that every component of the kind takes, for the hint on an unknown one.
+        Args:
+            kind: kind of the component.
+            name: its name.
+            options: its options as a configuration has them.
+            path: the component's place in the configuration, for messages.
+            common: further options that every component of the kind takes, for the hint on an unknown one.
+
+        Raises:
+            ConfigError: names the path, the value and the fix.
         """
         component = self.get(kind, name, path)
         try:
-            checked = component.options.model_validate(dict(options))
+            model = component.options.model_validate(dict(options))
         except pydantic.ValidationError as error:
             raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'", common)) from None
-        return {key: getattr(checked, key) for key in component.options.model_fields}
+        return {key: getattr(model, key) for key in component.options.model_fields}
 
     def completed(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """Checked options with the defaults of those not given, as they are written in a configuration."""
+        """The options of a component with the defaults of those not given, as a configuration has them."""
         component = self.get(kind, name, path)
         given = self.validate(kind, name, options, path)
         return component.options.model_construct(**given).model_dump(mode="json", by_alias=True)
@@ -166,16 +179,17 @@ class Registry:
     def build(self, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
         """Make the component from its options.
 
-        Errors of ours get ``path`` before them; any other exception is the plugin's, and becomes
-        a :class:`PluginError` that names plugin, component and exception.
+        Raises:
+            CouplingError: the options are not valid, or the component raises such an error; begins with ``path``.
+            PluginError: the component raises another exception; names plugin, component and exception.
         """
         component = self.get(kind, name, path)
-        checked = self.validate(kind, name, options, path)
+        arguments = self.validate(kind, name, options, path)
         try:
-            return component.make(**checked)
+            return component.make(**arguments)
         except CouplingError as error:
             raise type(error)(f"{path}: {error}") from None
-        except pydantic.ValidationError as error:  # the component is a pydantic model, with checks of its own
+        except pydantic.ValidationError as error:  # from a component that is a pydantic model with its own checks
             raise ConfigError(describe(error, component.options, options, path, f"{kind} '{name}'")) from None
         except (Exception, SystemExit) as error:
             raise PluginError(f"{path}: {component} failed: {cause(error)}") from error

@@ -1,4 +1,4 @@
-"""Strict pydantic models, names, and their errors as one message."""
+"""Strict pydantic models, the form of names, and validation errors as one message."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
-def checked(value: object) -> str:
-    """A name that can be part of a path, a key and a command; raises ``ValueError`` saying what one consists of."""
-    if not isinstance(value, str) or not re.fullmatch(PATTERN, value):
+def check_name(value: object) -> str:
+    """Return ``value`` if it can be a name: part of a path, a key and a command.
+
+    Raises:
+        ValueError: it cannot; the message gives the rule.
+    """
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
         raise ValueError("a name consists of letters (a to z), digits, - and _, and begins with a letter or digit")
     return value
 
@@ -29,7 +33,7 @@ Location = Sequence[int | str]
 
 
 _SHOWN = 100
-"""Characters of a value in a message, at most."""
+"""Maximum number of characters of a value in a message."""
 
 
 def describe(
@@ -37,18 +41,23 @@ def describe(
     model: type[pydantic.BaseModel],
     values: object,
     path: str = "",
-    of: str = "",
+    owner: str = "",
     common: Iterable[str] = (),
 ) -> str:
-    """Every problem of a validation, one a line: path, value, mend.
+    """Every problem of a validation, one on each line: path, value, fix.
 
-    ``values`` is what ``model`` was validated from; ``of`` names whose options they are; ``common``
-    are keys that are taken beside the model's own.
+    Args:
+        error: the error of the validation.
+        model: the model that was validated.
+        values: the values that it was validated from.
+        path: their place in the configuration.
+        owner: the component whose options they are, for messages.
+        common: further keys that are valid, for the hint on an unknown one.
     """
     problems: dict[str, dict[str, None]] = {}
     for problem in error.errors():
         location = _within(values, problem["loc"], missing=problem["type"] == "missing")
-        text = _explain(problem, location, model, f" of {of}" if of else "", common)
+        text = _explain(problem, location, model, f" of {owner}" if owner else "", common)
         problems.setdefault(join(path, location), {})[text] = None
     return "\n".join(
         f"{place}: {'; or '.join(texts)}" if place else "; or ".join(texts) for place, texts in problems.items()
@@ -56,15 +65,16 @@ def describe(
 
 
 def _explain(
-    problem: ErrorDetails, location: Location, model: type[pydantic.BaseModel], of: str, common: Iterable[str]
+    problem: ErrorDetails, location: Location, model: type[pydantic.BaseModel], owner: str, common: Iterable[str]
 ) -> str:
+    """One problem without its path; ``owner``: " of " and the component, or nothing."""
     kind, value = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         key = str(location[-1])
         known = [*_keys(model, location[:-1]), *(common if len(location) == 1 else ())]
-        return f"unknown {'option' if of else 'key'} '{key}'{of}; {nearest(key, known)}"
+        return f"unknown {'option' if owner else 'key'} '{key}'{owner}; {nearest(key, known)}"
     if kind == "missing":
-        return f"is required{of} and not given"
+        return f"is required{owner} and not given"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if kind in ("model_type", "dict_type"):
         message = "should be a mapping of keys to values"
@@ -74,16 +84,16 @@ def _explain(
         least = problem["ctx"]["min_length"]
         message = "is empty" if least == 1 else f"should have at least {least} items"
     if not location:
-        return message  # of several keys together: it names them
+        return message  # a problem of several keys, which the message names
     shown = repr(value)
     if len(shown) > _SHOWN:
         shown = shown[:_SHOWN] + "..."
-    mend = "; give a value, or leave the key out if it has a default" if value is None and kind != "value_error" else ""
-    return f"{shown} is not valid: {message}{mend}"
+    fix = "; give a value, or leave the key out if it has a default" if value is None and kind != "value_error" else ""
+    return f"{shown} is not valid: {message}{fix}"
 
 
 def _within(values: Any, location: Location, *, missing: bool) -> Location:
-    """``location`` without the labels that pydantic adds to it (members of unions, validators)."""
+    """``location`` without the labels that pydantic adds (members of unions, validators)."""
     kept: list[int | str] = []
     for number, part in enumerate(location):
         known: Container[Any] = range(len(values)) if isinstance(values, list | tuple) else ()
@@ -96,7 +106,7 @@ def _within(values: Any, location: Location, *, missing: bool) -> Location:
 
 
 def _keys(annotation: Any, location: Location) -> list[str]:
-    """Keys that a model, or an annotation with models in it, knows at ``location``."""
+    """The keys that a model, or an annotation that contains models, has at ``location``."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         fields = {field.alias or key: field for key, field in annotation.model_fields.items()}
         if not location:
@@ -116,7 +126,7 @@ def join(path: str, location: Location) -> str:
 
 
 class Model(BaseModel):
-    """Frozen, and strict about keys; ``steps: true`` is no number, though for Python it is 1."""
+    """A frozen model that rejects unknown keys, and booleans for numbers: for Python, ``true`` is 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -134,7 +144,7 @@ def _holds_boolean(value: Any) -> bool:
 
 
 def _takes(annotation: Any, *kinds: type) -> bool:
-    """Whether one of ``kinds`` is among the types that an annotation names."""
+    """Whether an annotation names one of ``kinds``."""
     if get_origin(annotation) is Literal:
         return any(type(value) in kinds for value in get_args(annotation))
     return annotation in kinds or any(_takes(part, *kinds) for part in get_args(annotation))

@@ -1,4 +1,4 @@
-"""YAML as configurations are written: safe, and without its classic surprises."""
+"""YAML as configurations are written: safe, and without YAML's usual surprises."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from coupling.errors import ConfigError, nearest
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without its classic surprises.
+    """Safe YAML without its usual surprises.
 
-    A key given twice, or one that is no text, is an error; 2e-4 is a number; and yes, no, on, off,
-    010, 1:30 and 2024-01-01 are what they look like: text (where an option is a boolean or a number, text that
-    stands for one is taken).
+    A key that is given twice, or is not text, is an error. 2e-4 is a number. yes, no, on, off, 010, 1:30 and 2024-01-01
+    are text, as they look (an option that is a boolean or a number accepts text that stands for one).
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
@@ -30,9 +29,9 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key.tag != "tag:yaml.org,2002:str":
                 shown = f"'{key.value}'" if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                raise ConfigError(f"line {line}: the key {shown} is no text; if you mean it, put it in quotes")
+                raise ConfigError(f"line {line}: the key {shown} is not text; if you mean it, put it in quotes")
             if key.value in seen:
-                raise ConfigError(f"line {line}: '{key.value}' is given twice; a name stands for one thing only")
+                raise ConfigError(f"line {line}: '{key.value}' is given twice; use each name once")
             seen.add(key.value)
         return node
 
@@ -54,11 +53,11 @@ for _tag, (_pattern, _first) in _TAGS.items():
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what :class:`_Loader` reads back as it was: text that looks like 2e-4 in quotes."""
+    """A dumper whose output :class:`_Loader` reads back unchanged: text that looks like 2e-4 gets quotes."""
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    """Unprintable characters are escaped: unquoted, some of them end a line and do not come back."""
+    """Write text, with unprintable characters escaped: unquoted, some of them would end a line and be lost."""
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
 
 
@@ -69,7 +68,7 @@ _Dumper.add_representer(str, _text)
 
 
 def parse_yaml(text: str) -> Any:
-    """A YAML value; :class:`ConfigError` with line and column where it is not YAML."""
+    """The value of a YAML text; raises :class:`ConfigError` with line and column if it is not valid YAML."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -81,12 +80,12 @@ def parse_yaml(text: str) -> Any:
 
 
 def dump_yaml(values: Any) -> str:
-    """Plain values as YAML text that :func:`parse_yaml` reads back as they were, keys in their order."""
+    """Plain values as YAML text that :func:`parse_yaml` reads back unchanged, with keys in their order."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def read_text(path: Path) -> str:
-    """A file's text; :class:`ConfigError` that names it where it cannot be read."""
+    """The text of a file; raises :class:`ConfigError` that names the file if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coupling.config.config import ComponentConfig, Config, PartOptions, parse_component, split_options
+from coupling.config.components import ComponentConfig, PartOptions, parse_component, split_options
+from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.data.contract import Transform, check_dataset, open_drawing, transformed_shape
 from coupling.data.dataset import Dataset

@@ -7,7 +7,8 @@ from typing import Any
 
 import pydantic
 
-from coupling.config.config import Config, MetricConfig, metric_entry
+from coupling.config.components import MetricConfig, metric_entry
+from coupling.config.config import Config
 from coupling.config.validation import describe
 from coupling.config.yaml_text import parse_yaml
 from coupling.errors import ConfigError, InputError

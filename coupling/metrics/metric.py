@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from coupling.config.config import Config, MetricConfig
+from coupling.config.components import MetricConfig
+from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.data.domain_data import DomainData
 from coupling.errors import PluginError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from coupling.config.config import MetricConfig
+from coupling.config.components import MetricConfig
 from coupling.data.domain_data import DomainData
 from coupling.errors import CouplingError, RunError
 from coupling.metrics.metric import Evaluation, Metric, NotFiniteError, metric_name

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from coupling.config.config import LatentConfig
+from coupling.config.sections import LatentConfig
 from coupling.errors import InputError
 from coupling.system.seeds import torch_generator
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from coupling.config.config import TrainingConfig
+from coupling.config.sections import TrainingConfig
 from coupling.errors import ConfigError
 from coupling.networks.normalisation import DomainBatchNorm
 

@@ -9,8 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from coupling.config.config import Config, SharingConfig
+from coupling.config.config import Config
 from coupling.config.registry import Registry
+from coupling.config.sections import SharingConfig
 from coupling.domain import Domain
 from coupling.losses.loss import labelled_domains
 from coupling.networks.build import assemble

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs
 
-from coupling.config.config import Config, TrainingConfig
+from coupling.config.config import Config
+from coupling.config.sections import TrainingConfig
 from coupling.errors import ConfigError, InputError, nearest
 from coupling.system.distributed import PATIENCE
 

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from coupling.config.config import Config, OptimizerConfig
+from coupling.config.config import Config
+from coupling.config.sections import OptimizerConfig
 from coupling.networks.build import Networks
 from coupling.training.algorithm import Algorithm1, Team
 from coupling.training.ema import MovingAverage

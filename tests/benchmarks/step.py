@@ -17,7 +17,7 @@ from functools import partial
 import click
 import torch
 
-from coupling.config.config import OptimizerConfig
+from coupling.config.sections import OptimizerConfig
 from coupling.domain import Domain
 from coupling.losses.adversarial import NonSaturating
 from coupling.networks.architecture import layer_lists

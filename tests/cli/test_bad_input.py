@@ -121,7 +121,7 @@ def test_what_no_run_would_begin_with_fails_the_check_too(train, change, fragmen
     [
         ("name: [x", "c.yaml: line 1, column 9: not valid YAML"),
         ("name: x\n\tseed: 1", "c.yaml: line 2, column 1: not valid YAML: found character '\\t'"),
-        ("domains:\n  a: 1\n  a: 2\n", "c.yaml: line 3: 'a' is given twice; a name stands for one thing only"),
+        ("domains:\n  a: 1\n  a: 2\n", "c.yaml: line 3: 'a' is given twice; use each name once"),
         ("", "c.yaml: is empty"),
         ("- a", "c.yaml: a configuration is a mapping"),
     ],
@@ -142,7 +142,7 @@ def test_files_that_are_none(command):
 
 def test_a_forgotten_plugin(command):
     Path("c.yaml").write_text(yaml.safe_dump(tiny.VALUES))
-    refused(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "needs --plugin MODULE")
+    refused(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "give --plugin MODULE")
     refused(command("run", "c.yaml", "--plugin", "missing.py"), "--plugin missing.py: there is no file")
 
 
@@ -580,7 +580,7 @@ def test_sampling_from_what_is_no_run(command, train):
     refused(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
     Path("empty").mkdir()
     refused(command("sample", "empty"), "empty: neither a run directory")
-    refused(command("sample", "faces"), "no architecture is called 'linear'", "needs --plugin MODULE")
+    refused(command("sample", "faces"), "no architecture is called 'linear'", "give --plugin MODULE")
     Path("file").write_text("")
     refused(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
 

@@ -201,7 +201,7 @@ def test_as_a_module_in_a_process_of_its_own(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "error: c.yaml: line 2: 'name' is given twice; a name stands for one thing only\n"
+    assert result.stderr == "error: c.yaml: line 2: 'name' is given twice; use each name once\n"
 
 
 def test_resume_takes_the_newest_run_of_the_same_configuration(train):

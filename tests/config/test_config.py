@@ -15,9 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coupling.api import load_config, parse_config
-from coupling.config.config import Config, PartOptions
+from coupling.config.components import PartOptions
+from coupling.config.config import Config
 from coupling.config.overrides import override
 from coupling.config.registry import options_model
+from coupling.config.sections import OptimizerConfig, TeamOptimizerConfig
 from coupling.config.yaml_text import parse_yaml
 from coupling.errors import ConfigError
 from tests.support import tiny_plugin as tiny
@@ -76,10 +78,10 @@ def test_anchors_and_merges():
     [
         ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", "line 5: 'c' is given twice"),
         ("a: {b: 1, b: 1}", "line 1: 'b' is given twice"),
-        ("x: 1\n0: 2", "line 2: the key '0' is no text; if you mean it, put it in quotes"),
-        ("true: 2", "line 1: the key 'true' is no text"),
-        ("~: 2", "line 1: the key '~' is no text"),
-        ("[a]: 2", "line 1: the key a list or mapping is no text"),
+        ("x: 1\n0: 2", "line 2: the key '0' is not text; if you mean it, put it in quotes"),
+        ("true: 2", "line 1: the key 'true' is not text"),
+        ("~: 2", "line 1: the key '~' is not text"),
+        ("[a]: 2", "line 1: the key a list or mapping is not text"),
         ("a: [1", "line 1, column 6: not valid YAML"),
         ("a: 1\n\tb: 2", "line 2, column 1: not valid YAML"),
         ("a: *b", "line 1, column 4: not valid YAML: found undefined alias"),
@@ -137,10 +139,10 @@ def test_an_override_gives_a_listed_component_options():
         ("training.steps", "--set training.steps: write it as path.to.key=value"),
         ("=3", "--set =3: write it as path.to.key=value"),
         ("seed=[1", "--set seed=[1: line 1, column 3: not valid YAML"),
-        ("sharing.generator.4.first=1", "'sharing.generator' is a list of 1; '4' is none of it"),
-        ("sharing.generator.x=1", "'sharing.generator' is a list of 1; 'x' is none of it"),
-        ("sharing.generator.-1=1", "'sharing.generator' is a list of 1; '-1' is none of it"),
-        ("sharing.generator.²=1", "'sharing.generator' is a list of 1; '²' is none of it"),
+        ("sharing.generator.4.first=1", "'sharing.generator' is a list of 1 items; it has no item '4'"),
+        ("sharing.generator.x=1", "'sharing.generator' is a list of 1 items; it has no item 'x'"),
+        ("sharing.generator.-1=1", "'sharing.generator' is a list of 1 items; it has no item '-1'"),
+        ("sharing.generator.²=1", "'sharing.generator' is a list of 1 items; it has no item '²'"),
         ("numbers.0.x=1", "'numbers.0' has no keys below it"),
         ("numbers.*.x=1", "'numbers.0' has no keys below it"),
         ("metrics.*.every=1", "'metrics' has nothing that * could stand for"),
@@ -180,6 +182,35 @@ def test_override_sets_one_leaf_and_nothing_else(data):
         place = place[key]
     place[leaf[-1]] = value
     assert after == expected
+
+
+# -- components ------------------------------------------------------------------------------------
+
+
+def test_components_of_a_configuration_in_order():
+    config = tiny.config("metrics=[brightness]", "losses=[hinge, r1]")
+    found = [(path, kind, component.name) for path, kind, component in config.components()]
+    assert found == [
+        ("domains.a.dataset", "dataset", "tiny"),
+        ("domains.b.dataset", "dataset", "tiny"),
+        ("generator.architecture", "architecture", "linear"),
+        ("discriminator.architecture", "architecture", "linear"),
+        ("losses[0]", "loss", "hinge"),
+        ("losses[1]", "loss", "r1"),
+        ("metrics[0]", "metric", "brightness"),
+    ]
+    assert [path for path, *_ in config.components(data=False)] == [path for path, *_ in found[2:-1]]
+
+
+def test_a_team_may_change_every_setting_of_the_optimizer():
+    assert list(TeamOptimizerConfig.model_fields) == list(OptimizerConfig.model_fields)
+    assert TeamOptimizerConfig().model_dump(exclude_none=True) == {}
+    changes = "optimizer={momentum: 0.25}", "generator.optimizer={lr: 0.5, betas: null}"
+    config = tiny.config(*changes)
+    assert config.team_optimizer("generator") == OptimizerConfig(lr=0.5, momentum=0.25)
+    assert config.team_optimizer("discriminator") == OptimizerConfig(momentum=0.25)
+    assert "generator.optimizer.betas[1]: 1 is not valid" in problem("generator.optimizer.betas=[0.5, 1]")
+    assert "generator.optimizer.lr: 0 is not valid" in problem("generator.optimizer.lr=0")
 
 
 # -- whole configurations ----------------------------------------------------------------------
@@ -414,7 +445,7 @@ def test_problems_in_a_file_stand_under_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty; a configuration begins with the keys name, domains, generator"),
+        (b"", "is empty; a configuration is a mapping with the keys name, domains, generator"),
         (b"# only a remark\n", "is empty"),
         (b"- a\n", "a configuration is a mapping with the keys name"),
         (b"hello", "a configuration is a mapping"),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coupling.config.config import LatentConfig
+from coupling.config.sections import LatentConfig
 from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.domain import Domain

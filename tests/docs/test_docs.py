@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from coupling.api import load_config, parse_config
 from coupling.cli import cli
 from coupling.cli.plugin_commands import PluginCommand
-from coupling.config.config import MetricConfig, metric_entry
+from coupling.config.components import MetricConfig, metric_entry
 from coupling.plugins import Plugins
 from coupling.training.trainer import train
 
@@ -78,7 +78,7 @@ def test_every_command_exists_with_its_options(path):
     text = path.read_text(encoding="utf-8")
     code = [line for block in blocks(text, "(?:sh)?") for line in block.splitlines()]
     for span in [*code, *re.findall(r"`([^`\n]+)`", text)]:
-        for name, rest in re.findall(r"(?:^| )coupling ([a-z][a-z-]*)\b([^|&>]*)", span):
+        for name, rest in re.findall(r"(?:^|(?<!from) )coupling ([a-z][a-z-]*)\b([^|&>]*)", span):
             command = cli.get_command(click.Context(cli), name)
             assert command is not None, span
             if isinstance(command, PluginCommand):

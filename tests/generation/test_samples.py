@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import stats
 
 from coupling.api import load_model
-from coupling.config.config import LatentConfig
+from coupling.config.sections import LatentConfig
 from coupling.data.images.folder import ImageFolder
 from coupling.errors import InputError
 from coupling.generation import samples as sampling

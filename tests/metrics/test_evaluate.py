@@ -16,7 +16,7 @@ from rich.console import Console
 import coupling
 from coupling.api import load_model
 from coupling.cli.score_tables import print_scores
-from coupling.config.config import MetricConfig
+from coupling.config.components import MetricConfig
 from coupling.errors import ConfigError, InputError
 from coupling.metrics import probe
 from coupling.metrics.choice import choose_metrics

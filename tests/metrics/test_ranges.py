@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from coupling.config.config import MetricConfig
+from coupling.config.components import MetricConfig
 from coupling.data.dataset import Dataset
 from coupling.data.domain_data import DomainData
 from coupling.domain import Domain

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from coupling.config.config import LatentConfig
+from coupling.config.sections import LatentConfig
 from coupling.networks.latent import NormalPrior, prior_of
 
 

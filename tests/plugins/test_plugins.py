@@ -1,4 +1,4 @@
-"""Plugins: one door for all, broken ones isolated, misspelt hooks refused, names unique."""
+"""Plugins: all are loaded in the same way, broken ones are isolated, misspelt hooks are errors, names are unique."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def named(path: Path) -> str:
     return message
 
 
-def test_the_builtins_come_through_the_same_door():
+def test_built_in_components_are_loaded_as_those_of_plugins():
     plugins = Plugins(entry_points=False)
     assert plugins.owners == ["coupling"]
     assert all(plugins.registry.names(kind) for kind in KINDS)

@@ -14,7 +14,7 @@ import safetensors
 import torch
 from torch import nn
 
-from coupling.config.config import OptimizerConfig
+from coupling.config.sections import OptimizerConfig
 from coupling.errors import InputError, RunError
 from coupling.runs import checkpoint
 from coupling.runs.tensor_files import read_metadata, read_tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coupling.config.config import MetricConfig
+from coupling.config.components import MetricConfig
 from coupling.metrics.metric import Evaluation, Metric, metric_name
 from coupling.plugins import installed
 from coupling.runs.metrics_log import flat_values

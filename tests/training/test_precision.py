@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from coupling.config.config import OptimizerConfig
+from coupling.config.sections import OptimizerConfig
 from coupling.errors import ConfigError, RunError
 from coupling.runs import checkpoint
 from coupling.training.gradients import GradientBuffer

@@ -1,0 +1,130 @@
+"""The sections of a configuration: latent code, domains, teams, sharing, optimizers, training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from coupling.config.components import ComponentReference
+from coupling.config.validation import Model
+from coupling.errors import ConfigError
+from coupling.sharing.graph import Rule
+
+
+class LatentConfig(Model):
+    """The latent code z."""
+
+    prior: Literal["uniform", "normal"] = Field("uniform", description="uniform: U[-1, 1]; normal: N(0, 1)")
+    size: int = Field(100, ge=1, le=1_000_000, description="numbers in z")
+    condition: Literal["domain"] | None = Field(
+        None, description="domain: append the domain, one-hot, to z (conditional GAN)"
+    )
+
+
+class DomainConfig(Model):
+    """One domain: where its samples come from."""
+
+    dataset: ComponentReference = Field(description="the data set, and which part of it")
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimizerConfig(Model):
+    """The optimizer of a team's parameters."""
+
+    name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    lr: float = Field(2.0e-4, gt=0, description="learning rate")
+    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="adam, adamw: decay of the moments")
+    weight_decay: float = Field(0.0, ge=0, description="factor of the L2 penalty; adamw: decoupled")
+    momentum: float = Field(0.0, ge=0, lt=1, description="sgd, rmsprop")
+
+
+def _changes_of(model: type[Model], name: str, doc: str) -> Any:
+    """A model of changes to ``model``: the same fields, each of which is null by default."""
+    fields: Any = {
+        key: (Annotated[field.annotation, Field(), *field.metadata] | None, Field(None, description=field.description))
+        for key, field in model.model_fields.items()
+    }
+    return pydantic.create_model(name, __base__=Model, __doc__=doc, __module__=__name__, **fields)
+
+
+if TYPE_CHECKING:
+    TeamOptimizerConfig = OptimizerConfig
+else:
+    TeamOptimizerConfig = _changes_of(
+        OptimizerConfig,
+        "TeamOptimizerConfig",
+        "Settings of a team's optimizer that differ from ``optimizer``; null: the same.",
+    )
+
+
+class TeamConfig(Model):
+    """The generators, or the discriminators."""
+
+    architecture: ComponentReference = Field(description="the layers of one domain's network")
+    optimizer: TeamOptimizerConfig = Field(
+        TeamOptimizerConfig(), description="optimizer settings that differ for this team"
+    )
+
+
+class RuleConfig(Model):
+    """Ties layers across domains: exactly one of ``first``, ``last``, ``layers``."""
+
+    first: int | None = Field(None, ge=1, description="layers 1 to k, counted from the input")
+    last: int | None = Field(None, ge=1, description="the last k layers, counted from each domain's own output")
+    layers: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, min_length=1, description="these layers, numbered from 1 at the input"
+    )
+    domains: list[str] | None = Field(None, min_length=2, description="the domains that are tied (default: all)")
+
+    @pydantic.model_validator(mode="after")
+    def _one(self) -> RuleConfig:
+        try:
+            self.rule()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def rule(self) -> Rule:
+        """The rule as the sharing graph takes it."""
+        layers = None if self.layers is None else tuple(self.layers)
+        domains = None if self.domains is None else tuple(self.domains)
+        return Rule(self.first, self.last, layers, domains)
+
+
+class SharingConfig(Model):
+    """The sharing graph: the rules of both teams. Layers that no rule names are private."""
+
+    generator: list[RuleConfig] = Field([], description="rules that tie the generators' layers")
+    discriminator: list[RuleConfig] = Field([], description="rules that tie the discriminators' layers")
+
+
+class TrainingConfig(Model):
+    """The training loop."""
+
+    steps: int = Field(25_000, ge=1, description="iterations of Algorithm 1")
+    batch_size: int = Field(128, ge=1, description="samples of each domain in a step, over all processes together")
+    ema: float | None = Field(0.999, ge=0, lt=1, description="decay of the generators' moving average; null: none")
+    ema_discriminators: bool = Field(
+        False, description="also average the discriminators, and what losses learn with them (a classifier)"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="micro-batches that a batch is cut into; their gradients add up, memory holds one"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="bf16, fp16: mixed precision; fp16 with a loss scale for each team"
+    )
+    compile: bool = Field(False, description="compile both teams with torch.compile")
+    sync_batch_norm: bool = Field(
+        True, description="batch statistics over the samples of all processes, not of each process alone"
+    )
+    fresh_latent: bool = Field(False, description="draw a second z for the generators' half of a step")
+    log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
+    sample_every: int = Field(500, ge=1, description="steps between pictures")
+    checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(
+        3, ge=1, description="newest checkpoints to keep, besides that of the first metric's best value"
+    )
