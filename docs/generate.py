@@ -86,7 +86,7 @@ def design() -> str:
     rows = [("coupling/", _purpose(PACKAGE / "__init__.py")), *_tree(PACKAGE, "  ")]
     width = max(len(name) for name, _ in rows) + 2
     tree = "\n".join(f"{name:<{width}}{purpose}" for name, purpose in rows)
-    return _replaced((DOCS / "design.md").read_text(encoding="utf-8"), "tree", f"```\n{tree}\n```")
+    return _replaced((DOCS / "design.md").read_text(encoding="utf-8"), "tree", f"```text\n{tree}\n```")
 
 
 def _tree(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
