@@ -83,21 +83,7 @@ def evaluate(
     """
     plugins = plugins_of(plugins)
     with _opened(model, which, output is None, device, overrides, plugins) as subject:
-        loaded, config = subject.model, subject.config
-        for name in config.domains:
-            check_domain_name("domains", name, loaded.domains)
-        chosen = choose_metrics(config, metrics, plugins)
-        data = _open_data(subject, plugins)
-        opened = [
-            (entry, open_metric(entry, data, loaded.losses, plugins.registry, place), place) for entry, place in chosen
-        ]
-        for of in data.values():
-            of.prepare()
-        scores = []
-        for entry, metric, place in opened:
-            prepare_metric(metric, data, config.seed, place)
-            scores.append(score_metric(metric, entry, loaded, data, config.seed))
-        result = Scores(loaded.step, tuple(scores))
+        result = _measure(subject, metrics, plugins)
         _write(result, subject, None if output is None else Path(output))
     return result
 
@@ -109,6 +95,25 @@ class _Subject:
     model: CoupledModel
     config: Config
     run: RunDirectory | None = None
+
+
+def _measure(subject: _Subject, metrics: Iterable[MetricChoice] | None, plugins: Plugins) -> Scores:
+    """Measure a model by the chosen metrics."""
+    model, config = subject.model, subject.config
+    for name in config.domains:
+        check_domain_name("domains", name, model.domains)
+    chosen = choose_metrics(config, metrics, plugins)
+    data = _open_data(subject, plugins)
+    opened = [
+        (entry, open_metric(entry, data, model.losses, plugins.registry, place), place) for entry, place in chosen
+    ]
+    for of in data.values():
+        of.prepare()
+    scores = []
+    for entry, metric, place in opened:
+        prepare_metric(metric, data, config.seed, place)
+        scores.append(score_metric(metric, entry, model, data, config.seed))
+    return Scores(model.step, tuple(scores))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ _FIX = "fix it, then continue with --resume"
 
 @dataclass(frozen=True)
 class Score:
-    """What one metric measured."""
+    """The values of one metric for one model."""
 
     metric: MetricName
     measured: Measured
@@ -81,16 +81,7 @@ def score_metric(
         except NotFiniteError as error:
             measured = Measured(Undefined(str(error)))
     name = metric_name(entry, metric)
-    if not isinstance(measured, Measured):
-        raise RunError(
-            f"metric '{entry.name}': measure() gives a {type(measured).__name__}; it returns coupling.Measured: {_FIX}"
-        )
-    for flat, value in flat_values(name, measured).items():
-        if not isinstance(value, float | int):
-            raise RunError(
-                f"metric '{entry.name}': measure() gives a {type(value).__name__} as '{flat}'; it returns "
-                f"coupling.Measured with numbers: {_FIX}"
-            )
+    _check_measured(measured, name)
     undefined = _reasons(flat_values(name, measured))
     record = {
         "value": None if str(name) in undefined else measured.value,
@@ -114,6 +105,20 @@ def describe_score(score: Score) -> str:
     values = ", ".join(f"{name} {value:.4f}" for name, value in score.values.items())
     reasons = "; ".join(dict.fromkeys(score.undefined.values()))
     return f"{values} ({reasons})" if reasons else values
+
+
+def _check_measured(measured: object, name: MetricName) -> None:
+    """Raise :class:`RunError` unless a metric answered an object with numbers."""
+    if not isinstance(measured, Measured):
+        raise RunError(
+            f"metric '{name.metric}': measure() gives a {type(measured).__name__}; it returns coupling.Measured: {_FIX}"
+        )
+    for flat, value in flat_values(name, measured).items():
+        if not isinstance(value, float | int):
+            raise RunError(
+                f"metric '{name.metric}': measure() gives a {type(value).__name__} as '{flat}'; it returns "
+                f"coupling.Measured with numbers: {_FIX}"
+            )
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_classes_that_one_domain_never_shows(capsys):
         label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
 
 
-def test_samples_without_labels_are_refused():
+def test_samples_without_labels_are_an_error():
     data = opened({"kind": "blank", "test": 50}, LABELLED)
     with pytest.raises(ConfigError, match=r"probe: samples of squares:pool\+test have no labels"):
         label_agreement(Drawn({"a": "blank", "b": "plain"}), data)

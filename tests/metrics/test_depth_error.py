@@ -64,7 +64,7 @@ def test_errors_by_hand():
     assert values["compared"] == 0.75
 
 
-def test_what_does_not_suit_is_refused():
+def test_domains_and_options_that_do_not_fit_are_errors():
     with pytest.raises(ConfigError, match=r"to: depth images are of shape \(1, height, width\)"):
         DepthError(from_="b", to="a").check(opened(*VIEWS))
     with pytest.raises(ConfigError, match="near and far: give both, near less than far"):

@@ -139,7 +139,7 @@ def test_options_may_hold_lists_and_mappings():
         ("{domain: a}", "is required and not given"),
     ],
 )
-def test_metrics_that_are_none(run, metric, message):
+def test_metrics_that_are_not_valid(run, metric, message):
     before = (run / "metrics.jsonl").read_text()
     with pytest.raises(ConfigError) as error:
         measure(run, metric)
@@ -213,7 +213,7 @@ def test_a_model_without_a_run(run, tmp_path, capsys):
     }
 
 
-def test_other_data_than_the_run_was_trained_on_are_refused(run):
+def test_other_data_than_those_of_the_training_are_an_error(run):
     environment = json.loads((run / "environment.json").read_text())
     environment["data"]["b"] = "tiny:pool:34:part2of2"
     (run / "environment.json").write_text(json.dumps(environment))
@@ -221,7 +221,7 @@ def test_other_data_than_the_run_was_trained_on_are_refused(run):
         measure(run)
 
 
-def test_devices_that_are_none(run):
+def test_devices_that_do_not_exist(run):
     with pytest.raises(InputError, match=r"--device gpu: .*give cpu, or leave it out"):
         measure(run, device="gpu")
 

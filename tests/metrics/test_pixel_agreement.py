@@ -117,7 +117,7 @@ def test_floors_of_real_digits():
         assert values["pixel-agreement/x/y/constant"] == pytest.approx(constant, abs=0.004)
 
 
-def test_what_does_not_suit_is_refused():
+def test_domains_that_do_not_fit_are_errors():
     x = torch.zeros(2, 1, 6, 6)
     data = {"x": domain_data("x", x, []), "y": domain_data("y", x, [Negative()])}
     with pytest.raises(ConfigError, match="to: no domain is called 'z'"):

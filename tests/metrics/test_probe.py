@@ -1,4 +1,4 @@
-"""Probes: what they learn, that they are the same each time, and that what they learned is kept."""
+"""Probes: what they learn, that they are the same each time, and that they are saved."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_same_samples_give_the_same_probe_whatever_else_is_drawn():
         assert torch.equal(one, other)
 
 
-def test_what_was_learned_is_kept(monkeypatch):
+def test_a_trained_probe_is_saved_and_loaded(monkeypatch):
     first = learn()
     monkeypatch.setattr(Probe, "train", lambda _: pytest.fail("learned again"))
     again = learn()
@@ -74,7 +74,7 @@ def test_what_was_learned_is_kept(monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn", None])
-def test_damaged_files_are_learned_again(damage):
+def test_probes_of_damaged_files_are_trained_again(damage):
     first = learn()
     (path,) = probe.data_directory("probes").iterdir()
     path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
@@ -96,7 +96,7 @@ def test_other_samples_transforms_or_classes_are_another_probe():
     assert len(digests) == 4
 
 
-def test_a_directory_that_cannot_be_written_costs_the_keeping_alone(monkeypatch, tmp_path, capsys):
+def test_a_directory_that_cannot_be_written_only_gives_a_warning(monkeypatch, tmp_path, capsys):
     (tmp_path / "data").write_text("in the way")
     assert learn().accuracy["a"]["class"] > 0.9
     assert "not saved, it will be trained again next time" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_one_probe_for_two_domains_tells_what_sets_them_apart():
         assert (guesses["mark"] == int(name == "a")).float().mean() > 0.95
 
 
-def test_classes_that_are_none():
+def test_classes_that_are_not_valid():
     pool = held_out(MARKED, "a")
     with pytest.raises(DataError, match="class numbers run from 0 to 0; a probe needs two classes or more"):
         Classifier({"a": pool}, {"a": {"number": pool.dataset.attributes()["number"]}})

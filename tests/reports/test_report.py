@@ -131,7 +131,7 @@ def test_the_command(command, plugin, run, tmp_path):
 @pytest.mark.parametrize(
     "answer", ["('title', '<p>html</p>')", "'text'", "[('title', 3)]", "[('a', 'b', 'c')]", "7", "[None]"]
 )
-def test_sections_of_another_form_are_told_and_left_out(command, plugin, run, tmp_path, answer):
+def test_sections_of_another_form_give_a_warning_and_are_left_out(command, plugin, run, tmp_path, answer):
     strange = plugin(f"@hookimpl\ndef report_sections(run): return {answer}")
     sound = plugin("@hookimpl\ndef report_sections(run): return [('Sound', '<p>words</p>')]")
     file = tmp_path / "report.html"

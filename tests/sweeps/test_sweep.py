@@ -1,4 +1,4 @@
-"""Sweeps that run: several at once, killed, failing, gone on with to the tables of one that nothing happened to."""
+"""Sweeps that run: several runs at once, killed, failing, resumed to the tables of an uninterrupted sweep."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def whole(tmp_path_factory):
     return folder, out, err
 
 
-def test_a_sweep_runs_every_cell_and_seed_and_tells_what_came_of_them(whole):
+def test_a_sweep_runs_every_cell_and_seed_and_prints_their_scores(whole):
     folder, out, err = whole
     table = (folder / "sweeps/s/table.md").read_text()
     assert out == f"{table}\nsweeps/s\n"
@@ -150,7 +150,7 @@ def test_a_sweep_runs_every_cell_and_seed_and_tells_what_came_of_them(whole):
         assert len(picture.getcolors(1 << 20)) > 20
 
 
-def test_two_runs_go_on_at_once_and_the_seeds_by_turns(whole):
+def test_two_runs_are_active_at_once_and_the_seeds_alternate(whole):
     err = whole[2]
     events = re.findall(r"^generator=(\S+), seed (\d): (started|finished)", err, re.MULTILINE)
     assert [event[2] for event in events[:3]] == ["started", "started", "finished"]
@@ -167,7 +167,7 @@ def test_two_runs_go_on_at_once_and_the_seeds_by_turns(whole):
     assert most == 2
 
 
-def test_what_is_finished_is_not_run_again(whole):
+def test_finished_runs_are_not_run_again(whole):
     folder = whole[0]
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (folder / "sweeps/s/runs").rglob("*") if p.is_file()}
     made = tables(folder)
@@ -200,7 +200,7 @@ def test_the_sweeps_own_file_runs_again_without_matplotlib_too(whole, command, t
     assert {p.name for p in Path("sweeps/s").iterdir()} == {"runs", "sweep.yaml", *TABLES}
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_tables(whole, tmp_path):
+def test_a_sweep_killed_at_any_moment_resumes_to_the_same_tables(whole, tmp_path):
     """kill -9 of a run, then of the sweep; its runs save and end; the same command goes on, and nothing differs."""
     write(tmp_path, hurry=False)
     sweep = start(tmp_path, "--jobs", 2)
@@ -336,7 +336,7 @@ def test_a_baseline_that_no_run_measured_costs_no_run(sweep):
     assert "brightness/a" in result.stdout
 
 
-def test_a_run_goes_on_after_its_newest_checkpoint_whatever_was_logged(sweep):
+def test_a_run_resumes_after_its_newest_checkpoint_whatever_was_logged(sweep):
     changes = ("training.log_every=5", "training.checkpoint_every=2", "training.keep_checkpoints=9")
     assert sweep([], *changes, axes={}, seeds=[0]).exit_code == 0
     run = Path("sweeps/s/runs/seed-0")
@@ -378,7 +378,7 @@ def test_a_run_killed_before_its_first_file_is_begun_again(sweep):
     assert not Path("sweeps/s/.sweep.yaml.123.tmp").exists()
 
 
-def test_directories_that_are_not_this_sweeps_are_refused(sweep, tmp_path):
+def test_directories_of_something_else_are_errors(sweep, tmp_path):
     Path("full").mkdir()
     Path("full/x").touch()
     Path("file").touch()
@@ -397,7 +397,7 @@ def test_directories_that_are_not_this_sweeps_are_refused(sweep, tmp_path):
     assert Path("other/sweep.yaml").read_text() == "name: t\n"
 
 
-def test_a_run_that_another_process_is_at_is_waited_for(sweep, monkeypatch):
+def test_the_sweep_waits_for_a_run_of_another_process(sweep, monkeypatch):
     run = Path("sweeps/s/runs/seed-0")
     run.mkdir(parents=True)
     Path("sweeps/s/sweep.yaml").write_text("name: s\n")
@@ -417,7 +417,7 @@ def test_a_run_that_another_process_is_at_is_waited_for(sweep, monkeypatch):
     assert "seed 0: waiting for another process that still works on it" in result.stderr
 
 
-def test_a_disk_that_is_full_ends_it_with_a_message(sweep, monkeypatch):
+def test_a_full_disk_ends_the_sweep_with_a_message(sweep, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", str(path))
 
