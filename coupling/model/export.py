@@ -1,4 +1,4 @@
-"""Exports of a model: one safetensors file that coupling loads, or one ONNX graph that runs without coupling."""
+"""Exports of a model: a safetensors file, to be loaded again, or an ONNX graph, which runs without coupling or torch."""
 
 from __future__ import annotations
 
