@@ -1,4 +1,4 @@
-"""Exports of a model: a safetensors file, to be loaded again, or an ONNX graph, which runs without coupling or torch."""
+"""Exports of a model: a safetensors file, to be loaded again, or an ONNX graph, which needs neither torch nor Python."""
 
 from __future__ import annotations
 
