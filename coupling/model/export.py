@@ -1,4 +1,4 @@
-"""Exports of a model: a safetensors file, to be loaded again, or an ONNX graph, which needs neither torch nor Python."""
+"""Exports of a model: a safetensors file, to be loaded again, or an ONNX graph that needs neither torch nor Python."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from coupling.api import parse_config
 from coupling.errors import InputError
 from coupling.plugins import Plugins
 from coupling.runs import checkpoint, directory
+from coupling.runs.measured import Measured
 from coupling.system import signals
 from coupling.system.signals import Interrupted
 from coupling.training.measurement import Measurement
@@ -382,7 +383,7 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tiny.Brightness,
         "measure",
-        lambda self, evaluation: {f"brightness/{self.domain}": values[self.domain][evaluation.model.step - 1]},
+        lambda self, evaluation: Measured(values[self.domains[0]][evaluation.model.step - 1]),
     )
     settings = (
         "training.checkpoint_every=4",
@@ -412,7 +413,7 @@ def test_what_is_best_is_what_was_best_at_the_checkpoint(tmp_path, monkeypatch):
     """A best of a later step, which is lost, must not hide the one that the resumed run has."""
     values = [0, 3, 1, 1, 9, 2, 2, 2]
     monkeypatch.setattr(
-        tiny.Brightness, "measure", lambda self, evaluation: {"brightness/a": values[evaluation.model.step - 1]}
+        tiny.Brightness, "measure", lambda self, evaluation: Measured(values[evaluation.model.step - 1])
     )
     settings = ("training.checkpoint_every=4", "metrics=[{name: brightness, every: 1}]")
     run(tmp_path / "run", *settings, "training.steps=6")
