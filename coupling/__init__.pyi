@@ -34,11 +34,9 @@ from .errors import nearest as nearest
 
 # Images: data sets that decode or render their samples once, and options of such data sets.
 from .data.crops import crop_images as crop_images
-from .data.images.cache import CachedRecord as CachedRecord
 from .data.images.cache import MakeImage as MakeImage
-from .data.images.cache import cached_images as cached_images
-from .data.images.cache import cached_record as cached_record
 from .data.images.cached_dataset import CachedImages as CachedImages
+from .data.images.cached_dataset import signed_samples as signed_samples
 from .data.images.decoding import EIGHT_BIT_MODES as EIGHT_BIT_MODES
 from .data.images.decoding import OnError as OnError
 from .data.images.decoding import OnErrorOption as OnErrorOption
@@ -50,6 +48,7 @@ from .data.images.decoding import open_image as open_image
 from .data.images.decoding import pixel_kind as pixel_kind
 from .data.images.image import ImageArray as ImageArray
 from .data.images.image import UnreadableImage as UnreadableImage
+from .data.images.image_cache import ImageCache as ImageCache
 
 # Layers: modules for architectures.
 from .networks.convolutional import Convolutional as Convolutional

@@ -1,83 +1,78 @@
-"""A data set whose images are decoded once and then read from one file."""
+"""The base of data sets whose images are made once and then read from one file."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import CachedRecord
-from coupling.data.images.decoding import OnError
 from coupling.data.images.image import ImageArray
+from coupling.data.images.image_cache import Cache
 from coupling.errors import ProgramError
 
 
 class CachedImages(Dataset):
-    """Samples are float32 (channels, height, width) in [-1, 1], prepared as bytes.
+    """A data set whose images are decoded or rendered once and then read from one file.
 
-    A subclass sets ``shape``, ``source``, ``_kind`` (begins its fingerprint), ``_count`` (samples
-    before any is left out) and ``_on_error``, and says how its images are prepared and where their
-    record is.
+    Samples are float32 (channels, height, width) in [-1, 1]. Override :meth:`batch` to show the stored bytes in
+    another way.
+
+    Args:
+        cache: the stored images and what makes them; its shape is that of the samples.
+        source: see :attr:`Dataset.source`.
+        kind: beginning of the fingerprint; by default the source.
     """
 
     range = (-1.0, 1.0)
-    _kind: str
-    _count: int
-    _on_error: OnError
-    _images: ImageArray | None = None
+    """Lowest and highest value of a sample: bytes 0 and 255."""
 
-    @abstractmethod
-    def _make(self) -> ImageArray:
-        """Prepare the images, or open them: uint8 (count, height, width, channels)."""
+    def __init__(self, cache: Cache, *, source: str, kind: str | None = None) -> None:
+        height, width, channels = cache.shape
+        self.cache = cache
+        self.shape = (channels, height, width)
+        self.source = source
+        self.kind = source if kind is None else kind
+        self.counted_by_prepare = cache.on_error == "skip"
 
-    @abstractmethod
-    def _record(self) -> CachedRecord | None:
-        """The record of the prepared images; None: they are not prepared."""
+    @property
+    def images(self) -> ImageArray:
+        """The stored images: uint8 (len(self), height, width, channels), a memory map; made when first read."""
+        return self.cache.images
 
     def __len__(self) -> int:
         """Number of images; with ``on_error: skip`` of readable ones, which only :meth:`prepare` can tell."""
-        if self._images is not None:
-            return len(self._images)
+        if self.cache.is_open:
+            return len(self.cache.images)
         if self.counted_by_prepare:
             raise ProgramError("the number of images is known only after prepare(), as unreadable ones are left out")
-        return self._count
+        return self.cache.count
 
     def __getitem__(self, index: int) -> Tensor:
+        """Sample ``index``: float32 of :attr:`shape` in [-1, 1]."""
         return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: float32 (len(indices), channels, height, width) in [-1, 1]."""
-        images = torch.from_numpy(self._prepared()[np.asarray(indices, np.intp)]).permute(0, 3, 1, 2)
-        return images.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
+        return signed_samples(self.images[np.asarray(indices, np.intp)])
 
     def prepare(self) -> None:
-        """Decode all images, unless they already are."""
-        self._prepared()
+        """Make all images, unless they are stored already."""
+        _ = self.images
 
     def fingerprint(self) -> str:
-        """The images themselves: the same wherever they come from."""
+        """Identifies the images themselves: the same wherever they come from."""
         self.prepare()
-        record = self._record()
-        assert record is not None
-        return f"{self._kind}:{record.sha256}"
+        return f"{self.kind}:{self.cache.sha256}"
 
-    def _kept(self) -> NDArray[np.intp]:
-        """Which of the ``_count`` samples were readable, ascending."""
-        self.prepare()
-        record = self._record()
-        assert record is not None
-        return np.delete(np.arange(self._count), record.missing)
 
-    def _prepared(self) -> ImageArray:
-        if self._images is None:
-            self._images = self._make()
-        return self._images
+def signed_samples(images: ImageArray) -> Tensor:
+    """Stored images as samples: uint8 (B, height, width, channels) to float32 (B, channels, height, width) in [-1, 1].
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_images": None}  # another process opens the file; it needs no copy
+    Args:
+        images: the bytes.
+    """
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)

@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import CachedRecord, cached_images, cached_record
 from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
@@ -26,6 +25,7 @@ from coupling.data.images.decoding import (
 )
 from coupling.data.images.files import ImageFiles, classes_of, in_words
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.image_cache import ImageCache
 from coupling.data.images.places import image_files
 from coupling.errors import DataError
 from coupling.system.data_directory import data_directory
@@ -48,8 +48,6 @@ class ImageFolder(CachedImages):
             image is damaged, encrypted or not of 8 bits (these ``on_error: skip`` leaves out), or not
             as large as the others.
     """
-
-    _kind = "image-folder"
 
     def __init__(
         self,
@@ -75,17 +73,23 @@ class ImageFolder(CachedImages):
         self._numbers = self._class_names or []
         crop = None if crop is None else height_and_width(crop)
         height, width = height_and_width(size) if size else crop or _first_size(self._files, skip=on_error == "skip")
-        channels = 3 if mode == "rgb" else 1
-        self.shape = (channels, height, width)
-        self.source = str(self._files.root)
-        self._count = len(self._files)
-        self._fit = Fit(height, width, channels, resize, crop)
-        self._on_error = on_error
-        self.counted_by_prepare = on_error == "skip"
+        fit = Fit(height, width, 3 if mode == "rgb" else 1, resize, crop)
+        source = str(self._files.root)
         # The folder itself too: names, sizes and times alone may agree by chance of how they were made.
-        self._key: dict[str, object] = {"images": self.source, "listing": self._files.digest, "resize": resize}
+        key: dict[str, object] = {"images": source, "listing": self._files.digest, "resize": resize}
         if crop is not None:
-            self._key["crop"] = crop
+            key["crop"] = crop
+        cache = ImageCache(
+            data_directory("image-folder"),
+            key,
+            len(self._files),
+            fit.shape,
+            _Decoder(self._files, fit),
+            title=f"Images of {source}",
+            processes=1 if self._files.size < _QUICK else None,
+            on_error=on_error,
+        )
+        super().__init__(cache, source=source, kind="image-folder")
 
     @property
     def labels(self) -> Tensor | None:
@@ -93,7 +97,7 @@ class ImageFolder(CachedImages):
         if self._classes is None or self._class_names is None:
             return None
         numbers = torch.tensor([self._numbers.index(name) for name in self._class_names])[self._classes]
-        return numbers if self._on_error == "stop" else numbers[torch.from_numpy(self._kept())]
+        return numbers[torch.from_numpy(self.cache.readable)] if self.counted_by_prepare else numbers
 
     def class_counts(self) -> Mapping[str, int] | None:
         """Number of images of each of the ``classes``; None without these."""
@@ -108,31 +112,23 @@ class ImageFolder(CachedImages):
     def identities(self) -> Sequence[str]:
         """The path of each image in the folder or zip, as :func:`identities_of` writes it."""
         names = self._files.identities
-        return names if self._on_error == "stop" else [names[number] for number in self._kept()]
+        return [names[number] for number in self.cache.readable] if self.counted_by_prepare else names
 
     def overlap(self, other: Dataset) -> str | None:
         """The images that are in both folders or zips, found by name, size and content."""
         return self._files.in_common(other._files) if isinstance(other, ImageFolder) else None
 
-    def _make(self) -> ImageArray:
+    @property
+    def images(self) -> ImageArray:
+        """The decoded images: uint8 (len(self), height, width, channels), a memory map; made when first read."""
+        if self.cache.is_open:
+            return self.cache.images
         if self._files.ignored:
             print_line(f"{self.source}: {in_words(self._files.ignored)} are ignored")
         try:
-            return cached_images(
-                data_directory("image-folder"),
-                self._key,
-                len(self._files),
-                self._fit.shape,
-                _Decoder(self._files, self._fit),
-                title=f"Images of {self.source}",
-                processes=1 if self._files.size < _QUICK else None,
-                on_error=self._on_error,
-            )
+            return self.cache.images
         finally:
             self._files.close()
-
-    def _record(self) -> CachedRecord | None:
-        return cached_record(data_directory("image-folder"), self._key, len(self._files), self._fit.shape)
 
 
 def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:

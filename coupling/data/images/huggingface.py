@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import CachedRecord
 from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
@@ -27,7 +26,6 @@ from coupling.data.images.decoding import (
 from coupling.data.images.huggingface_columns import Scalar
 from coupling.data.images.huggingface_readers import ATTRIBUTE, LABEL, Reader, Selection, StreamReader, TableReader
 from coupling.data.images.huggingface_table import Place, library
-from coupling.data.images.image import ImageArray
 from coupling.errors import DataError
 from coupling.system.data_directory import data_directory
 
@@ -74,8 +72,6 @@ class HuggingFace(CachedImages):
             large as the others.
     """
 
-    _kind = "huggingface"
-
     def __init__(
         self,
         *,
@@ -103,14 +99,11 @@ class HuggingFace(CachedImages):
 
     def _open(self, reader: Reader, fit: Fit) -> None:
         self._reader, self._fit = reader, fit
-        self._count = reader.count
-        self._on_error = reader.on_error
-        self.counted_by_prepare = reader.on_error == "skip" and isinstance(reader, TableReader)
-        self.shape = (fit.channels, fit.height, fit.width)
-        self._key = reader.selection.key | {"resize": fit.resize, "crop": fit.crop} | reader.key
-        if self._record() is None:
+        cache = reader.cache(data_directory("huggingface"), fit)
+        if cache.record is None:
             reader.check()
-        self.source = reader.selection.source
+        super().__init__(cache, source=reader.selection.source, kind="huggingface")
+        self.counted_by_prepare = reader.leaves_out
         self._classes: Sequence[str] | None = None
 
     @cached_property
@@ -153,7 +146,7 @@ class HuggingFace(CachedImages):
 
     def identities(self) -> Sequence[str]:
         """The place of each sample among those that the filter takes."""
-        kept = range(self._count) if not self.counted_by_prepare else self._kept().tolist()
+        kept = self.cache.readable.tolist() if self.counted_by_prepare else range(self.cache.count)
         return [f"{number:012d}" for number in kept]
 
     def held_out(self) -> Dataset | None:
@@ -161,24 +154,17 @@ class HuggingFace(CachedImages):
         if not self._reader.has_test:
             return None
         apart = HuggingFace.__new__(HuggingFace)
-        apart._open(TableReader(self._reader.selection.of_split("test"), self._on_error), self._fit)
+        apart._open(TableReader(self._reader.selection.of_split("test"), self._reader.on_error), self._fit)
         return apart
 
     def overlap(self, other: Dataset) -> str | None:
         """Rows of one split that are in both; for streams, whether their filters keep them apart."""
         return self._reader.in_common(other._reader) if isinstance(other, HuggingFace) else None
 
-    def _make(self) -> ImageArray:
-        return self._reader.cached(data_directory("huggingface"), self._key, self._fit)
-
-    def _record(self) -> CachedRecord | None:
-        return self._reader.record(data_directory("huggingface"), self._key, self._fit)
-
     @cached_property
     def _numbers(self) -> dict[str, NDArray[np.int64]]:
         """Whole numbers known of each sample, (len(self),) each, -1 where unknown; names begin with their kind."""
-        numbers = self._reader.numbers(data_directory("huggingface"), self._key, self._fit)
+        numbers = self._reader.numbers(self.cache)
         if not self.counted_by_prepare:
             return numbers
-        kept = self._kept()
-        return {name: column[kept] for name, column in numbers.items()}
+        return {name: column[self.cache.readable] for name, column in numbers.items()}

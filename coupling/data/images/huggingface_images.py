@@ -12,10 +12,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.decoding import Fit, open_image
-from coupling.data.images.huggingface_table import library
+from coupling.data.images.cache import cached_images
+from coupling.data.images.decoding import Fit, OnError, open_image
+from coupling.data.images.huggingface_table import Place, library
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.image_cache import Cache
 from coupling.errors import DataError, cause
+
+_QUICK = 2000  # images that one process decodes about as fast as others start
 
 
 def keep_encoded(table: Any, column: str) -> Any:
@@ -80,3 +84,33 @@ def decode_value(value: Any, name: str, fit: Fit) -> ImageArray:
     """The pixels of an encoded image. Raises :class:`UnreadableImage`, which names it."""
     with open_value(value, name) as file, open_image(file, sample_name(value, name)) as image:
         return fit(image, sample_name(value, name))
+
+
+class TableCache(Cache):
+    """The decoded images of a table's rows; the table is read only if they are not there."""
+
+    def __init__(
+        self,
+        directory: Path,
+        key: Mapping[str, object],
+        place: Place,
+        rows: NDArray[np.int64],
+        column: str,
+        fit: Fit,
+        on_error: OnError,
+    ) -> None:
+        super().__init__(directory, key, len(rows), fit.shape, title=f"Images of {place}", on_error=on_error)
+        self._place, self._rows, self._column, self._fit = place, rows, column, fit
+
+    def _open(self) -> ImageArray:
+        table = keep_encoded(self._place.table, self._column)
+        return cached_images(
+            self.directory,
+            self.key,
+            self.count,
+            self.shape,
+            TableDecoder(table, self._rows, self._column, self._fit),
+            title=self.title,
+            processes=1 if self.count < _QUICK else None,
+            on_error=self.on_error,
+        )

@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.cache import CachedRecord, cached_images, cached_record
 from coupling.data.images.decoding import Fit, OnError, open_image, upright_size
 from coupling.data.images.huggingface_columns import (
     Columns,
@@ -22,13 +21,12 @@ from coupling.data.images.huggingface_columns import (
     matching_rows,
     whole_numbers,
 )
-from coupling.data.images.huggingface_images import TableDecoder, decode_value, keep_encoded, open_value, sample_name
+from coupling.data.images.huggingface_images import TableCache, decode_value, keep_encoded, open_value, sample_name
 from coupling.data.images.huggingface_table import Place, contents, library
 from coupling.data.images.image import ImageArray, UnreadableImage
-from coupling.data.images.stream_cache import ImageStream, streamed_images, streamed_numbers, streamed_record
+from coupling.data.images.image_cache import Cache
+from coupling.data.images.stream_cache import ImageStream, StreamCache
 from coupling.errors import ConfigError, CouplingError, DataError, cause
-
-_QUICK = 2000  # images that one process decodes about as fast as others start
 
 LABEL, ATTRIBUTE = "label:", "attribute:"
 """Prefixes of the names of known numbers: the label, and other columns."""
@@ -101,16 +99,21 @@ class Reader(ABC):
         """The name and encoded image of each sample."""
 
     @abstractmethod
-    def cached(self, directory: Path, key: Mapping[str, object], fit: Fit) -> ImageArray:
-        """The decoded images, read from ``directory`` or made there: uint8 (count, height, width, channels)."""
+    def cache(self, directory: Path, fit: Fit) -> Cache:
+        """The decoded images, which are made when they are first read."""
 
     @abstractmethod
-    def record(self, directory: Path, key: Mapping[str, object], fit: Fit) -> CachedRecord | None:
-        """The record of the decoded images; None: they are not there."""
-
-    @abstractmethod
-    def numbers(self, directory: Path, key: Mapping[str, object], fit: Fit) -> dict[str, NDArray[np.int64]]:
+    def numbers(self, cache: Cache) -> dict[str, NDArray[np.int64]]:
         """Whole numbers known of each sample, (count,) each, -1 where unknown, by prefixed name of the column."""
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether unreadable samples are left out, so that there are fewer than :attr:`count`."""
+        return False
+
+    def image_key(self, fit: Fit) -> dict[str, object]:
+        """All that the decoded images depend on, as JSON values."""
+        return self.selection.key | {"resize": fit.resize, "crop": fit.crop} | self.key
 
     @property
     def class_names(self) -> list[str] | None:
@@ -189,28 +192,19 @@ class TableReader(Reader):
         table = keep_encoded(self.place.table, column)
         return ((f"row {row}", table[int(row)][column]) for row in self.rows)
 
-    def cached(self, directory: Path, key: Mapping[str, object], fit: Fit) -> ImageArray:
+    def cache(self, directory: Path, fit: Fit) -> Cache:
         """The decoded images."""
-        column = self.columns.image
-        return cached_images(
-            directory,
-            key,
-            self.count,
-            fit.shape,
-            TableDecoder(keep_encoded(self.place.table, column), self.rows, column, fit),
-            title=f"Images of {self.place}",
-            processes=1 if self.count < _QUICK else None,
-            on_error=self.on_error,
-        )
+        return TableCache(directory, self.image_key(fit), self.place, self.rows, self.columns.image, fit, self.on_error)
 
-    def record(self, directory: Path, key: Mapping[str, object], fit: Fit) -> CachedRecord | None:
-        """Their record."""
-        return cached_record(directory, key, self.count, fit.shape)
-
-    def numbers(self, directory: Path, key: Mapping[str, object], fit: Fit) -> dict[str, NDArray[np.int64]]:
+    def numbers(self, cache: Cache) -> dict[str, NDArray[np.int64]]:
         """The columns of whole numbers."""
         numbers = whole_numbers(self.place.table, self.columns.known, self.rows)
         return {_prefixed(name, self.columns): column for name, column in numbers.items()}
+
+    @property
+    def leaves_out(self) -> bool:
+        """Unreadable rows are left out with "skip"."""
+        return self.on_error == "skip"
 
     @property
     def class_names(self) -> list[str] | None:
@@ -261,28 +255,22 @@ class StreamReader(Reader):
         """The samples from the beginning of the stream."""
         return (sample[:2] for sample in _Stream(self.selection, None).samples())
 
-    def cached(self, directory: Path, key: Mapping[str, object], fit: Fit) -> ImageArray:
-        """The decoded images."""
-        return streamed_images(
+    def cache(self, directory: Path, fit: Fit) -> StreamCache:
+        """The decoded images; with "skip" the next samples of the stream replace unreadable ones."""
+        return StreamCache(
             directory,
-            key,
+            self.image_key(fit),
             self.count,
             fit.shape,
-            lambda: _Stream(self.selection, fit),
+            partial(_Stream, self.selection, fit),
             title=f"Images of {self.place}",
             on_error=self.on_error,
         )
 
-    def record(self, directory: Path, key: Mapping[str, object], fit: Fit) -> CachedRecord | None:
-        """Their record."""
-        return streamed_record(directory, key, self.count, fit.shape, self.on_error)
-
-    def numbers(self, directory: Path, key: Mapping[str, object], fit: Fit) -> dict[str, NDArray[np.int64]]:
+    def numbers(self, cache: Cache) -> dict[str, NDArray[np.int64]]:
         """The numbers that are kept beside the images, which are read first."""
-        self.cached(directory, key, fit)
-        record = self.record(directory, key, fit)
-        assert record is not None
-        return streamed_numbers(directory, record)
+        assert isinstance(cache, StreamCache)
+        return cache.numbers
 
 
 def _all_text(values: tuple[Scalar, ...]) -> bool:

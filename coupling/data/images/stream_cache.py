@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from coupling.data.images import cache
 from coupling.data.images.cache import CachedRecord, cached_record
+from coupling.data.images.decoding import OnError
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.image_cache import Cache
 from coupling.errors import DataError, RunError
 from coupling.system.terminal import print_line, progress
 
@@ -78,61 +80,65 @@ class _Journal:
             return None
 
 
-def streamed_images(
-    directory: Path,
-    key: Mapping[str, object],
-    count: int,
-    shape: tuple[int, int, int],
-    open_stream: Callable[[], ImageStream],
-    *,
-    title: str,
-    on_error: Literal["stop", "skip"] = "stop",
-) -> ImageArray:
-    """The first ``count`` images of a stream, as :func:`coupling.data.images.cache.cached_images` gives them.
+class StreamCache(Cache):
+    """The first ``count`` images of a stream, written to a file as they come and then read from it.
 
     Args:
-        directory: where the files lie or will lie; made at need.
-        key: all that the images depend on, as JSON values. The same key opens the same files.
+        directory: where the file lies; it is made if necessary.
+        key: all that the images depend on, as JSON values; the same key opens the same file.
         count: number of images, at least 1.
-        shape: (height, width, channels) of each.
-        open_stream: called where images are missing.
-        title: what the progress bar and the messages say is being done.
-        on_error: "stop" raises an error over the first image that cannot be read; "skip" takes the
-            next ones in its place, and says so.
+        shape: (height, width, channels) of each image.
+        open_stream: called if images are missing.
+        title: what the progress bar and messages name.
+        on_error: "stop" raises an error for the first image that cannot be read; "skip" takes the next images in its
+            place, and reports it.
 
     Raises:
-        DataError: an image is unreadable, the stream ends early or breaks off, or ``directory`` cannot
-            be written or has too little room.
+        DataError: from :attr:`images`: an image is unreadable, the stream ends early or breaks off, or the directory
+            cannot be written or has too little space.
     """
-    key = {**key, "on_error": on_error}
-    record, images = _opened(directory, key, count, shape)
-    if images is None:
-        with _alone(directory, key, shape, title):
-            record, images = _opened(directory, key, count, shape)  # another process may have done it
-            if images is None:
-                _Reading(directory, key, count, shape, title, on_error).finish(open_stream())
-                record, images = _opened(directory, key, count, shape)
-    if record is None or images is None:
-        raise RunError(f"{title}: the images in {directory} were changed while they were being written")
-    if record.left_out:
-        print_line(f"{title}: left out {cache.shortened(record.left_out, count + len(record.left_out))}")
-    return images
 
+    def __init__(
+        self,
+        directory: Path,
+        key: Mapping[str, object],
+        count: int,
+        shape: tuple[int, int, int],
+        open_stream: Callable[[], ImageStream],
+        *,
+        title: str,
+        on_error: OnError = "stop",
+    ) -> None:
+        super().__init__(directory, {**key, "on_error": on_error}, count, shape, title=title, on_error=on_error)
+        self._open_stream = open_stream
 
-def streamed_record(
-    directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int], on_error: str
-) -> CachedRecord | None:
-    """The record of images that are all there; None: they are not."""
-    return cached_record(directory, {**key, "on_error": on_error}, count, shape)
+    def _open(self) -> ImageArray:
+        directory, key, count, shape, title = self.directory, self.key, self.count, self.shape, self.title
+        record, images = _opened(directory, key, count, shape)
+        if images is None:
+            with _alone(directory, key, shape, title):
+                record, images = _opened(directory, key, count, shape)  # another process may have done it
+                if images is None:
+                    _Reading(directory, key, count, shape, title, self.on_error).finish(self._open_stream())
+                    record, images = _opened(directory, key, count, shape)
+        if record is None or images is None:
+            raise RunError(f"{title}: the images in {directory} were changed while they were being written")
+        if record.left_out:
+            print_line(f"{title}: left out {cache.shortened(record.left_out, count + len(record.left_out))}")
+        return images
 
-
-def streamed_numbers(directory: Path, record: CachedRecord) -> dict[str, NDArray[np.int64]]:
-    """What is known of each image: {name: (count,) int64}."""
-    path = _numbers_path(cache.array_path(directory, record.key))
-    try:
-        return safetensors.numpy.load(path.read_bytes())
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); delete it to have the stream read again") from None
+    @property
+    def numbers(self) -> dict[str, NDArray[np.int64]]:
+        """Whole numbers known of each image: {name: (count,)}; the images are read first."""
+        _ = self.images
+        record = self.record
+        if record is None:
+            raise RunError(f"{self.title}: the images in {self.directory} were removed after they were read")
+        path = _numbers_path(cache.array_path(self.directory, record.key))
+        try:
+            return safetensors.numpy.load(path.read_bytes())
+        except (OSError, safetensors.SafetensorError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); delete it to have the stream read again") from None
 
 
 def _opened(

@@ -74,7 +74,7 @@ class MnistM(DrawnDataset):
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), 3, 32, 32), float32 in the range."""
-        chosen = torch.from_numpy(self._pool.images[self._in_pool(indices)])
+        chosen = torch.from_numpy(self._pool.cache.images[self._in_pool(indices)])
         return self._appearance(chosen.permute(0, 3, 1, 2).to(torch.float32).contiguous().div_(255))
 
     @cached_property
@@ -85,11 +85,11 @@ class MnistM(DrawnDataset):
 
     def prepare(self) -> None:
         """Decode or make the images, unless they already are."""
-        _ = self._pool.images, self.labels
+        _ = self._pool.cache.images, self.labels
 
     def fingerprint(self) -> str:
         """The source, the number of samples, their scale, the SHA-256 of the images."""
-        return f"mnist-m:{self.source}:{len(self)}:{self._appearance.scale}:{self._pool.sha256}"
+        return f"mnist-m:{self.source}:{len(self)}:{self._appearance.scale}:{self._pool.cache.sha256}"
 
     def held_out(self) -> MnistM | None:
         """The test images, all of them; None where these are them, or your own files have none."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling import ImageArray, MakeImage, cached_images, cached_record, data_directory
+from coupling import ImageCache, MakeImage, data_directory
 
 SIDE = 32
 """Height and width of the images, in pixels."""
@@ -50,16 +50,7 @@ class Pool(ABC):
         """Whether there is a test split."""
 
     @cached_property
-    def images(self) -> ImageArray:
+    def cache(self) -> ImageCache:
         """All images, (available, 32, 32, 3)."""
-        shape, title = (SIDE, SIDE, 3), f"{self.verb} MNIST-M"
-        directory = data_directory("mnist_m")
-        return cached_images(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)
-
-    @property
-    def sha256(self) -> str:
-        """Of the images."""
-        _ = self.images
-        record = cached_record(data_directory("mnist_m"), self.key(), self.available, (SIDE, SIDE, 3))
-        assert record is not None
-        return record.sha256
+        directory, shape, title = data_directory("mnist_m"), (SIDE, SIDE, 3), f"{self.verb} MNIST-M"
+        return ImageCache(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -11,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling import ConfigError, Dataset, cached_images, cached_record, data_directory
-from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Picture, Selection, Size
+from coupling import CachedImages, ConfigError, Dataset, ImageCache, data_directory, signed_samples
+from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Selection, Size
 
 
-class Avatars(Dataset):
+class Avatars(CachedImages):
     """Avatars: cartoon faces with or without some attributes, drawn when first needed.
 
     Samples are (3, size, size) in [-1, 1]. All else about a face (hair, skin, eyes, clothes,
@@ -23,8 +22,6 @@ class Avatars(Dataset):
     not. Each face is drawn from a number of its own, and domains whose options differ in anything
     have no number in common. The pictures are kept in `avatars/` in the data directory.
     """
-
-    range = (-1.0, 1.0)
 
     def __init__(
         self,
@@ -46,20 +43,12 @@ class Avatars(Dataset):
             bool, Field(description="turn (5 degrees), move (3 %) and scale (5 %) each face at random")
         ] = False,
     ) -> None:
-        self._pool = FacePool(_selection(attribute, present, attributes), count, size, jitter)
-        self.shape = (3, size, size)
-        chosen = "+".join(f"{name}={said}" for name, said in self._pool.selection) or "all"
-        self.source = f"avatars/{chosen},count={count},size={size},jitter={jitter}".lower()
-
-    def __len__(self) -> int:
-        return self._pool.count
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.batch([index])[0]
-
-    def batch(self, indices: Sequence[int]) -> Tensor:
-        """Samples ``indices``: (len(indices), 3, size, size), float32 in [-1, 1]."""
-        return _samples(self._pictures[np.asarray(indices, dtype=np.int64)])
+        self._pool = pool = FacePool(_selection(attribute, present, attributes), count, size, jitter)
+        chosen = "+".join(f"{name}={value}" for name, value in pool.selection) or "all"
+        source = f"avatars/{chosen},count={count},size={size},jitter={jitter}".lower()
+        title = _title(pool.selection)
+        directory, shape = data_directory("avatars"), (size, size, 3)
+        super().__init__(ImageCache(directory, pool.recipe(), count, shape, pool, title=title), source=source)
 
     def attributes(self) -> Mapping[str, Tensor]:
         """What was drawn for each face: by the name of the trait, numbers into its values in ``TRAITS``.
@@ -69,15 +58,15 @@ class Avatars(Dataset):
         all cores, and kept beside the pictures.
         """
         pool = self._pool
-        numbers = cached_images(
+        stored = ImageCache(
             data_directory("avatars"),
             {**pool.recipe(), "traits": TRAITS},
             pool.count,
             (1, 1, len(TRAITS)),
             pool.traits,
-            title=f"attributes of {self._title}",
+            title=f"attributes of {self.cache.title}",
         )
-        columns = torch.from_numpy(numbers.reshape(pool.count, len(TRAITS)).astype(np.int64))
+        columns = torch.from_numpy(stored.images.reshape(pool.count, len(TRAITS)).astype(np.int64))
         return {name: columns[:, column].contiguous() for column, name in enumerate(TRAITS)}
 
     def drawn(self, index: int) -> dict[str, str]:
@@ -101,35 +90,12 @@ class Avatars(Dataset):
         own, their = self._pool, other._pool
         if (own.size, own.jitter) != (their.size, their.jitter):
             return None
-        return _samples(np.stack([their.counterpart(index, own.selection) for index in indices]))
-
-    def prepare(self) -> None:
-        """Draw the faces, on all cores, unless they are there already."""
-        _ = self._pictures
-
-    def fingerprint(self) -> str:
-        """The source and the SHA-256 of all pictures."""
-        self.prepare()
-        size = self._pool.size
-        record = cached_record(data_directory("avatars"), self._pool.recipe(), len(self), (size, size, 3))
-        return f"{self.source}:{record.sha256 if record else 'removed'}"
-
-    @property
-    def _title(self) -> str:
-        said = [f"{'with' if present else 'without'} {name}" for name, present in self._pool.selection]
-        return " ".join(["avatars", " and ".join(said)]).strip()
-
-    @cached_property
-    def _pictures(self) -> Picture:
-        """(count, size, size, 3), read from disk as needed."""
-        pool = self._pool
-        shape = (pool.size, pool.size, 3)
-        return cached_images(data_directory("avatars"), pool.recipe(), pool.count, shape, pool, title=self._title)
+        return signed_samples(np.stack([their.counterpart(index, own.selection) for index in indices]))
 
 
-def _samples(pictures: Picture) -> Tensor:
-    """uint8 (B, height, width, 3) to (B, 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(127.5).sub_(1)
+def _title(selection: Selection) -> str:
+    parts = [f"{'with' if present else 'without'} {name}" for name, present in selection]
+    return " ".join(["avatars", " and ".join(parts)]).strip()
 
 
 def _selection(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from coupling import ConfigError, DataError, Dataset, cached_images, cached_record, crop_images, data_directory
+from coupling import ConfigError, DataError, Dataset, ImageCache, crop_images, data_directory
 from coupling_faces.archive import Images, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown
@@ -225,13 +225,18 @@ class CelebA(Dataset):
     @cached_property
     def _kept(self) -> Pixels:
         """All images of the list: (images, side, side, 3), a memory map."""
-        decoder, count, shape = self._decoder, len(self._faces.names), (self._side, self._side, 3)
-        key = {"celeba": decoder.images.identity, "aspect": self._aspect}
-        if cached_record(self._directory, key, count, shape) is None:
-            _refuse_too_full(self._directory, count * math.prod(shape))
-        title = f"Decoding CelebA to {self._side}x{self._side} pixels"
-        kept = cached_images(self._directory, key, count, shape, decoder, title=title)
-        return kept.view(np.ndarray)  # views of a memmap are slow to make
+        decoder = self._decoder
+        cache = ImageCache(
+            self._directory,
+            {"celeba": decoder.images.identity, "aspect": self._aspect},
+            len(self._faces.names),
+            (self._side, self._side, 3),
+            decoder,
+            title=f"Decoding CelebA to {self._side}x{self._side} pixels",
+        )
+        if cache.record is None:
+            _refuse_too_full(self._directory, cache.count * math.prod(cache.shape))
+        return cache.images.view(np.ndarray)  # views of a memmap are slow to make
 
     @property
     def _directory(self) -> Path:

@@ -111,13 +111,14 @@ class ColorDepthFolder(Frames):
         self._block = torch.from_numpy(block[block >= 0])
         self._files = [root / name for name in (*color_files, *depth_files)]
         self._unit = unit
-        self.title = str(root)
-        self.source = f"{root}:{color},{depth}"
-        self._open(
-            room="color-depth-folder",
+        source = f"{root}:{color},{depth}"
+        super().__init__(
+            title=str(root),
+            source=source,
+            folder="color-depth-folder",
             # The folder itself too: names, sizes and times alone may agree by chance of how they were made.
             key={
-                "frames": self.source,
+                "frames": source,
                 "listing": listing_digest(root, [*color_files, *depth_files]),
                 **({"unit": unit} if modality == "depth" else {}),
             },

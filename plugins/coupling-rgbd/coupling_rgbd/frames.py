@@ -6,7 +6,6 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
@@ -17,17 +16,15 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling import (
-    CachedRecord,
+    CachedImages,
     ConfigError,
     DataError,
-    Dataset,
     ImageArray,
+    ImageCache,
     OnError,
     Resize,
     Size,
     UnreadableImage,
-    cached_images,
-    cached_record,
     crop_images,
     data_directory,
     height_and_width,
@@ -143,20 +140,18 @@ class _Maker:
         )
 
 
-class Frames(Dataset):
+class Frames(CachedImages):
     """Colour, (3, height, width) in [-1, 1], or depth, (1, height, width) in [0, 1], of numbered frames.
 
-    The numbers are those of both modalities: sample i of the colour and of the depth are one view.
-    A subclass finds the frames and says in its constructor how they are looked at.
+    Sample i of the colour and sample i of the depth are one view. A subclass finds the frames.
     """
 
-    title: str
-    """What the frames are called in messages."""
-
-    def _open(
+    def __init__(
         self,
         *,
-        room: str,
+        title: str,
+        source: str,
+        folder: str,
         key: dict[str, Any],
         reader: Reader,
         modality: Modality,
@@ -168,40 +163,65 @@ class Frames(Dataset):
         on_error: OnError = "stop",
         paired: bool = True,
     ) -> None:
-        """Say how the frames are looked at: ``modality`` to ``on_error`` are the options of that name.
+        """Say how the frames are shown: ``modality`` to ``on_error`` are the options of that name.
 
-        ``room`` is the data directory's folder for the decoded frames; ``key`` holds all that the
-        reader's frames depend on, as JSON values; ``paired`` says whether every frame has both
-        modalities.
+        Args:
+            title: name of the frames in messages.
+            source: see :attr:`coupling.Dataset.source`.
+            folder: folder of the data directory for the decoded frames.
+            key: all that the reader's frames depend on, as JSON values.
+            reader: reads the frames.
+            modality: colour or depth.
+            size: (height, width) of the decoded frames.
+            resize: what is done to frames of another size.
+            window: (height, width) that is cut out of frames; None: whole frames.
+            flip: whether training mirrors every second sample.
+            depth: range of the depth.
+            on_error: "stop" or "skip".
+            paired: whether every frame has both modalities.
         """
-        self.modality = modality
+        self.modality: Modality = modality
         self.depth = depth
-        self._room = room
+        self.title = title
         self._reader = reader
         self._window = None if window is None else height_and_width(window)
         self._flip = flip
-        self._on_error = on_error
         if self._window is not None and (self._window[0] > size[0] or self._window[1] > size[1]):
             raise ConfigError(
                 f"window: {list(self._window)} is larger than the frames, {list(size)} ([height, width]); "
                 "give a smaller window or a larger size"
             )
-        self.shape = (3 if modality == "color" else 1, *(self._window or size))
-        self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
-        self.drawn_by = "" if modality == "color" else "false-colours"
         self._maker = _Maker(reader, modality, size, resize, depth, whole=paired and on_error == "skip")
-        self._stored_shape = (*size, 3 if modality == "color" else 2)
         seen: list[object] = [modality, resize]
         if modality == "depth":
             seen += [depth.planes.near, depth.planes.far, depth.outliers, depth.fill]
-        self._key = {**key, "seen": seen, "whole": self._maker.whole}
+        cache = ImageCache(
+            data_directory(folder),
+            {**key, "seen": seen, "whole": self._maker.whole},
+            len(reader.frames),
+            (*size, 3 if modality == "color" else 2),
+            self._maker,
+            title=f"{modality} of {title}",
+            processes=1 if len(reader.frames) < _QUICK else None,
+            on_error=on_error,
+        )
+        super().__init__(cache, source=source, kind=folder)
+        self.shape = (3 if modality == "color" else 1, *(self._window or size))
+        self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
+        self.drawn_by = "" if modality == "color" else "false-colours"
 
-    def __len__(self) -> int:
-        """Number of frames; with ``on_error: skip`` and once they are prepared, of readable ones."""
-        return len(self._kept)
+    @property
+    def images(self) -> ImageArray:
+        """The decoded frames: uint8 (len(self), height, width, 3 of colour or 2 of depth), a memory map."""
+        if not self.cache.is_open:
+            self.check()
+            if self.modality == "depth" and self.cache.record is None:
+                self._look()
+        return self.cache.images
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.batch([index])[0]
+    def identities(self) -> list[str]:
+        """The names of the frames."""
+        return [self._reader.frames[index] for index in self._kept.tolist()]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), *shape) in the range; of windows, the middle ones."""
@@ -212,22 +232,17 @@ class Frames(Dataset):
         return self._samples(indices, keys)
 
     def _samples(self, indices: Sequence[int], keys: Sequence[int] | None) -> Tensor:
-        chosen = [self._stored[index] for index in indices]
-        height, width = self._window or self._stored_shape[:2]
+        images = self.images
+        chosen = [images[index] for index in indices]
+        height, width = self._window or self.cache.shape[:2]
         pixels = crop_images(chosen, (height, width), keys, mirror=self._flip)
         return color_samples(pixels) if self.modality == "color" else depth_samples(from_bytes(pixels))
 
-    def prepare(self) -> None:
-        """Decode all frames, unless they already are."""
-        _ = self._stored
-
     def fingerprint(self) -> str:
-        """The stored frames themselves, wherever they came from, and what is cut out of them."""
-        self.prepare()
-        record = self._record()
+        """Identifies the decoded frames, wherever they came from, and what is cut out of them."""
         window = "" if self._window is None else f":window{self._window[0]}x{self._window[1]}"
         flip = ":flip" if self._flip else ""
-        return f"{self._room}:{record.sha256 if record else 'removed'}{window}{flip}"
+        return f"{super().fingerprint()}{window}{flip}"
 
     @abstractmethod
     def advice(self, factor: float) -> str:
@@ -239,39 +254,10 @@ class Frames(Dataset):
         Most data sets take whatever files there are.
         """
 
-    # -- the stored frames -------------------------------------------------------------------
-
-    @cached_property
-    def _stored(self) -> ImageArray:
-        """(len(self), height, width, 3 or 2), a memory map."""
-        self.check()
-        if self.modality == "depth" and self._record() is None:
-            self._look()
-        stored = cached_images(
-            data_directory(self._room),
-            self._key,
-            len(self._reader.frames),
-            self._stored_shape,
-            self._maker,
-            title=f"{self.modality} of {self.title}",
-            processes=1 if len(self._reader.frames) < _QUICK else None,
-            on_error=self._on_error,
-        )
-        for made in ("_kept", "labels"):  # it may be known only now what can be read
-            self.__dict__.pop(made, None)
-        return stored
-
-    @cached_property
+    @property
     def _kept(self) -> NDArray[np.intp]:
-        """Which of the reader's frames there are samples of."""
-        record = self._record() if self._on_error == "skip" else None
-        return np.delete(np.arange(len(self._reader.frames)), record.missing if record else ())
-
-    def _record(self) -> CachedRecord | None:
-        return cached_record(data_directory(self._room), self._key, len(self._reader.frames), self._stored_shape)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_stored", "_kept")}
+        """Numbers of the reader's frames that there are samples of."""
+        return self.cache.readable if self.counted_by_prepare else np.arange(self.cache.count)
 
     # -- the readings, held against what they are taken for -------------------------------------
 

@@ -100,23 +100,25 @@ class Nyu(Frames):
             self._scenes, self._kinds = said.scenes, said.kinds
             names = tuple(f"frame {number + 1} of {file.name}" for number in range(len(said.scenes)))
             reader = LabeledFrames(file, names, depths)
-            self.title = str(file)
+            title = str(file)
             key = {"listing": listing_digest(root, [file.name]), "depths": depths if modality == "depth" else ""}
         else:
             known = nyu_labeled.described(file) if registered == "leave-out" else None
             files = _raw_files(root / "raw", modality, known)
             self._scenes = tuple(name.rsplit("/", 1)[0] for name in files)
             reader = RawFrames(root / "raw", files)
-            self.title = str(root / "raw")
+            title = str(root / "raw")
             key = {"listing": listing_digest(root / "raw", files)}
         read = frames == "labeled" or registered == "leave-out"
         self._official = file if verify and read else None
         self._raw = None if frames == "labeled" else registered
         which = "labeled" if frames == "labeled" else f"raw {modality} {registered}"
-        self.source = f"nyu:{root.resolve()}:{which}"
-        self._open(
-            room="nyu",
-            key={"frames": self.source, **key},
+        source = f"nyu:{root.resolve()}:{which}"
+        super().__init__(
+            title=title,
+            source=source,
+            folder="nyu",
+            key={"frames": source, **key},
             reader=reader,
             modality=modality,
             size=height_and_width(size),
@@ -131,7 +133,7 @@ class Nyu(Frames):
     def check(self) -> None:
         """Hold the labelled file, where it is read, against its published size and MD5; once."""
         if self._official is not None:
-            nyu_labeled.refuse_other(self._official, data_directory(self._room))
+            nyu_labeled.refuse_other(self._official, self.cache.directory)
 
     def groups(self) -> Tensor:
         """The scene of each frame."""

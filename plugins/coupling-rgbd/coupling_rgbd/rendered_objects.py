@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from coupling import ConfigError, Dataset, cached_images, data_directory
+from coupling import CachedImages, ConfigError, ImageCache, data_directory
 from coupling_rgbd import kinect
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import from_bytes
+from coupling_rgbd.frames import Modality
 from coupling_rgbd.objects import CATEGORIES
 from coupling_rgbd.rendering import (
     ELEVATIONS,
@@ -37,7 +38,7 @@ HELD_OUT = 5
 """One object outside the pool for so many in it is shown by :meth:`RenderedObjects.held_out`."""
 
 
-class RenderedObjects(Dataset):
+class RenderedObjects(CachedImages):
     """Everyday objects in random views, rendered: colour, or depth, of each.
 
     Object ``i`` of a pool is the same object, in the same view, in either modality and at either
@@ -57,7 +58,7 @@ class RenderedObjects(Dataset):
         self,
         *,
         modality: Annotated[
-            Literal["color", "depth"],
+            Modality,
             Field(description="colour in [-1, 1] (3 channels), or depth in [0, 1] (1 channel)"),
         ],
         count: Annotated[int, Field(ge=2, description="objects in the whole pool, all parts together")] = 5000,
@@ -68,23 +69,35 @@ class RenderedObjects(Dataset):
     ) -> None:
         if noise and modality == "color":
             raise ConfigError("`noise` is the depth sensor's: leave it out, or choose `modality: depth`")
-        self.modality = modality
-        self.count = self.pool = count
-        self.first = 0
+        self._open(modality, range(count), count, size, noise)
+
+    def _open(self, modality: Modality, objects: range, pool: int, size: int, noise: bool) -> None:
+        """Show ``objects`` of a pool of ``pool`` objects; those beyond the pool are held out."""
+        self.modality: Modality = modality
+        self.objects = objects
+        self.pool = pool
         self.size = size
         self.noise = noise
-        self.source = f"rendered-objects/{count}"
+        first = objects.start
+        key = {"dataset": "rendered-objects", "renderer": RENDERER, "count": pool, "size": size}
+        cache = ImageCache(
+            data_directory("rendered-objects"),
+            {**key, "first": first} if first else key,
+            len(objects),
+            (size, size, 5),
+            functools.partial(render_packed, pool=pool, size=size, first=first),
+            title="rendered objects",
+        )
+        source = f"rendered-objects/{pool}" + ("/held-out" if first else "")
+        super().__init__(cache, source=source)
         self.shape = (3 if modality == "color" else 1, size, size)
         self.range = COLOR_RANGE if modality == "color" else DEPTH_RANGE
         self.drawn_by = "" if modality == "color" else "false-colours"
 
-    def __len__(self) -> int:
-        return self.count
-
     @functools.cached_property
     def labels(self) -> Tensor:
         """Category of each object, a number into :data:`coupling_rgbd.objects.CATEGORIES`: (count,) int64."""
-        return torch.arange(self.first, self.first + self.count) % len(CATEGORIES)
+        return torch.tensor(self.objects) % len(CATEGORIES)
 
     def attributes(self) -> Mapping[str, Tensor]:
         """What was drawn for each object, (count,) int64 each; a renderer's knowledge, nothing is estimated.
@@ -97,7 +110,7 @@ class RenderedObjects(Dataset):
 
     @functools.cached_property
     def _attributes(self) -> dict[str, Tensor]:
-        scenes = [Scene.draw(self.pool, self.first + index) for index in range(self.count)]
+        scenes = [Scene.draw(self.pool, number) for number in self.objects]
         low, high = ELEVATIONS
         return {
             "category": self.labels,
@@ -106,31 +119,24 @@ class RenderedObjects(Dataset):
             "hue": torch.tensor([round(HUES * s.paint.hue) % HUES for s in scenes]),
         }
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.batch([index])[0]
-
     def held_out(self) -> RenderedObjects | None:
         """Objects that no training over this pool has seen, in the same modality; of these, None."""
-        if self.first:
+        if self.objects.start:
             return None
-        other = RenderedObjects(modality=self.modality, count=self.pool, size=self.size, noise=self.noise)
-        other.first, other.count = self.pool, max(2 * len(CATEGORIES), self.pool // HELD_OUT)
-        other.source = f"{self.source}/held-out"
+        other = RenderedObjects.__new__(RenderedObjects)
+        last = self.pool + max(2 * len(CATEGORIES), self.pool // HELD_OUT)
+        other._open(self.modality, range(self.pool, last), self.pool, self.size, self.noise)
         return other
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples by object number, stacked: (len(indices), *shape)."""
-        packed = self._packed[np.asarray(indices, np.intp)]
+        packed = self.images[np.asarray(indices, np.intp)]
         if self.modality == "color":
             return color_samples(packed[..., :3])
         levels = from_bytes(packed[..., 3:])
         if self.noise:
             levels = np.stack([self._measured(i, depth) for i, depth in zip(indices, levels, strict=True)])
         return depth_samples(levels)
-
-    def prepare(self) -> None:
-        """Render the pool, unless it lies on disk already."""
-        _ = self._packed
 
     def fingerprint(self) -> str:
         """The pool, what is seen of it, and the version of the renderer."""
@@ -156,21 +162,8 @@ class RenderedObjects(Dataset):
         """Of all these pictures, whatever the options."""
         return Camera.of(PLANES, FIELD_OF_VIEW, (1, 1))
 
-    @functools.cached_property
-    def _packed(self) -> NDArray[np.uint8]:
-        """Colour and depth of the pool, (count, size, size, 5), a memory map."""
-        first = {"first": self.first} if self.first else {}
-        return cached_images(
-            data_directory("rendered-objects"),
-            {"dataset": "rendered-objects", "renderer": RENDERER, "count": self.pool, "size": self.size, **first},
-            self.count,
-            (self.size, self.size, 5),
-            functools.partial(render_packed, pool=self.pool, size=self.size, first=self.first),
-            title="rendered objects",
-        )
-
     def _measured(self, number: int, levels: NDArray[np.uint16]) -> NDArray[np.uint16]:
         focal_length = self.size / 2 / math.tan(math.radians(FIELD_OF_VIEW / 2))
         # A third number keeps this stream apart from the one that drew the object.
-        rng = np.random.default_rng((self.pool, self.first + number, 1))
+        rng = np.random.default_rng((self.pool, self.objects[number], 1))
         return PLANES.to_levels(kinect.measure(PLANES.to_metres(levels), focal_length, rng))

@@ -112,11 +112,12 @@ class RgbdObjects(Frames):
         self.views = _views(root, every)
         """Of each frame, those that could not be read included, in the order of category, object, video, frame."""
         color, depth = (tuple(view.name + ending for view in self.views) for ending in (_COLOR, _DEPTH))
-        self.title = str(root)
-        self.source = f"rgbd-objects:{root.resolve()}"
-        self._open(
-            room="rgbd-objects",
-            key={"frames": self.source, "listing": listing_digest(root, [*color, *depth])},
+        source = f"rgbd-objects:{root.resolve()}"
+        super().__init__(
+            title=str(root),
+            source=source,
+            folder="rgbd-objects",
+            key={"frames": source, "listing": listing_digest(root, [*color, *depth])},
             reader=FilePairs(root, tuple(view.name for view in self.views), color, depth, unit=0.001),
             modality=modality,
             size=height_and_width(size),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from coupling.builtin import register_datasets
 from coupling.config.registry import options_model
-from coupling.data.images import cache
+from coupling.data.images import cache, image_cache
 from coupling.data.images import folder as datasets
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
@@ -143,7 +143,7 @@ def test_the_decoder_can_be_sent_to_other_processes(folder: Path, monkeypatch: p
         make = pickle.loads(pickle.dumps(make))
         return cache.cached_images(directory, key, count, shape, make, processes=1, **named)
 
-    monkeypatch.setattr(datasets, "cached_images", make_images)
+    monkeypatch.setattr(image_cache, "cached_images", make_images)
     monkeypatch.setattr(datasets, "_QUICK", 0)
     images = ImageFolder(path=str(folder), on_error="skip")
     images.prepare()
