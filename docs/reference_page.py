@@ -13,9 +13,8 @@ INTRODUCTION = """\
 
 <!-- made by docs/generate.py from the docstrings -->
 
-Everything here is imported from `coupling`: `from coupling import load_model`. Helpers for the tests of plugins are in
-`coupling.testing`; [Bring your own domains](bring-your-own-domains.md) shows them. Other modules of the package are
-internal and can change in any release.
+Import these names from `coupling`. Helpers for the tests of plugins are in `coupling.testing`; [Bring your own
+domains](bring-your-own-domains.md) shows them. Other modules of the package are internal and can change in any release.
 
 In shapes, B is the number of samples and `*shape` the shape of one sample of a domain: (channels, height, width) for
 images. Samples are float32 tensors in the range of their domain.

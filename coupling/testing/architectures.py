@@ -1,4 +1,4 @@
-"""What is checked of an architecture."""
+"""Checks of an architecture."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from coupling.testing.small_run import LATENT, configured, opened, trained
 
 
 def _accepted(check: Check) -> Iterator[tuple[Any, Domain]]:
-    """The architecture with each domain that it takes, one of each number of channels."""
+    """The architecture with the domains that it accepts, one for each number of channels."""
     architecture = check.make()
-    refused, taken = [], set()
+    rejected, taken = [], set()
     for number, shape in enumerate(check.shapes):
-        domain = Domain("it", tuple(shape), RANGES[number % 2])
+        domain = Domain("domain", tuple(shape), RANGES[number % 2])
         if shape[0] in taken:
             continue
         try:
             architecture.generator(domain, LATENT)
             architecture.discriminator(domain, 1)
         except ConfigError as error:
-            refused.append(str(error))
+            rejected.append(str(error))
             continue
         taken.add(shape[0])
         yield architecture, domain
-    require(bool(taken), f"takes none of the shapes {check.shapes}: {refused[:1]}")
+    require(bool(taken), f"accepts none of the shapes {check.shapes}: {rejected[:1]}")
 
 
 def _networks(architecture: Any, domain: Domain, outputs: int = 1) -> tuple[nn.Module, nn.Module]:
     lists = architecture.generator(domain, LATENT), architecture.discriminator(domain, outputs)
     for team, layers in zip(("generator", "discriminator"), lists, strict=True):
-        require(isinstance(layers, list) and bool(layers), f"{team}() gives no list of layers, but {layers!r:.80}")
-        require(all(isinstance(layer, nn.Module) for layer in layers), f"{team}() gives something that is no nn.Module")
+        require(isinstance(layers, list) and bool(layers), f"{team}() gives {layers!r:.80}, not a list of layers")
+        require(
+            all(isinstance(layer, nn.Module) for layer in layers),
+            f"{team}() gives a list with something else than nn.Module",
+        )
     return nn.Sequential(*lists[0]), nn.Sequential(*lists[1])
 
 
 _UNSUITED = "an architecture raises coupling.ConfigError for a domain that it cannot draw"
 
 
-def _carries(check: Check) -> None:
+def _maps(check: Check) -> None:
     for architecture, domain in _accepted(check):
         for outputs in (1, 3):
             g, f = _networks(architecture, domain, outputs)
@@ -54,11 +57,13 @@ def _carries(check: Check) -> None:
             low, high = domain.range
             least, most = drawn.min().item(), drawn.max().item()
             require(
-                low <= least and most <= high, f"draws values in [{least}, {most}] for {domain}; output_activation?"
+                low <= least and most <= high,
+                f"draws values in [{least}, {most}] for {domain}; end it with output_activation(domain)",
             )
             logits = f(drawn)
             require(
-                tuple(logits.shape) == (4, outputs), f"{tuple(logits.shape)} logits, wanted {(4, outputs)}: {domain}"
+                tuple(logits.shape) == (4, outputs),
+                f"gives {tuple(logits.shape)} logits, expected {(4, outputs)}, for {domain}",
             )
             require(bool(logits.isfinite().all()), f"logits are not finite for {domain}")
 
@@ -83,11 +88,11 @@ def _second_derivative(check: Check) -> None:
         x = (low + (high - low) * torch.rand(4, *domain.shape)).requires_grad_()
         (slope,) = torch.autograd.grad(f(x).sum(), x, create_graph=True)
         require(bool(slope.isfinite().all()), f"the discriminator has no finite gradient for its input, for {domain}")
-        if slope.requires_grad:  # a linear discriminator's penalty may not reach its parameters
+        if slope.requires_grad:  # the penalty of a linear discriminator does not reach its parameters
             slope.square().sum().backward()
 
 
-def _made_anew(check: Check) -> None:
+def _makes_new_layers(check: Check) -> None:
     for architecture, domain in _accepted(check):
         twice = []
         for seed in (5, 5):
@@ -96,11 +101,14 @@ def _made_anew(check: Check) -> None:
         for team, one, other in zip(("generator", "discriminator"), *twice, strict=True):
             own = {id(parameter) for parameter in one.parameters()}
             shared = [name for name, parameter in other.named_parameters() if id(parameter) in own]
-            require(not shared, f"the {team} of two calls has {shared[:1]} in common; the sharing rules tie layers")
+            require(
+                not shared,
+                f"two calls give {team}s with {shared[:1]} in common; make new layers, the sharing rules tie them",
+            )
             states = one.state_dict(), other.state_dict()
-            require(states[0].keys() == states[1].keys(), f"the {team} of two calls has other parameters")
+            require(states[0].keys() == states[1].keys(), f"two calls give {team}s with different parameters")
             equal = all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-            require(equal, f"the {team}'s initial weights are not a function of torch's seed")
+            require(equal, f"the {team}'s initial weights do not depend on torch's seed alone")
 
 
 def _couples(check: Check) -> None:
@@ -121,13 +129,13 @@ def _couples(check: Check) -> None:
             },
         )
         for losses in trained(config, check, opened(check, config.plain()["domains"]))[1]:
-            require(all(math.isfinite(value) for value in losses.values()), f"trained, it gives losses {losses}")
+            require(all(math.isfinite(value) for value in losses.values()), f"training gives losses {losses}")
 
 
 TESTS: Tests = {
-    "carries z to samples and these to logits": _carries,
+    "maps codes to samples and samples to logits": _maps,
     "gradients reach all parameters": _gradients,
-    "can be derived twice": _second_derivative,
-    "layers are made anew, from the seed": _made_anew,
+    "can be differentiated twice": _second_derivative,
+    "makes new layers that depend on the seed alone": _makes_new_layers,
     "domains can share layers": _couples,
 }

@@ -1,4 +1,4 @@
-"""One check of a component, and those that every kind has."""
+"""A check of a component, and the checks that all kinds have in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Options = Mapping[str, Any]
 
 
 SHAPES = ((1, 28, 28), (3, 32, 32), (1, 16, 16), (3, 16, 16), (1, 64, 64), (3, 64, 64), (3, 128, 128), (1, 128, 128))
-"""Shapes of samples that architectures and transforms are tried with: each must take one of them."""
+"""Shapes of samples that architectures and transforms are checked with: each must accept one of them."""
 
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
@@ -26,12 +26,12 @@ DOMAINS: Mapping[str, Any] = {
     "one": {"dataset": {"name": "conformance", "half": 1}},
     "two": {"dataset": {"name": "conformance", "half": 2, "transform": "negative"}},
 }
-"""What losses and metrics are tried with: blurred noise, (1, 16, 16) in [0, 1], three classes."""
+"""Domains that losses and metrics are checked with: blurred noise, (1, 16, 16) in [0, 1], three classes."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is true of a component with these options; calling it raises AssertionError where it is not."""
+    """One property of a component with these options; calling it raises an AssertionError if it does not hold."""
 
     component: Component
     options: Options
@@ -43,31 +43,31 @@ class Check:
     losses: Sequence[Any] = field(repr=False)
 
     def __str__(self) -> str:
-        said = ", ".join(f"{key}: {value}" for key, value in self.options.items())
-        return f"{self.component.kind} {self.component.name}{f' ({said})' if said else ''}: {self.what}"
+        given = ", ".join(f"{key}: {value}" for key, value in self.options.items())
+        return f"{self.component.kind} {self.component.name}{f' ({given})' if given else ''}: {self.what}"
 
     def __call__(self) -> None:
-        """Check it."""
+        """Check the property."""
         try:
             self.test(self)
         except (AssertionError, PluginError) as error:
             raise AssertionError(f"{self}: {error}") from error
 
     def make(self) -> Any:
-        """The component, as the framework makes it."""
+        """Make the component as the framework does."""
         try:
             return self.plugins.registry.build(
                 self.component.kind, self.component.name, copy.deepcopy(dict(self.options)), "its options"
             )
         except ConfigError as error:
             raise AssertionError(
-                f"cannot be made: {error}\nGive options that it can be tried with: "
+                f"cannot be made: {error}\nGive options that it can be checked with: "
                 f"checks(..., {{'{self.component.name}': {{...}}}})"
             ) from error
 
 
 Tests = Mapping[str, Callable[[Check], None]]
-"""What is checked of a kind of component, in words, and how."""
+"""The checks of a kind of component: {the property in words: function that checks it}."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -77,7 +77,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def described(check: Check) -> None:
-    """The component and its options say what they are."""
+    """The component and its options have descriptions."""
     component = check.component
     require(bool(component.make.__doc__), "has no docstring, which is its description")
     for option, about in component.options.model_fields.items():
@@ -87,7 +87,7 @@ def described(check: Check) -> None:
 
 
 def written(check: Check) -> None:
-    """A run's configuration holds all options, and must run again as it is."""
+    """Options survive being written to a run's configuration and read again."""
     registry, component = check.plugins.registry, check.component
     complete = registry.completed(component.kind, component.name, check.options, "its options")
     read = parse_yaml(dump_yaml({"options": complete}))["options"]

@@ -1,6 +1,6 @@
-"""Conformance tests that a plugin author runs on a plugin.
+"""Conformance checks of all components of a plugin.
 
-Each check is one thing that the framework, or a user, relies on in every component of a kind::
+Each check is one property that the framework, or a user, relies on in every component of a kind::
 
     import pytest
     from coupling.testing import checks
@@ -12,7 +12,7 @@ Each check is one thing that the framework, or a user, relies on in every compon
         monkeypatch.setenv("COUPLING_DATA", str(tmp_path))  # data sets write there
         check()
 
-What a check finds is an AssertionError that names the component, the options, and what is wrong.
+A check that fails raises an AssertionError that names the component, the options and the problem.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ def checks(
     domains: Mapping[str, Any] | None = None,
     losses: Sequence[Any] = ("non-saturating",),
 ) -> list[Check]:
-    """Every check of every component that a plugin registers.
+    """All checks of all components that a plugin registers.
 
     Args:
-        plugin: its module, or the module's name or path, as for ``--plugin``.
-        options: {component: options, or several of them} that it is tried with, those that it
-            requires at least; data sets are best made small. By default none; None: this component is
-            not tried, only its options are looked at.
-        shapes: what architectures and transforms are tried with.
-        domains: what losses and metrics are tried with, as in a configuration; default:
-            :data:`DOMAINS`, which are called "one" and "two".
-        losses: what is there beside the loss or metric tried, as in a configuration; a loss that
-            trains both teams is tried alone.
+        plugin: the plugin's module, or the module's name or path, as for ``--plugin``.
+        options: {component: options, or a list of options} that a component is checked with: at least
+            those that it requires, and small numbers for data sets. By default no options; None: only
+            the component's options are checked.
+        shapes: shapes of samples that architectures and transforms are checked with.
+        domains: domains that losses and metrics are checked with, as in a configuration; default:
+            :data:`DOMAINS`, whose names are "one" and "two".
+        losses: losses beside the checked loss or metric, as in a configuration; a loss that
+            trains both teams is checked alone.
 
     Raises:
         PluginError: the plugin cannot be loaded, or has no component of a name in ``options``.
@@ -90,7 +90,7 @@ def checks(
 
 
 def _components(plugins: Plugins, name: str) -> list[Component]:
-    """Those that the module ``name`` registers; coupling's own rooms, which are loaded in any case, too."""
+    """The components that the module ``name`` registers; it may be one of the built-in modules."""
     components = plugins.registry.components.values()
     if any(component.owner == name for component in components):
         return [component for component in components if component.owner == name]

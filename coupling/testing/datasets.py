@@ -1,4 +1,4 @@
-"""What is checked of a data set."""
+"""Checks of a data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _samples(check: Check) -> None:
     require(count > 0, "has no samples")
     data.prepare()
     data.prepare()  # must be safe to repeat
-    count = len(data)  # some may have turned out to be unreadable
+    count = len(data)  # preparing may have left out unreadable ones
     chosen = [*sorted({0, count // 2, count - 1}), 0]
     batch = data.batch(chosen)
     require(isinstance(batch, Tensor), f"batch() gives a {type(batch).__name__}, not a tensor")
@@ -29,15 +29,15 @@ def _samples(check: Check) -> None:
     least, most, slack = batch.min().item(), batch.max().item(), 1e-4 * (high - low)
     require(low - slack <= least and most <= high + slack, f"values lie in [{least}, {most}], range is [{low}, {high}]")
     for index, sample in zip(chosen, batch, strict=True):
-        require(torch.equal(data[index], sample), f"sample {index} is another in batch() than alone")
+        require(torch.equal(data[index], sample), f"sample {index} differs between batch() and [{index}]")
     keys = [7, 2**62, 0, 7]
     augmented = data.augmented(chosen, keys)
     require(augmented.shape == batch.shape, f"augmented() gives {tuple(augmented.shape)}, batch() {tuple(batch.shape)}")
-    require(torch.equal(augmented[0], augmented[-1]), "augmented() gives another sample for the same key")
+    require(torch.equal(augmented[0], augmented[-1]), "augmented() gives different samples for the same key")
 
 
-def _sameness(check: Check) -> None:
-    """The same samples in every epoch, run and process, whatever else draws random numbers."""
+def _repeats(check: Check) -> None:
+    """Samples are the same in every epoch, run and process, whatever else draws random numbers."""
     seed_all(1)
     first = _dataset(check)
     first.prepare()
@@ -52,21 +52,23 @@ def _sameness(check: Check) -> None:
     }
     for how, other in others.items():
         other.prepare()
-        require(len(other) == len(first), f"{how}, it has {len(other)} samples, before {len(first)}")
-        require(torch.equal(other.batch(chosen), samples), f"{how}, its samples are others")
-        require(torch.equal(other.augmented(chosen, keys), augmented), f"{how}, its augmented samples are others")
-        require(other.source == first.source, f"{how}, its source is '{other.source}', before '{first.source}'")
-        require(other.fingerprint() == fingerprint, f"{how}, its fingerprint is another")
+        require(len(other) == len(first), f"{how}, it has {len(other)} samples instead of {len(first)}")
+        require(torch.equal(other.batch(chosen), samples), f"{how}, its samples differ")
+        require(torch.equal(other.augmented(chosen, keys), augmented), f"{how}, its augmented samples differ")
+        require(other.source == first.source, f"{how}, its source is '{other.source}' instead of '{first.source}'")
+        require(other.fingerprint() == fingerprint, f"{how}, its fingerprint differs")
     require(isinstance(fingerprint, str) and fingerprint != "", f"fingerprint() gives {fingerprint!r}, not a text")
 
 
-def _known(check: Check) -> None:
+def _labels(check: Check) -> None:
     data = _dataset(check)
     data.prepare()
     columns = dict(data.attributes()) | ({} if data.labels is None else {"labels": data.labels})
     for name, column in columns.items():
-        require(isinstance(column, Tensor) and column.dtype == torch.int64, f"'{name}' is no int64 tensor")
-        require(tuple(column.shape) == (len(data),), f"'{name}' is {tuple(column.shape)}, samples are {len(data)}")
+        require(isinstance(column, Tensor) and column.dtype == torch.int64, f"'{name}' is not an int64 tensor")
+        require(
+            tuple(column.shape) == (len(data),), f"'{name}' has shape {tuple(column.shape)} for {len(data)} samples"
+        )
         require(bool((column >= 0).all()), f"'{name}' holds negative numbers; classes count from 0")
     apart = data.held_out()
     if apart is not None:
@@ -75,8 +77,8 @@ def _known(check: Check) -> None:
         require(len(apart) > 0, "held_out() has no samples")
 
 
-def _domain(check: Check) -> None:
-    """In a configuration, with every check of the framework."""
+def _opens(check: Check) -> None:
+    """The data set opens in a configuration and passes all checks of the framework."""
     data = opened(check, {"it": {"dataset": {**check.options, "name": check.component.name}}})["it"]
     data.prepare()
     data.check(data.read([0, len(data) - 1]))
@@ -84,13 +86,13 @@ def _domain(check: Check) -> None:
 
 def _dataset(check: Check) -> Dataset:
     data = check.make()
-    require(isinstance(data, Dataset), f"gives a {type(data).__name__}, which is no coupling.Dataset")
+    require(isinstance(data, Dataset), f"gives a {type(data).__name__}, not a coupling.Dataset")
     return data  # type: ignore[no-any-return]
 
 
 TESTS: Tests = {
     "samples are as declared": _samples,
-    "samples are the same for everyone": _sameness,
-    "labels and attributes fit the samples": _known,
-    "is a domain": _domain,
+    "samples are the same in every epoch and process": _repeats,
+    "labels and attributes fit the samples": _labels,
+    "opens as a domain": _opens,
 }

@@ -1,4 +1,4 @@
-"""What is checked of a loss."""
+"""Checks of a loss."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from coupling.testing.small_run import STEPS, assembled, configured, opened, tra
 
 
 def _loss_config(check: Check) -> Config:
-    """The loss alone where it trains both teams, else beside others."""
+    """A configuration with the loss: alone if it trains both teams, else beside others."""
     own = {**check.options, "name": check.component.name}
     loss = check.make()
-    require(isinstance(loss, Loss), f"gives a {type(loss).__name__}, which is no coupling.Loss")
+    require(isinstance(loss, Loss), f"gives a {type(loss).__name__}, not a coupling.Loss")
     halves = [getattr(type(loss), half) is not getattr(Loss, half) for half in ("discriminator", "generator")]
     require(any(halves), "has neither a discriminator() nor a generator() of its own")
     others = [] if all(halves) and loss.outputs(2) is not None else list(check.losses)
@@ -34,7 +34,7 @@ def _terms(check: Check) -> None:
     seen: list[tuple[str, str]] = []
     wrong: list[str] = []
 
-    def told(half: str, answer: Callable[[Any], Any], given: Any) -> Any:
+    def recorded(half: str, answer: Callable[[Any], Any], given: Any) -> Any:
         terms = answer(given)
         try:
             _check_terms(half, terms, [domain.name for domain in given.domains])
@@ -47,11 +47,11 @@ def _terms(check: Check) -> None:
     networks = assembled(config, check, data)
     loss = list(networks.losses.values())[-1]
     for half in ("discriminator", "generator"):
-        setattr(loss, half, partial(told, half, getattr(loss, half)))
+        setattr(loss, half, partial(recorded, half, getattr(loss, half)))
     try:
         trained(config, check, data, networks)
     except PluginError:
-        if not wrong:  # what is known of it is said better here
+        if not wrong:  # the messages collected here say more
             raise
     require(not wrong, "".join(wrong[:1]))
     require(bool(seen), f"gave no term in {STEPS} steps")
@@ -70,7 +70,7 @@ def _repeats(check: Check) -> None:
     config = _loss_config(check)
     runs = []
     for seed in (1, 2):
-        seed_all(seed)  # what a loss draws, it draws by half.uniform
+        seed_all(seed)  # a loss draws its numbers by half.uniform
         networks, losses = trained(config, check, opened(check, config.plain()["domains"]))
         runs.append((networks, losses))
     require(runs[0][1] == runs[1][1], f"two runs of one seed differ: {runs[0][1]}, {runs[1][1]}")
@@ -79,6 +79,6 @@ def _repeats(check: Check) -> None:
 
 
 TESTS: Tests = {
-    "gives a finite scalar a domain": _terms,
+    "gives a finite scalar for each domain": _terms,
     "two runs of one seed are equal": _repeats,
 }

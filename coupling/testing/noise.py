@@ -1,4 +1,4 @@
-"""The data set that components are tried on."""
+"""The data set that components are checked on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Noise(Dataset):
     def __init__(
         self,
         *,
-        shape: Annotated[list[int], Field(description="of a sample")] = [1, 16, 16],  # noqa: B006  (never changed)
-        range: Annotated[tuple[float, float], Field(description="of its values")] = (0.0, 1.0),
-        seed: Annotated[int, Field(description="of the noise")] = 0,
+        shape: Annotated[list[int], Field(description="shape of a sample")] = [1, 16, 16],  # noqa: B006  (never changed)
+        range: Annotated[tuple[float, float], Field(description="lowest and highest value")] = (0.0, 1.0),
+        seed: Annotated[int, Field(description="seed of the noise")] = 0,
     ) -> None:
         self.shape, self.range, self.seed = tuple(shape), range, seed
         self.source = f"conformance:{shape}:{range}:{seed}"
@@ -36,11 +36,11 @@ class Noise(Dataset):
         return torch.arange(len(self)) % 3
 
     def attributes(self) -> Mapping[str, Tensor]:
-        """Whether a sample's number is odd."""
+        """``odd``: whether the number of a sample is odd."""
         return {"odd": torch.arange(len(self)) % 2}
 
     def held_out(self) -> Dataset | None:
-        """Other noise."""
+        """Noise of another seed."""
         return None if self.seed else Noise(shape=list(self.shape), range=self.range, seed=1)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What is checked of a transform."""
+"""Checks of a transform."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from coupling.testing.noise import Noise
 
 
 def _images(check: Check) -> Iterator[tuple[Tensor, tuple[float, float], Any]]:
-    """Images that the transform takes, their range, and what it makes of them."""
+    """Images that the transform accepts, their range, and the result."""
     transform = check.make()
-    refused = []
+    rejected = []
     for shape in check.shapes:
         for low, high in RANGES:
             images = low + (high - low) * Noise(shape=list(shape), seed=2).samples[:4]
@@ -26,10 +26,12 @@ def _images(check: Check) -> Iterator[tuple[Tensor, tuple[float, float], Any]]:
             try:
                 made = transform(images.clone(), (low, high))
             except ConfigError as error:
-                refused.append(str(error))
+                rejected.append(str(error))
                 continue
             yield images, (low, high), made
-    require(len(refused) < len(check.shapes) * len(RANGES), f"takes none of the shapes {check.shapes}: {refused[:1]}")
+    require(
+        len(rejected) < len(check.shapes) * len(RANGES), f"accepts none of the shapes {check.shapes}: {rejected[:1]}"
+    )
 
 
 def _transformed(check: Check) -> None:
@@ -48,12 +50,12 @@ def _sample_by_sample(check: Check) -> None:
     for images, span, made in _images(check):
         given = images.clone()
         seed_all(3)
-        require(torch.allclose(transform(given, span), made, atol=1e-6), "makes another result of the same images")
-        require(torch.equal(given, images), "changes the images that it is given")
+        require(torch.allclose(transform(given, span), made, atol=1e-6), "gives different results for the same images")
+        require(torch.equal(given, images), "changes the images that are passed to it")
         alone = torch.cat([transform(image[None].clone(), span) for image in images])
-        require(torch.allclose(alone, made, atol=1e-5), "makes another result of a sample alone than in a batch")
+        require(torch.allclose(alone, made, atol=1e-5), "gives different results for a sample alone and in a batch")
         sent = pickle.loads(pickle.dumps(transform))  # noqa: S301  (our own)
-        require(torch.allclose(sent(images.clone(), span), made, atol=1e-6), "pickled, makes another result")
+        require(torch.allclose(sent(images.clone(), span), made, atol=1e-6), "gives a different result after pickling")
 
 
 TESTS: Tests = {

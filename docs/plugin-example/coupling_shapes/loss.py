@@ -18,7 +18,7 @@ class Smoothness(Loss):
         self.weight = weight
 
     def generator(self, half: GeneratorHalf) -> PerDomain:
-        """One scalar a domain."""
+        """A scalar for each domain."""
         return {domain: self.weight * variation(images) for domain, images in half.fake.items()}
 
 

@@ -1,4 +1,4 @@
-"""What this distribution registers with `coupling`."""
+"""The hooks of this plugin."""
 
 from __future__ import annotations
 

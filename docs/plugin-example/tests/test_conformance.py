@@ -1,4 +1,4 @@
-"""What every plugin's components must be."""
+"""The conformance checks of all components."""
 
 from __future__ import annotations
 

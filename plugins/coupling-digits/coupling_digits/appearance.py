@@ -1,4 +1,4 @@
-"""How grey digits are shown: in one channel or in three, from 0 or from -1 to 1.
+"""The appearance of grey digits: one or three channels, values from 0 or from -1 to 1.
 
 Domains that share their discriminators' first layers must agree in both.
 """

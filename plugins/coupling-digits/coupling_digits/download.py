@@ -1,4 +1,4 @@
-"""Files fetched from where they are published."""
+"""Downloads of published files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pooch  # type: ignore[import-untyped]
 from coupling import DataError
 
 PAGE = "an HTML page, saved in place of the data (an error page of the server?)"
-"""What a file is that some server had something else to say than it was asked for."""
+"""Description of a file that a server sent instead of the data."""
 
 AGAIN = "delete it to have the official file downloaded, or put it there whole"
 """The end of messages about a file that is not what it should be."""
 
 
 def downloaded(directory: Path, name: str, md5: str, mirrors: Sequence[str], advice: str) -> Path:
-    """File ``name`` from the first of ``mirrors`` that has it; it lies in ``directory`` once it is whole.
+    """Download a file from the first of ``mirrors`` that has it; it appears in ``directory`` when it is complete.
 
     Raises DataError, with each mirror's reason and ``advice`` on what to put where, if none has it.
     """

@@ -23,7 +23,7 @@ from coupling_digits.idx import elements, unpacked
 from coupling_digits.official_digits import OfficialDigits, SplitName
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
-"""Where the files are published, in the order in which they are asked."""
+"""Addresses of the published files, in the order in which they are tried."""
 
 
 SIDE = 28
@@ -34,7 +34,7 @@ DRAWN = 2000
 
 
 class Source(NamedTuple):
-    """One of the official files: its name and its checksums."""
+    """An official file: its name and its checksums."""
 
     name: str
     dimensions: int
@@ -49,7 +49,7 @@ class Source(NamedTuple):
 
 
 class Split(NamedTuple):
-    """One of MNIST's two parts."""
+    """A split of MNIST."""
 
     size: int
     images: Source
@@ -91,7 +91,7 @@ SPLITS = {
 
 
 class Content(NamedTuple):
-    """What one file holds."""
+    """The content of a file."""
 
     path: Path
     elements: NDArray[np.uint8]
@@ -109,12 +109,12 @@ class Mnist(OfficialDigits):
     def __init__(
         self,
         *,
-        split: Annotated[SplitName, Field(description="which of MNIST's two parts")] = "train",
+        split: Annotated[SplitName, Field(description="split of MNIST")] = "train",
         verify: Annotated[
             bool,
             Field(
-                description="insist on the official files; false reads your own in the same format, "
-                "any number of 28x28 images, labels optional, nothing downloaded"
+                description="read only the official files; false: read your own files in the same format, "
+                "any number of 28x28 images, labels optional, nothing is downloaded"
             ),
         ] = True,
         protocol: ProtocolName = None,

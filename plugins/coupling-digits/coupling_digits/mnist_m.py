@@ -1,4 +1,4 @@
-"""MNIST-M: MNIST's digits over colour photographs, from the official files or made on the spot.
+"""MNIST-M: MNIST's digits over colour photographs, from the official files or made from MNIST.
 
 Its authors took |patch - digit|, channel by channel, of a random patch of a photograph and a digit (Ganin
 et al. 2016, *Domain-adversarial training of neural networks*, section 5.2). So do we.
@@ -34,7 +34,7 @@ class MnistM(DrawnDataset):
     def __init__(
         self,
         *,
-        split: Annotated[SplitName, Field(description="which of the two parts")] = "train",
+        split: Annotated[SplitName, Field(description="split")] = "train",
         origin: Annotated[
             Literal["official", "made"], Field(description="the official files, or made from MNIST and photographs")
         ] = "official",
@@ -45,12 +45,12 @@ class MnistM(DrawnDataset):
                 description="made: a folder of photographs; ~ is your home directory; null: scikit-image's seven",
             ),
         ] = None,
-        seed: Annotated[int, Field(ge=0, description="made: which patch is behind which digit")] = 0,
+        seed: Annotated[int, Field(ge=0, description="made: seed of the patches behind the digits")] = 0,
         verify: Annotated[
             bool,
             Field(
-                description="insist on the official archive, or number of files (made: on MNIST's files); false "
-                "reads your own in the same format"
+                description="read only the official archive or number of files (made: MNIST's official files); "
+                "false: read your own files in the same format"
             ),
         ] = True,
         count: Count = None,

@@ -1,4 +1,4 @@
-"""MNIST-M made on the spot: MNIST's digits over patches of photographs."""
+"""MNIST-M made from MNIST: its digits over patches of photographs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Made(Pool):
 
     @property
     def available(self) -> int:
-        """As many as MNIST has."""
+        """The number of MNIST's samples."""
         return len(self._mnist)
 
     @property
@@ -49,7 +49,7 @@ class Made(Pool):
         return digest(self._paths)
 
     def make(self) -> MakeImage:
-        """What puts digits over patches."""
+        """A function that puts a digit over a patch."""
         return _Blend(self._mnist, tuple(self._paths), self._seed)
 
     @property
@@ -60,7 +60,7 @@ class Made(Pool):
 
 @dataclass(frozen=True)
 class _Blend:
-    """Makes sample ``index``: |patch - digit|, the digit in the middle, patch and photograph drawn for it alone."""
+    """Makes sample ``index``: |patch - digit|, with the digit in the middle of a patch drawn for this sample."""
 
     mnist: Mnist
     paths: tuple[Path, ...]

@@ -49,7 +49,7 @@ class Official(Pool):
 
     @property
     def available(self) -> int:
-        """As many as the split has, or your own list names."""
+        """Number of samples in the official split, or in your own list."""
         return SIZES[self._split] if self._verify else len(self._listing[0])
 
     @property
@@ -64,7 +64,7 @@ class Official(Pool):
         return {"mnist-m": self._split, "listing": listing, "verified": self._verify}
 
     def make(self) -> MakeImage:
-        """What decodes them, from the folder where there is one."""
+        """A function that decodes an image, from the folder if there is one."""
         names = self._listing[0]
         folder = next((root / self._folder for root in self._roots if (root / self._folder).is_dir()), None)
         if folder is not None:
@@ -83,7 +83,7 @@ class Official(Pool):
 
     @property
     def _roots(self) -> list[Path]:
-        """Where the unpacked files may lie: the archive holds a folder of its own name."""
+        """Folders in which the unpacked files may lie: the archive holds a folder of its own name."""
         return [self._directory, self._directory / "mnist_m"]
 
     def _archive(self) -> Path:
@@ -154,7 +154,7 @@ class _FromArchive:
     """Decodes sample ``index`` of the archive, which is read once: its files are small, and it cannot be searched."""
 
     archive: Callable[[], Path]
-    """Where it is; DataError where it is not."""
+    """Finds the archive. Raises DataError if there is none."""
     folder: str
     names: tuple[str, ...]
     verify: bool

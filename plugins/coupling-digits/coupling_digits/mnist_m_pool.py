@@ -1,4 +1,4 @@
-"""The images of MNIST-M, decoded or made once and kept."""
+"""The base of the two origins of MNIST-M: official images and made ones."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Pool(ABC):
     """All images of a split, with their labels."""
 
     name: str
-    """The pool's, as a data set's source."""
+    """Name of the pool: the source of a data set."""
 
     verb: str
-    """What is done to have the images."""
+    """Verb of the progress bar: "Decoding" or "Making"."""
 
     @property
     @abstractmethod
     def available(self) -> int:
-        """How many there are."""
+        """Number of images."""
 
     @property
     @abstractmethod
     def labels(self) -> NDArray[np.int64] | None:
-        """Classes, (available,)."""
+        """Class of each image, (available,); None: unknown."""
 
     @abstractmethod
     def key(self) -> dict[str, object]:
-        """All that the images depend on."""
+        """All that the images depend on, as JSON values."""
 
     @abstractmethod
     def make(self) -> MakeImage:
-        """What decodes or makes them."""
+        """A function that decodes or makes an image by its number."""
 
     @property
     @abstractmethod
@@ -51,6 +51,6 @@ class Pool(ABC):
 
     @cached_property
     def cache(self) -> ImageCache:
-        """All images, (available, 32, 32, 3)."""
+        """The images, uint8 (available, 32, 32, 3), made when they are first read."""
         directory, shape, title = data_directory("mnist_m"), (SIDE, SIDE, 3), f"{self.verb} MNIST-M"
         return ImageCache(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)

@@ -24,7 +24,7 @@ from coupling_digits.libsvm import samples, unpacked
 from coupling_digits.official_digits import OfficialDigits, SplitName
 
 MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
-"""Where the files are published."""
+"""Addresses of the published files."""
 
 SIDE = 16
 """Height and width of the published images, in pixels."""
@@ -44,7 +44,7 @@ HDF5 = ("usps.h5", "usps.hdf5")
 
 
 class Split(NamedTuple):
-    """One of USPS's two parts: its libsvm file, and what it must hold."""
+    """A split of USPS: its libsvm file and the expected content."""
 
     size: int
     name: str  # of the libsvm file, unpacked
@@ -74,7 +74,7 @@ SPLITS = {
 
 
 class Content(NamedTuple):
-    """What one split holds, whatever kind of file it was read from."""
+    """The content of a split, from any kind of file."""
 
     path: Path
     md5: str  # of the file
@@ -83,7 +83,7 @@ class Content(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Of the levels (two bytes each, the lower first), then of the labels."""
+        """SHA-256 of the levels (two bytes each, the lower first), then the labels."""
         labels = b"" if self.labels is None else self.labels.tobytes()
         return hashlib.sha256(self.levels.astype("<i2").tobytes() + labels).hexdigest()
 
@@ -102,7 +102,7 @@ class Usps(OfficialDigits):
     def __init__(
         self,
         *,
-        split: Annotated[SplitName, Field(description="which of USPS's two parts")] = "train",
+        split: Annotated[SplitName, Field(description="split of USPS")] = "train",
         size: Annotated[int, Field(ge=4, le=256, description="height and width, pixels; 28 is MNIST's")] = 28,
         resize: Annotated[
             Literal["bilinear", "pad"],
@@ -114,8 +114,8 @@ class Usps(OfficialDigits):
         verify: Annotated[
             bool,
             Field(
-                description="insist on the official digits; false reads your own in the same formats, any number "
-                "of 16x16 images, labels optional in HDF5, nothing downloaded"
+                description="read only the official digits; false: read your own files in the same formats, any number "
+                "of 16x16 images, labels optional in HDF5, nothing is downloaded"
             ),
         ] = True,
         protocol: ProtocolName = None,

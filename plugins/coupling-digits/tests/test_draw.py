@@ -134,8 +134,8 @@ def test_the_papers_numbers(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "paper", "count": 7}, "protocol: paper says what is trained on; leave out count: 7, or"),
-        ({"protocol": "full", "split": "test"}, "protocol: full says what is trained on; leave out split: test, or"),
+        ({"protocol": "paper", "count": 7}, "protocol: paper decides which samples are used; leave out count: 7, or"),
+        ({"protocol": "full", "split": "test"}, "protocol: full decides which samples are used; leave out split: test"),
         ({"protocol": "full", "draw": 2}, "draw: 2 has no effect on all samples"),
         ({"protocol": "papr"}, "'papr' is not valid: should be 'paper', 'held-out' or 'full'"),
     ],

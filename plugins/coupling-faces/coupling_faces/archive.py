@@ -38,7 +38,7 @@ class FolderImages:
     content: str
     """Digest of the files' names and sizes."""
     identity: str
-    """The same of where they are and of their times of change too: other files, another text."""
+    """A text that also depends on their places and times of change."""
 
     def __call__(self, number: int) -> bytes:
         """The file of image ``number``. Raises :class:`DataError` where it cannot be read."""
@@ -49,7 +49,7 @@ class FolderImages:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def place(self, number: int) -> str:
-        """What image ``number`` is called in messages."""
+        """Name of image ``number`` in messages."""
         return str(self.path / self.names[number])
 
 
@@ -59,9 +59,9 @@ class ZipImages:
 
     path: Path
     names: tuple[str, ...]
-    """Of the members."""
+    """Names of the members."""
     begins: NDArray[np.int64]
-    """Where the local header of each member begins, in bytes."""
+    """Offset of each member's local header, in bytes."""
     packed: NDArray[np.int64]
     """Bytes of each, as they lie in the zip."""
     deflated: NDArray[np.bool_]
@@ -94,7 +94,7 @@ class ZipImages:
         return self.content
 
     def place(self, number: int) -> str:
-        """What image ``number`` is called in messages."""
+        """Name of image ``number`` in messages."""
         return f"{self.path}: {self.names[number]}"
 
 

@@ -1,4 +1,4 @@
-"""Cartoon faces with and without attributes: a stand-in for CelebA that is drawn on the spot."""
+"""Cartoon faces with and without attributes: a substitute for CelebA that needs no download."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Avatars(CachedImages):
         super().__init__(ImageCache(directory, pool.recipe(), count, shape, pool, title=title), source=source)
 
     def attributes(self) -> Mapping[str, Tensor]:
-        """What was drawn for each face: by the name of the trait, numbers into its values in ``TRAITS``.
+        """The traits of each face: {name: (len(self),) int64 numbers into its values in ``TRAITS``}.
 
         First the three attributes, 1 where a face has it and 0 where not; then avataaars' own: hair
         style (``top``), ``hairColor``, ``skinColor``, ``clothes``, ``mouth`` and so on. Found once, on
@@ -70,7 +70,7 @@ class Avatars(CachedImages):
         return {name: columns[:, column].contiguous() for column, name in enumerate(TRAITS)}
 
     def drawn(self, index: int) -> dict[str, str]:
-        """What was drawn for sample ``index``: ``{"mouth": "smile", "hairColor": "#2c1b18", ...}``.
+        """The traits of sample ``index``: ``{"mouth": "smile", "hairColor": "#2c1b18", ...}``.
 
         The names are avataaars'. ``accessories`` (glasses) and ``facialHair`` are there only where
         the face wears them. Needs no :meth:`prepare`.
@@ -101,14 +101,14 @@ def _title(selection: Selection) -> str:
 def _selection(
     attribute: Attribute | None, present: bool | None, attributes: Mapping[Attribute, bool] | None
 ) -> Selection:
-    """The attributes that are said, one way or the other, in a fixed order."""
+    """The attributes that the options name, in a fixed order."""
     if (attribute is None) != (present is None):
-        raise ConfigError("`attribute` and `present` go together: say which, and true or false")
+        raise ConfigError("`attribute` and `present` go together: give both or neither")
     if (attribute is None) == (attributes is None):
         raise ConfigError(
-            "say either `attribute` and `present`, or `attributes`, such as {smile: true}; {} is faces of all kinds"
+            "give either `attribute` and `present`, or `attributes`: {smile: true}, say; {} means faces of all kinds"
         )
-    said = dict(attributes or {})
+    given = dict(attributes or {})
     if attribute is not None and present is not None:
-        said[attribute] = present
-    return tuple((name, said[name]) for name in ATTRIBUTES if name in said)
+        given[attribute] = present
+    return tuple((name, given[name]) for name in ATTRIBUTES if name in given)

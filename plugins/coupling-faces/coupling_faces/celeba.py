@@ -106,7 +106,9 @@ class CelebA(Dataset):
         ] = None,
         verify: Annotated[
             bool,
-            Field(description="insist on the official files; false reads your own in the same format, of any size"),
+            Field(
+                description="read only the official files; false: read your own files in the same format, of any size"
+            ),
         ] = True,
     ) -> None:
         side = size + size // 32 if resize is None else resize
@@ -127,7 +129,7 @@ class CelebA(Dataset):
         self._faces = face_list(self._folder, verify)
         look_at_images(self._folder)
         self._numbers = self._selected()
-        """Of the samples, in the list."""
+        """Numbers of the samples in the list."""
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -154,7 +156,7 @@ class CelebA(Dataset):
         return {name: flags[:, column].contiguous() for column, name in enumerate(NAMES)}
 
     def held_out(self) -> CelebA | None:
-        """The same selection of the authors' test images; None where these are, or hold, the test images."""
+        """The same selection from the authors' test images; None if these samples include the test images."""
         if self._partition in ("all", "test"):
             return None
         return CelebA(
@@ -170,7 +172,7 @@ class CelebA(Dataset):
         )
 
     def overlap(self, other: Dataset) -> str | None:
-        """How many images another selection of CelebA has as well."""
+        """Number of images that another selection of CelebA has too, in words."""
         if not isinstance(other, CelebA):
             return None
         common = len(np.intersect1d(self._numbers, other._numbers, assume_unique=True))
@@ -240,13 +242,13 @@ class CelebA(Dataset):
 
     @property
     def _directory(self) -> Path:
-        """Where pixels are kept: not beside the files, which may be everybody's."""
+        """Folder of the decoded pixels; not beside the files, because many users may share these."""
         return data_directory("celeba") / "prepared"
 
 
 @lru_cache(maxsize=4)
 def _decoder(images: Images, side: int, aspect: Aspect, official: bool) -> Decoder:
-    """One for all domains, so that they have the workers in common."""
+    """The decoder of all domains, so that they share the workers."""
     return Decoder(images, side, aspect, official)
 
 
@@ -256,6 +258,6 @@ def _refuse_too_full(directory: Path, size: int) -> None:
     free = shutil.disk_usage(place).free
     if free < size:
         raise DataError(
-            f"the decoded images take {size / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB left; make room, set "
-            "COUPLING_DATA to a directory elsewhere, or set `cache: false` to decode while training"
+            f"the decoded images take {size / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB left; free some "
+            "space, set COUPLING_DATA to a directory elsewhere, or set `cache: false` to decode while training"
         )

@@ -1,4 +1,4 @@
-"""From a JPEG file to the pixels that crops are cut from."""
+"""Decoding of JPEG files to the pixels that crops are cut from."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ NAMES = (
 """The 40 attributes, in the order of the list's columns."""
 
 PARTITIONS = ("train", "valid", "test")
-"""What the numbers 0, 1 and 2 of the partition list mean."""
+"""Meaning of the numbers 0, 1 and 2 in the partition list."""
 
 _SPACES = b" \t\r"
 
@@ -34,7 +34,7 @@ Flags: TypeAlias = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class FaceList:
-    """What ``list_attr_celeba.txt`` says."""
+    """The content of ``list_attr_celeba.txt``."""
 
     path: Path
     names: tuple[str, ...]
@@ -157,7 +157,7 @@ def _partition(path: Path, folder: Path, faces: FaceList, verify: bool, modified
 
 
 def unknown(attribute: str) -> str:
-    """What is said of an attribute that CelebA does not have."""
+    """The message for an attribute that CelebA does not have."""
     return f"no attribute is called '{attribute}'; {nearest(attribute, NAMES)}"
 
 

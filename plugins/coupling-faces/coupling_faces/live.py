@@ -53,7 +53,7 @@ class LiveImages:
 
 @lru_cache(maxsize=4)
 def _workers(decoder: Decoder, processes: int) -> Workers[list[int], Pixels]:
-    """One set of processes, however many domains read the images."""
+    """The processes, shared by all domains that read the images."""
     return Workers(decoder.several, processes)
 
 
@@ -69,5 +69,5 @@ def _deaths_told() -> Iterator[None]:
 
 
 def usual_workers() -> int:
-    """One a core; the cores are divided among the processes that train on this machine."""
+    """One worker for each core; the processes that train on this machine share the cores."""
     return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -1,4 +1,4 @@
-"""CelebA's official files: what they are called, where they lie, and what may be wrong with them."""
+"""CelebA's official files: their names and places, and what can be wrong with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
 class OfficialFile(NamedTuple):
-    """One of the files as its authors publish it."""
+    """A file as its authors publish it."""
 
     name: str
     size: int  # bytes
@@ -31,7 +31,7 @@ UNPACKED = "img_align_celeba"
 
 
 def wanted(folder: Path) -> str:
-    """What to put where: the end of every message about a file that has to be got."""
+    """The end of messages about missing files: which files to put where."""
     return (
         f"CelebA must not be redistributed, so `coupling` downloads nothing. From {HOME} (Align&Cropped Images: Img, "
         f"Anno and Eval) put into {folder}, as they are:\n"

@@ -1,4 +1,4 @@
-"""Draws cartoon faces: a number in, a picture out.
+"""Rendering of cartoon faces, each from a number.
 
 Worker processes import this module, so it imports neither torch nor `coupling`.
 """
@@ -103,7 +103,7 @@ class FacePool:
     """Whether faces are turned, moved and scaled a little."""
 
     def number(self, index: int) -> int:
-        """What face ``index`` is drawn from: no two faces of any two different pools share a number.
+        """The number from which face ``index`` is drawn. Faces of different pools share no number.
 
         Mixed radix, so that every field and the index can be read back from it. Two faces can still
         look alike, by the chance that two independent draws agree.
@@ -128,7 +128,7 @@ class FacePool:
         return 6 + number
 
     def attributes(self, index: int) -> dict[str, str]:
-        """What was drawn for face ``index``: ``{"mouth": "smile", "hairColor": "#2c1b18", ...}``.
+        """The traits of face ``index``: ``{"mouth": "smile", "hairColor": "#2c1b18", ...}``.
 
         ``accessories`` and ``facialHair`` are there only where the face wears them.
         """

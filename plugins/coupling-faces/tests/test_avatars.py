@@ -80,8 +80,8 @@ def test_one_attribute_may_be_said_either_way() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "say either `attribute` and `present`, or `attributes`"),
-        ({"attribute": "smile", "present": True, "attributes": {}}, "say either"),
+        ({}, "give either `attribute` and `present`, or `attributes`"),
+        ({"attribute": "smile", "present": True, "attributes": {}}, "give either"),
         ({"attribute": "smile"}, "`attribute` and `present` go together"),
         ({"present": False, "attributes": {"smile": True}}, "`attribute` and `present` go together"),
     ],

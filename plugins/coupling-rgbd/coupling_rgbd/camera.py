@@ -1,4 +1,4 @@
-"""What turns a depth picture into points: the camera, and what the picture's values mean."""
+"""The camera of a depth picture, which turns its values into points in space."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ CAMERAS = {
     "rendered-objects": RenderedObjects.camera,
     "rgbd-objects": RgbdObjects.camera,
 }
-"""Of the data sets whose cameras are known, by name: options and a sample's shape to a camera."""
+"""Cameras of data sets by name: functions from the options and the shape of a sample to a camera."""
 
 _COLUMNS = 8
 _SIDE = 256
@@ -61,7 +61,11 @@ _SIDE = 256
     help="Degrees across the width of a picture. Default, as of --near and --far: what the data set says.",
 )
 @click.option(
-    "--angle", default=30.0, show_default=True, type=click.FloatRange(0, 80), help="Of the two views, to either side."
+    "--angle",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, 80),
+    help="Angle of the two views, to either side.",
 )
 @click.option(
     "--background",
@@ -128,7 +132,7 @@ def _domain(model: CoupledModel, name: str | None, channels: int, option: str) -
 def _camera(
     model: CoupledModel, depth: Domain, near: float | None, far: float | None, field_of_view: float | None
 ) -> Camera:
-    """What the depth domain's data set says, changed by what the user says."""
+    """The camera of the depth domain's data set, changed by the user's options."""
     dataset = model.config.domains[depth.name].dataset
     known = CAMERAS.get(dataset.name)
     said = known(_options(dataset.options), depth.shape) if known else None
@@ -148,7 +152,7 @@ def _camera(
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """As a data set takes them: YAML has no tuples."""
+    """The options as a data set takes them: YAML has no tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
 
 

@@ -38,7 +38,7 @@ class Planes:
         return np.where(levels > 0, metres, 0).astype(np.float32)
 
     def hold(self, metres: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Where a reading lies between the planes; nowhere where it is missing."""
+        """Whether a reading lies between the planes; false for missing readings."""
         held: NDArray[np.bool_] = (metres >= self.near) & (metres <= self.far)
         return held
 

@@ -1,4 +1,4 @@
-"""The data set ``color-depth-folder``."""
+"""The data set ``color-depth-folder``: colour and depth files of a folder."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class ColorDepthFolder(Frames):
 
     @staticmethod
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera | None:
-        """Of samples of ``shape``; None where windows are cut from frames of unknown size.
+        """The camera of samples of ``shape``; None for windows of frames of unknown size.
 
         Frames that are resized are taken to have a Kinect's proportions, 4:3.
         """
@@ -179,10 +179,10 @@ def _root(path: str) -> Path:
             return candidate.resolve()
         if candidate.exists():
             raise ConfigError(f"path '{path}': {candidate} is a file, not a folder of colour and depth frames")
-    shelf = data_directory(".").resolve()
-    known = [entry.name for entry in shelf.iterdir() if entry.is_dir()] if shelf.is_dir() else []
+    parent = data_directory(".").resolve()
+    known = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
     raise ConfigError(
-        f"path '{path}': there is no such folder, here or in {shelf}; give a folder that holds color/ and depth/, "
+        f"path '{path}': there is no such folder, here or in {parent}; give a folder that holds color/ and depth/, "
         f"with a file in each for every frame ({nearest(path, known)})"
     )
 
@@ -257,6 +257,6 @@ def _size_of(root: Path, name: str) -> tuple[int, int]:
             with Image.open(root / name) as image:
                 return image.height, image.width
         except OSError:
-            pass  # told as all other files' damage is
+            pass  # reported like the damage of all other files
     height, width = read_numbers(root, name).shape
     return height, width

@@ -1,4 +1,4 @@
-"""Colour or depth of frames that lie in files: decoded once, cut at random in training."""
+"""The base of data sets of recorded frames: colour or depth, decoded once, cropped at random in training."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ FillOption: TypeAlias = Annotated[
 ]
 
 _QUICK = 64  # frames that decode about as fast as worker processes start
-_LOOKED_AT = 16  # frames whose readings are held against near and far
+_LOOKED_AT = 16  # frames whose readings are compared with near and far
 
 
 @dataclass(frozen=True)
 class DepthRange:
-    """How readings become depth in [0, 1]."""
+    """The mapping of readings to depth in [0, 1]."""
 
     planes: Planes
     outliers: Outliers
@@ -246,7 +246,7 @@ class Frames(CachedImages):
 
     @abstractmethod
     def advice(self, factor: float) -> str:
-        """What to do where the readings lie between the planes once they are multiplied by ``factor``."""
+        """The advice if the readings lie between the planes once they are multiplied by ``factor``."""
 
     def check(self) -> None:
         """Raise :class:`DataError` where the files are not those they should be; called before frames are decoded.
@@ -259,7 +259,7 @@ class Frames(CachedImages):
         """Numbers of the reader's frames that there are samples of."""
         return self.cache.readable if self.counted_by_prepare else np.arange(self.cache.count)
 
-    # -- the readings, held against what they are taken for -------------------------------------
+    # -- plausibility of the readings -----------------------------------------------------------
 
     def _look(self) -> None:
         """Say what becomes of the readings; raise :class:`DataError` where they can't be what they are taken for."""
@@ -309,11 +309,11 @@ _MISTAKES = {
     0.001: "millimetres read as metres",
     0.2: "steps of 0.2 mm (5000 a metre) read as millimetres",
 }
-"""What the readings must be multiplied by, and what was then mistaken for what."""
+"""{factor that makes the readings plausible: the mistake that it indicates}."""
 
 
 def listing_digest(root: Path, names: Sequence[str]) -> str:
-    """Of the files' names, sizes and times: it changes when they do."""
+    """A digest of the files' names, sizes and times of change."""
     digest = hashlib.sha256()
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Colour and depth images as files: read whole, or refused with the reason."""
+"""Files of colour and depth images: read completely, or rejected with the reason."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
     """The image, decoded; whatever goes wrong with it is :class:`UnreadableImage`."""
     try:
         with open_image(root / name, name) as image:
-            image.load()  # here, where a truncated file is told from what the block does
+            image.load()  # here, so that errors of a truncated file are not those of the block
             yield image
     except UnreadableImage as error:
         if mistaken := _mistaken(root / name):
@@ -76,7 +76,7 @@ def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
 
 
 def _mistaken(path: Path) -> str | None:
-    """What lies there in place of the image; None: something else."""
+    """A description of what the file is instead of an image; None: unknown."""
     try:
         with open(path, "rb") as file:
             start = file.read(512).lstrip()

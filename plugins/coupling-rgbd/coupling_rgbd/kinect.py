@@ -1,4 +1,4 @@
-"""What a structured-light sensor makes of a depth picture: coarse steps, noise, holes.
+"""The errors of a structured-light sensor in a depth picture: coarse steps, noise, holes.
 
 A Kinect measures disparity between its infrared projector and its camera, in whole numbers:
 metres = 351.3 / (1092.5 - number), so a step grows with the square of the distance (2.3 mm at
@@ -36,7 +36,7 @@ def measure(metres: NDArray[np.float32], focal_length: float, rng: np.random.Gen
 
 
 def _shadow(metres: NDArray[np.float32], focal_length: float) -> NDArray[np.bool_]:
-    """Where something nearer stands between a point and the projector: to the left of objects."""
+    """Pixels at which something nearer stands between the point and the projector: to the left of objects."""
     column = np.arange(metres.shape[1]) - focal_length * BASELINE / metres
     # From the projector, too, what lies further right must appear further right.
     right = np.minimum.accumulate(column[:, ::-1], axis=1)[:, ::-1]

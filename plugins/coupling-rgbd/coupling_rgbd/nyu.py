@@ -22,9 +22,11 @@ from coupling_rgbd.frames import (
     FillOption,
     FlipOption,
     Frames,
+    Modality,
     ModalityOption,
     NearOption,
     OutliersOption,
+    Reader,
     SizeOption,
     WindowOption,
     listing_digest,
@@ -34,7 +36,7 @@ from coupling_rgbd.nyu_raw import RawFrames
 
 _RAW = "the scenes of the raw data (folders of r-*.ppm and d-*.pgm) from https://cs.nyu.edu/~silberman/datasets/"
 _FOCAL = 518.86
-"""Of the colour camera at 640 pixels (the authors' calibration); the labelled depth is registered to it."""
+"""Focal length of the colour camera at 640 pixels (the authors' calibration), to which labelled depth is registered."""
 
 
 class Nyu(Frames):
@@ -82,8 +84,8 @@ class Nyu(Frames):
         verify: Annotated[
             bool,
             Field(
-                description="insist on the official labelled file, whose checksum is taken once; false reads another "
-                "of its layout"
+                description="read only the official labelled file, whose checksum is computed once; false: another "
+                "file of its layout"
             ),
         ] = True,
     ) -> None:
@@ -93,29 +95,18 @@ class Nyu(Frames):
             raise ConfigError(f"path '{path}': there is no such folder; it would hold {nyu_labeled.NAME} and raw/")
         file = root / nyu_labeled.NAME
         self._kinds: Sequence[str] = ()
-        key: dict[str, Any]
-        reader: LabeledFrames | RawFrames
         if frames == "labeled":
-            said = nyu_labeled.described(file)
-            self._scenes, self._kinds = said.scenes, said.kinds
-            names = tuple(f"frame {number + 1} of {file.name}" for number in range(len(said.scenes)))
-            reader = LabeledFrames(file, names, depths)
-            title = str(file)
-            key = {"listing": listing_digest(root, [file.name]), "depths": depths if modality == "depth" else ""}
+            reader, key = self._labeled(file, depths)
+            key["depths"] = depths if modality == "depth" else ""
         else:
-            known = nyu_labeled.described(file) if registered == "leave-out" else None
-            files = _raw_files(root / "raw", modality, known)
-            self._scenes = tuple(name.rsplit("/", 1)[0] for name in files)
-            reader = RawFrames(root / "raw", files)
-            title = str(root / "raw")
-            key = {"listing": listing_digest(root / "raw", files)}
+            reader, key = self._unlabeled(file, modality, leave_out=registered == "leave-out")
         read = frames == "labeled" or registered == "leave-out"
         self._official = file if verify and read else None
         self._raw = None if frames == "labeled" else registered
         which = "labeled" if frames == "labeled" else f"raw {modality} {registered}"
         source = f"nyu:{root.resolve()}:{which}"
         super().__init__(
-            title=title,
+            title=str(file if frames == "labeled" else root / "raw"),
             source=source,
             folder="nyu",
             key={"frames": source, **key},
@@ -130,6 +121,20 @@ class Nyu(Frames):
             paired=frames == "labeled",
         )
 
+    def _labeled(self, file: Path, depths: Depths) -> tuple[Reader, dict[str, Any]]:
+        """The reader of the labelled file, and what its frames depend on."""
+        described = nyu_labeled.described(file)
+        self._scenes, self._kinds = described.scenes, described.kinds
+        names = tuple(f"frame {number + 1} of {file.name}" for number in range(len(described.scenes)))
+        return LabeledFrames(file, names, depths), {"listing": listing_digest(file.parent, [file.name])}
+
+    def _unlabeled(self, file: Path, modality: Modality, *, leave_out: bool) -> tuple[Reader, dict[str, Any]]:
+        """The reader of the raw files beside the labelled ``file``, and what its frames depend on."""
+        root = file.parent / "raw"
+        files = _raw_files(root, modality, nyu_labeled.described(file) if leave_out else None)
+        self._scenes = tuple(name.rsplit("/", 1)[0] for name in files)
+        return RawFrames(root, files), {"listing": listing_digest(root, files)}
+
     def check(self) -> None:
         """Hold the labelled file, where it is read, against its published size and MD5; once."""
         if self._official is not None:
@@ -141,7 +146,7 @@ class Nyu(Frames):
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """What kind of scene each labelled frame shows, numbered in the order of the names; raw frames: None."""
+        """Kind of scene of each labelled frame: (len(self),) int64 in the order of the names; raw frames: None."""
         return self._numbered(self._kinds) if self._kinds else None
 
     def attributes(self) -> Mapping[str, Tensor]:
@@ -164,7 +169,7 @@ class Nyu(Frames):
         return torch.tensor([numbers[values[index]] for index in self._kept.tolist()])
 
     def advice(self, factor: float) -> str:
-        """What these files hold is known: another unit is no way out."""
+        """The advice to get the official files, since their unit is known."""
         where = f"put {_RAW} in its place" if isinstance(self._reader, RawFrames) else nyu_labeled.ADVICE
         return f"these are not the official files' depths: {where}"
 

@@ -58,14 +58,14 @@ class LabeledFrames:
 
 @dataclass(frozen=True)
 class Labeled:
-    """What the labelled file says of its frames."""
+    """The labelled file's description of its frames."""
 
     size: tuple[int, int]
     """(height, width)."""
     scenes: tuple[str, ...]
-    """Where each frame was taken: kitchen_0004 and the like."""
+    """Place of each frame: kitchen_0004 and the like."""
     kinds: tuple[str, ...]
-    """What each scene is: kitchen and the like; empty where the file does not say."""
+    """Kind of each scene: kitchen and the like; empty if the file does not hold it."""
     raw: frozenset[str]
     """Names of the colour and depth files, in the raw data, that the frames were made from."""
 
@@ -138,7 +138,7 @@ def _described(path: Path, modified: int) -> Labeled:
 
 
 def described(path: Path) -> Labeled:
-    """What the labelled file says; raises :class:`DataError` where it is not the labelled file, whole."""
+    """Read the description. Raises :class:`DataError` if the file is not the complete labelled file."""
     try:
         modified = path.stat().st_mtime_ns
     except OSError:

@@ -13,7 +13,7 @@ from coupling import UnreadableImage
 from coupling_rgbd.image_files import read_color, read_numbers
 
 _LARGEST = 2047
-"""What the sensor writes, in 11 bits, where it saw nothing."""
+"""The sensor's 11-bit number for a missing reading."""
 
 
 @dataclass(frozen=True)

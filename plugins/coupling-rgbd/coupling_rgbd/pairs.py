@@ -1,4 +1,4 @@
-"""Frames whose colour and depth are two files."""
+"""A reader of frames whose colour and depth are two files."""
 
 from __future__ import annotations
 

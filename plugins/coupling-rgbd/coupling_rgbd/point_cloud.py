@@ -39,7 +39,7 @@ class PointCloud:
     kept: NDArray[np.bool_]
     """Pixels that are points."""
     smooth: NDArray[np.float32]
-    """How far depth may step from one pixel to the next on a surface, (height, width) in metres."""
+    """Largest step of depth between neighbouring pixels of one surface, (height, width) in metres."""
 
     @classmethod
     def of(
@@ -174,7 +174,7 @@ class _Painter:
 
 
 def _steps(z: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """How far depth steps at each pixel: the smaller of the steps to either side, in the steeper direction.
+    """The step of depth at each pixel: the smaller of the steps to either side, in the steeper direction.
 
     The smaller one, since the last pixel of a surface is no bridge. Where a neighbour is missing, its step
     is 0.

@@ -1,4 +1,4 @@
-"""The data set ``rendered-objects``."""
+"""The data set ``rendered-objects``: colour or depth of rendered everyday objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HUES, HEIGHTS = 6, 3
 """Classes of the attributes ``hue`` (from red, a sixth of the circle each) and ``elevation`` (from low)."""
 
 HELD_OUT = 5
-"""One object outside the pool for so many in it is shown by :meth:`RenderedObjects.held_out`."""
+"""Objects of the pool for each held-out object."""
 
 
 class RenderedObjects(CachedImages):
@@ -100,7 +100,7 @@ class RenderedObjects(CachedImages):
         return torch.tensor(self.objects) % len(CATEGORIES)
 
     def attributes(self) -> Mapping[str, Tensor]:
-        """What was drawn for each object, (count,) int64 each; a renderer's knowledge, nothing is estimated.
+        """The drawn properties of each object, (len(self),) int64 each; they are known exactly.
 
         ``category``; ``elevation`` of the camera in three classes; ``pattern`` of the body, a number
         into :data:`coupling_rgbd.rendering.PATTERNS`; ``hue`` of the body's first colour in six
@@ -159,7 +159,7 @@ class RenderedObjects(CachedImages):
 
     @staticmethod
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
-        """Of all these pictures, whatever the options."""
+        """The camera of all these pictures."""
         return Camera.of(PLANES, FIELD_OF_VIEW, (1, 1))
 
     def _measured(self, number: int, levels: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -23,7 +23,7 @@ RENDERER = 2
 """Version of what is drawn: raised when the same number no longer gives the same picture."""
 
 PLANES = Planes(near=0.7, far=1.2)
-"""What the depths of the pictures lie between. The empty background lies in the far plane."""
+"""Near and far plane of the pictures' depth. The empty background lies in the far plane."""
 
 FIELD_OF_VIEW = 25.0
 """Angle of view, in degrees, across the picture's width and height alike."""
@@ -35,7 +35,7 @@ ELEVATIONS = (10, 60)
 """Lowest and highest that the camera stands, in degrees above the object's middle."""
 
 PATTERNS = ("plain", "bands", "sectors", "checks")
-"""What the body is painted with."""
+"""Patterns of the body's paint."""
 
 STEPS = 48
 TOLERANCE, RELAXATION = 1e-3, 1.06
@@ -46,7 +46,7 @@ within half a pixel, instead of being followed for hundreds of steps."""
 
 @dataclass(frozen=True)
 class Rendering:
-    """One object as the camera sees it."""
+    """A picture of an object."""
 
     category: str
     colour: NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class _View:
-    """Where the camera stands, in the object's own coordinates and radii."""
+    """Position of the camera, in the object's own coordinates and radii."""
 
     origin: Array
     right: Array
@@ -108,7 +108,7 @@ class _Paint:
     """Colours (3,) in [0, 1] and the pattern of the body."""
 
     hue: float
-    """Of the body's first colour, from 0 to 1."""
+    """Hue of the body's first colour, from 0 to 1."""
     colours: tuple[Array, Array, Array]
     background: Array
     pattern: str

@@ -44,11 +44,11 @@ _FIELD_OF_VIEW = 9.0
 
 @dataclass(frozen=True)
 class View:
-    """One cropped frame. Names are read from the right: categories hold underscores too."""
+    """A cropped frame. Names are parsed from the right, because categories hold underscores too."""
 
     category: str
     instance: int
-    """Of the category's objects."""
+    """Number of the object in its category."""
     video: int
     """1, 2 or 4: the camera stood 30, 45 or 60 degrees above the turntable."""
     frame: int
@@ -65,7 +65,7 @@ class View:
 
     @property
     def name(self) -> str:
-        """Of its files, in the data set's folder and without their endings."""
+        """Path of its files in the data set's folder, without their endings."""
         return f"{self.folder}/{self.category}_{self.instance}_{self.video}_{self.frame}"
 
 
@@ -110,7 +110,7 @@ class RgbdObjects(Frames):
         if root.is_dir() and _folders(root) == [root / _FOLDER]:  # as some unpack it
             root = root / _FOLDER
         self.views = _views(root, every)
-        """Of each frame, those that could not be read included, in the order of category, object, video, frame."""
+        """All frames, unreadable ones included, in the order of category, object, video and frame."""
         color, depth = (tuple(view.name + ending for view in self.views) for ending in (_COLOR, _DEPTH))
         source = f"rgbd-objects:{root.resolve()}"
         super().__init__(
@@ -155,12 +155,12 @@ class RgbdObjects(Frames):
         return torch.tensor([numbers[values[index]] for index in self._kept.tolist()])
 
     def advice(self, factor: float) -> str:
-        """These files are millimetres by their authors' word."""
+        """The advice to get the official files, which are in millimetres."""
         return f"the official files are in millimetres: put {_WHERE} in {self.title}"
 
     @staticmethod
     def camera(options: Mapping[str, Any], shape: tuple[int, ...]) -> Camera:
-        """About right for most objects: how large a crop was is not known of a drawn picture."""
+        """A camera that is about right for most objects: the size of the crop is not known for a drawn picture."""
         planes = Planes(options["near"], options["far"])
         return Camera.of(planes, _FIELD_OF_VIEW, (1, 1)).windowed(
             height_and_width(options["size"]), (shape[1], shape[2])
@@ -195,14 +195,7 @@ def _views(root: Path, every: int) -> list[View]:
         there = f"holds {others} other files" if root.is_dir() else "is not there"
         kind = "; these are the full frames, which the paper did not use" if full_frames else ""
         raise DataError(f"{root} {there}{kind}. Put {_WHERE} there: {_LAYOUT}")
-    for ones, rest, ending, missing in ((colors, depths, _COLOR, _DEPTH), (depths, colors, _DEPTH, _COLOR)):
-        alone = sorted(view.name for view in ones - rest)
-        if alone:
-            more = f" and {len(alone) - 1} more of {len(ones)}" if len(alone) > 1 else ""
-            raise DataError(
-                f"{root / (alone[0] + ending)}{more} without {Path(alone[0] + missing).name} beside it; every frame "
-                "needs both: unpack the archive of its category again, or move the rest away"
-            )
+    _check_pairs(root, colors, depths)
     ordered = sorted(colors, key=lambda view: (view.category, view.instance, view.video, view.frame))
     numbers: dict[tuple[str, int], int] = {}
     kept = []
@@ -212,6 +205,18 @@ def _views(root: Path, every: int) -> list[View]:
             kept.append(view)
         numbers[view.folder, view.video] += 1
     return kept
+
+
+def _check_pairs(root: Path, colors: set[View], depths: set[View]) -> None:
+    """Raise :class:`DataError` if one file of a pair is missing."""
+    for ones, rest, ending, missing in ((colors, depths, _COLOR, _DEPTH), (depths, colors, _DEPTH, _COLOR)):
+        alone = sorted(view.name for view in ones - rest)
+        if alone:
+            more = f" and {len(alone) - 1} more of {len(ones)}" if len(alone) > 1 else ""
+            raise DataError(
+                f"{root / (alone[0] + ending)}{more} without {Path(alone[0] + missing).name} beside it; every frame "
+                "needs both: unpack the archive of its category again, or move the rest away"
+            )
 
 
 def _names(root: Path) -> Iterator[tuple[str, str]]:

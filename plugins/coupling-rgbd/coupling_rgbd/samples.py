@@ -1,4 +1,4 @@
-"""Stored pixels as networks see them."""
+"""Conversion of stored pixels to samples."""
 
 from __future__ import annotations
 

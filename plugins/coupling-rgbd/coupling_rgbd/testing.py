@@ -23,7 +23,7 @@ def scene(random: np.random.Generator, height: int, width: int) -> tuple[NDArray
 
 
 def millimetres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """As depth files hold them."""
+    """Metres as depth files hold them."""
     return np.rint(metres * 1000).astype(np.uint16)
 
 

@@ -259,7 +259,7 @@ def test_decoded_by_several_processes(tmp_path: Path, monkeypatch: pytest.Monkey
         sent.append(pickle.dumps(make))
         return np.stack([pickle.loads(sent[0])(index) for index in range(count)])
 
-    monkeypatch.setattr("coupling.data.images.huggingface_readers.cached_images", cached_images)
+    monkeypatch.setattr("coupling.data.images.huggingface_images.cached_images", cached_images)
     torch.testing.assert_close(images.batch([8, 1]), expected(8, 1), rtol=0, atol=1e-6)
     assert len(sent[0]) < 20_000  # the rows stay on disk
 
