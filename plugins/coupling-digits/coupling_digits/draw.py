@@ -31,8 +31,8 @@ ProtocolName = Annotated[
     Literal["paper", "held-out", "full"] | None,
     Field(
         description="samples of an adaptation experiment, in training and for accuracy. paper: as many as in the "
-        "paper, drawn by `draw`, and the same for accuracy. held-out: the same in training, the test split for accuracy. "
-        "full: all in training, the test split for accuracy. null: see count and draw"
+        "paper, drawn by `draw`, and the same for accuracy. held-out: the same in training, the test split for "
+        "accuracy. full: all in training, the test split for accuracy. null: see count and draw"
     ),
 ]
 
