@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from coupling.cli.group import Number, console, device_option, load_plugins, plugin_option, run_argument
-from coupling.system.terminal import print_line
 
 if TYPE_CHECKING:
     from coupling.generation.given_images import Fit
@@ -177,6 +176,7 @@ def traverse(
     help="Error above which an image counts as not covered (default: measured on real samples).",
 )
 @click.option("--no-flag", is_flag=True, help="Skip the check for images that the model cannot draw.")
+@click.option("--strict", is_flag=True, help="Stop if one of the images cannot be used; do nothing with the others.")
 @device_option
 @plugin_option
 def transform(
@@ -187,60 +187,39 @@ def transform(
     output: Path | None,
     fit: Fit | None,
     encodes: bool,
-    restarts: int,
-    iterations: int,
-    feature_weight: float,
-    feature_layer: int,
-    seed: int,
     threshold: float | None,
     no_flag: bool,
+    strict: bool,
     device: str | None,
     modules: tuple[str, ...],
+    **search: Any,
 ) -> None:
     """Translate images from one domain into others.
 
     An IMAGE is a file, or a folder or zip of images. Writes the translated images, and prints the error of each
-    reconstruction.
+    reconstruction. Images that cannot be used are listed at the end.
     """
     from coupling.api import load_model
     from coupling.cli.tables import print_errors
-    from coupling.generation.coverage import load_or_measure_coverage
-    from coupling.generation.encoder import load_or_train_encoder
+    from coupling.generation import transformation
+    from coupling.generation.coverage import load_or_measure_threshold
+    from coupling.generation.encoder import encoder_file, load_or_train_encoder
     from coupling.generation.given_images import read_images
-    from coupling.generation.transformation import (
-        check_output,
-        results_folder,
-        transform_files,
-        wanted_domains,
-        write_transformed,
-    )
     from coupling.model.inversion import Search
-    from coupling.runs.locations import output_path, run_directory_of
     from coupling.system.device import chosen_device
 
     plugins = load_plugins(modules)
     model = load_model(run, device=chosen_device(device), plugins=plugins)
-    others = wanted_domains(model, from_, to)
-    check_output(output)
-    given = read_images(images, model.domains[from_], fit)
-    search = Search(
-        restarts=restarts,
-        iterations=iterations,
-        feature_weight=feature_weight,
-        feature_layer=feature_layer,
-        seed=seed,
-    )
-    encoder = None
-    if encodes:
-        kept = output_path(run, f"encoder-{from_}-{model.digest[:8]}.safetensors")
-        encoder = load_or_train_encoder(model, from_, plugins, kept)
+    others = transformation.wanted_domains(model, from_, to)
+    transformation.check_output(output)
+    given = read_images(images, model.domains[from_], fit, strict=strict)
+    settings = Search(**search)
+    encoder = load_or_train_encoder(model, from_, plugins, encoder_file(run, model, from_)) if encodes else None
     if threshold is None and not no_flag:
-        coverage = load_or_measure_coverage(model, from_, search, plugins, run_directory_of(run), encoder)
-        if coverage is not None:
-            print_line(str(coverage))
-            threshold = coverage.threshold
-    found = transform_files(model, given, from_, others, search, encoder)
-    folder = results_folder(run, output)
-    write_transformed(model, given, from_, found, threshold, folder)
+        threshold = load_or_measure_threshold(model, from_, settings, plugins, run, encoder)
+    found = transformation.transform_files(model, given, from_, others, settings, encoder)
+    folder = transformation.results_folder(run, output)
+    transformation.write_transformed(model, given, from_, found, threshold, folder)
     print_errors(given, found, threshold, console())
     click.echo(str(folder))
+    given.check_complete()

@@ -1,1 +1,1 @@
-"""What a trained model makes, as files: samples, traversals, transformed images."""
+"""Files that a trained model draws: samples, traversals, translated images."""

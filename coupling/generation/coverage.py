@@ -1,8 +1,8 @@
-"""Which images a model covers: those that it draws about as well as images of the domain that it was made for.
+"""Which images a model covers: those that it reconstructs about as well as real samples of the domain.
 
-Inversion finds the best code for any image, also for one that the model can draw nothing like; the samples of other
-domains are then worth nothing. So an image's error is held against those of real samples of the domain, held-out
-ones where the data set has any: what is worse than nearly all of them is flagged.
+Inversion finds the best code for any image, also for one that the model cannot draw; its images in other domains then
+mean nothing. So the error of an image is compared with the errors of real samples of the domain, held-out ones if the
+data set has any. An image whose error is higher than nearly all of these is not covered.
 """
 
 from __future__ import annotations
@@ -23,36 +23,37 @@ from coupling.model.inversion import Search, invert
 from coupling.model.model import CoupledModel
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
+from coupling.runs.locations import run_directory_of
 from coupling.system.atomic_files import write_text
 from coupling.system.seeds import derive_seed
-from coupling.system.terminal import print_line, progress
+from coupling.system.terminal import print_line, progress, warn
 
 FILE = "coverage.json"
-"""In the run's directory: what was measured, so that it is measured once."""
+"""File in the run's directory with what was measured, so that it is measured once."""
 
 
 COUNT = 100
-"""Samples of the domain that are inverted."""
+"""Number of samples that are inverted."""
 
 
 QUANTILE = 0.95
-"""Share of the domain's own samples that count as covered."""
+"""Share of the real samples that count as covered."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The errors that real samples of a domain have."""
+    """The errors of real samples of a domain."""
 
     domain: str
     threshold: float
-    """The error that the share :data:`QUANTILE` of them does not exceed."""
+    """The error that the share :data:`QUANTILE` of the samples does not exceed."""
     median: float
     count: int
-    """Samples inverted."""
+    """Number of samples."""
     held_out: bool
-    """Whether the model was trained without them."""
+    """Whether the model was trained without these samples."""
     data: str
-    """Identifies the data set."""
+    """Fingerprint of the data."""
 
     def __str__(self) -> str:
         kind = "held-out" if self.held_out else "training"
@@ -71,9 +72,10 @@ def measure_coverage(
     count: int = COUNT,
     encoder: Encoder | None = None,
 ) -> Coverage:
-    """Invert ``count`` real samples of ``domain``, of the data set that the model was trained on.
+    """Invert ``count`` real samples of ``domain``, from the data set that the model was trained on.
 
-    Raises :class:`InputError` where the data cannot be had; the message says why.
+    Raises:
+        InputError: the data cannot be read, or are not those of the training.
     """
     plugins = plugins or installed()
     model.chosen(domain)
@@ -85,23 +87,23 @@ def measure_coverage(
             f"domains.{domain}.dataset: its samples are now of shape {now.shape} in {list(now.range)}, not those that "
             "the model was trained on"
         )
-    pool, apart = _pool(data, domain)
+    pool, unseen = _pool(data, domain)
     pool.prepare()
     order = torch.Generator().manual_seed(derive_seed(search.seed, "coverage"))
     samples = pool.read(torch.randperm(len(pool), generator=order)[:count].tolist())
-    with progress(f"inverting {len(samples)} samples of '{domain}', to know the errors of real ones", len(samples)) as (
+    with progress(f"inverting {len(samples)} real samples of '{domain}' to measure their errors", len(samples)) as (
         advance
     ):
         error = invert(model, samples, domain, search, advance=advance, encoder=encoder).error
     threshold, median = float(error.quantile(QUANTILE)), float(error.median())
-    return Coverage(domain, threshold, median, len(samples), apart, pool.fingerprint)
+    return Coverage(domain, threshold, median, len(samples), unseen, pool.fingerprint)
 
 
 def _pool(data: Mapping[str, DomainData], domain: str) -> tuple[DomainData, bool]:
-    """Real samples of a domain, and whether no domain trained on them."""
+    """Real samples of a domain, and whether the model was trained without them."""
     try:
         return held_out(data, domain), True
-    except ConfigError:  # there are too few
+    except ConfigError:  # too few are held out
         return data[domain], False
 
 
@@ -113,9 +115,9 @@ def load_or_measure_coverage(
     run: Path | None,
     encoder: Encoder | None = None,
 ) -> Coverage | None:
-    """The same, read from the directory of ``run`` where it was measured before, and kept there.
+    """The coverage that was measured before, from the directory ``run``; else measure it and save it there.
 
-    None, with a remark that says why, where the data cannot be had.
+    Returns None, with a warning that gives the reason, if the data cannot be read.
     """
     key = _key(model, domain, search, encoder)
     kept = _read(run)
@@ -127,17 +129,32 @@ def load_or_measure_coverage(
     try:
         found = measure_coverage(model, domain, search, plugins, encoder=encoder)
     except InputError as error:
-        print_line(f"no image can be flagged, as no real samples of '{domain}' can be had to compare with: {error}")
+        warn(f"coverage is not checked, because there are no real samples of '{domain}' to compare with: {error}")
         return None
     if run is not None:
         try:
             write_text(run / FILE, json.dumps(kept | {key: asdict(found)}, indent=2) + "\n")
         except OSError as error:
-            print_line(f"{run / FILE}: cannot be written ({error.strerror}), so this will be measured again next time")
+            warn(f"{run / FILE}: cannot be written ({error.strerror}), so coverage will be measured again next time")
     return found
 
 
+def load_or_measure_threshold(
+    model: CoupledModel, domain: str, search: Search, plugins: Plugins, run: Path, encoder: Encoder | None
+) -> float | None:
+    """Print the coverage of a domain and return its threshold; None if it cannot be measured.
+
+    ``run``: a run directory, in which the coverage is saved, or any path that a model can be loaded from.
+    """
+    coverage = load_or_measure_coverage(model, domain, search, plugins, run_directory_of(run), encoder)
+    if coverage is None:
+        return None
+    print_line(str(coverage))
+    return coverage.threshold
+
+
 def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | None) -> str:
+    """Identifies what the coverage depends on: weights, domain and search."""
     networks = [model.generator] + ([model.discriminator] if model.discriminator and search.feature_weight else [])
     values = {"weights": fingerprint(*networks)[:16], "domain": domain, "count": COUNT, "quantile": QUANTILE}
     guesses = {} if encoder is None else {"encoder": encoder.digest[:16]}
@@ -145,8 +162,9 @@ def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | No
 
 
 def _read(run: Path | None) -> dict[str, dict[str, Any]]:
+    """What was measured before, by key; empty if there is no file, or it is damaged."""
     try:
         kept = json.loads((run / FILE).read_text(encoding="utf-8")) if run is not None else {}
-    except (OSError, ValueError):  # none yet, or damaged: it is measured again
+    except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

@@ -1,9 +1,9 @@
-"""A network that guesses a sample's code, from which an inversion then starts beside its other starts.
+"""An encoder: a network that guesses the code of a sample, from which one search of an inversion starts.
 
-It is a discriminator of the domain's own architecture with as many outputs as a code has numbers, so that a plugin's
-domain of any shape has one. It learns from the model alone: codes z of the prior, their samples x = g(z), and
-|E(x) - z|^2 with the error of the reconstruction g(E(x)), without which it would guess the mean of all codes that draw
-much the same. No real sample is read.
+It is a discriminator of the domain's own architecture, with as many outputs as a code has numbers, so that it fits the
+domains of plugins. It learns from the model alone: codes z of the prior and their samples x = g(z). Its loss is
+|E(x) - z|^2 and the error of the reconstruction g(E(x)). Without the latter it would guess the mean of all codes that
+draw similar samples. No real sample is read.
 """
 
 from __future__ import annotations
@@ -24,37 +24,41 @@ from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.mode import evaluating
 from coupling.networks.weights import fingerprint
 from coupling.plugins import GivenPlugins, Plugins, plugins_of
+from coupling.runs.locations import output_path
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
 from coupling.system.seeds import derive_seed, torch_generator
-from coupling.system.terminal import print_line, progress
+from coupling.system.terminal import progress, warn
 
 if TYPE_CHECKING:
     from coupling.model.model import CoupledModel
 
 
 STEPS = 600
+"""Training steps."""
 
 
 BATCH = 64
+"""Samples in a step."""
 
 
 RATE = 2e-3
+"""Highest learning rate."""
 
 
 PIXELS = 10.0
-"""Weight of the reconstruction's mean squared error, as a share of the range, beside that of the code."""
+"""Weight of the reconstruction's mean squared error, as a share of the range; the error of the code has weight 1."""
 
 
 class Encoder:
-    """Guesses codes of one domain's samples for one model."""
+    """Guesses the codes of one domain's samples for one model."""
 
     def __init__(self, model: CoupledModel, domain: str, plugins: GivenPlugins = None, seed: int = 0) -> None:
-        """One that has learned nothing yet; its first weights are a function of ``seed``."""
+        """Make an untrained encoder, whose weights are a function of ``seed``."""
         model.chosen(domain)
         self.domain = model.domains[domain]
         self.model = model.digest
-        """Digest of the model that it is for."""
+        """Digest of the model."""
         self.support = prior_of(model.config.latent)
         chosen = model.config.discriminator.architecture
         path = "discriminator.architecture"
@@ -65,7 +69,7 @@ class Encoder:
         to_device(self.network, model.device)
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """(B, *shape) in the domain's range to codes (B, latent size) in the prior's support."""
+        """Guess codes (B, latent size), in the prior's support, of samples (B, *shape) in the domain's range."""
         return self.support.inward(self.network(samples))
 
     @property
@@ -74,16 +78,16 @@ class Encoder:
         return fingerprint(self.network)
 
     def save(self, path: Path) -> None:
-        """Write the weights, and whose they are; raises OSError where that cannot be."""
+        """Write the weights, with the model and domain that they belong to; raises OSError if that fails."""
         tensors = plain_tensors(self.network.state_dict())
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors.torch.save(tensors, {METADATA: json.dumps(self._about())}))
 
     def load(self, path: Path) -> None:
-        """Take the weights of a file; raises :class:`InputError` where it is damaged, or another model's."""
+        """Read the weights from a file; raises :class:`InputError` if it is damaged or belongs to another model."""
         about = read_metadata(path)
         if about != self._about():
-            raise InputError(f"{path}: is an encoder of another model or domain, or none")
+            raise InputError(f"{path}: is not an encoder of this model and domain")
         try:
             self.network.load_state_dict(read_tensors(path))
         except RuntimeError as error:
@@ -127,7 +131,7 @@ def train_encoder(
     codes = torch_generator(seed, "encoder", domain)
     low, high = encoder.domain.range
     encoder.network.train()
-    with evaluating(model.generator), progress(f"learning an encoder of '{domain}'", steps) as advance:
+    with evaluating(model.generator), progress(f"training an encoder of '{domain}'", steps) as advance:
         for _ in range(steps):
             z = sample_prior(model.config.latent, BATCH, codes).to(model.device)
             with torch.no_grad():
@@ -136,7 +140,7 @@ def train_encoder(
             error = (model.generator(guessed, [domain])[domain] - samples) / (high - low)
             loss = (guessed - z).square().mean() + PIXELS * error.square().mean()
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.grad = gradient  # the generator's own are neither needed nor touched
+                parameter.grad = gradient  # those of the generator are neither needed nor changed
             optimizer.step()
             rates.step()
             advance()
@@ -145,17 +149,22 @@ def train_encoder(
 
 
 def load_or_train_encoder(model: CoupledModel, domain: str, plugins: Plugins, path: Path) -> Encoder:
-    """The encoder kept at ``path``; where there is none of this model, it is learned and kept there."""
+    """The encoder in the file ``path``; if it is not there or not of this model, it is trained and saved there."""
     if path.exists():
         encoder = Encoder(model, domain, plugins)
         try:
             encoder.load(path)
             return encoder
         except CouplingError as error:
-            print_line(f"{error}; it is learned again")
+            warn(f"{error}; it is trained again")
     encoder = train_encoder(model, domain, plugins)
     try:
         encoder.save(path)
     except OSError as error:
-        print_line(f"{path}: cannot be written ({error.strerror or error}), so it will be learned again next time")
+        warn(f"{path}: cannot be written ({error.strerror or error}), so the encoder will be trained again next time")
     return encoder
+
+
+def encoder_file(run: Path, model: CoupledModel, domain: str) -> Path:
+    """The file in which the encoder of a domain is saved; ``run``: the path that the model was loaded from."""
+    return output_path(run, f"encoder-{domain}-{model.digest[:8]}.safetensors")

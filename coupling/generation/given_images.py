@@ -1,10 +1,10 @@
-"""Image files that a user gives, as samples of a domain: converted where that is safe, and said so; else refused."""
+"""Image files that a user gives, as samples of a domain; conversions are recorded, unsafe ones are errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -20,64 +20,120 @@ from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.places import image_files
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.system.terminal import print_line
+from coupling.system.terminal import print_line, warn
 
 Fit = Literal["crop", "stretch"]
-"""What may be done to an image of other proportions: cut its longer side, or change them."""
+"""How an image of another aspect ratio is fitted: cut its longer side, or change its aspect ratio."""
 
 
 _ALIKE = 0.02
-"""Proportions that differ by less than this share are the same, but for rounding."""
+"""Aspect ratios that differ by less than this share are the same, but for rounding."""
+
+
+_LISTED = 10
+"""Files that the message lists at most if nothing is done with the others."""
 
 
 @dataclass(frozen=True)
 class GivenImages:
-    """Some images as samples of one domain."""
+    """Images as samples of one domain."""
 
     files: list[Path]
     names: list[str]
-    """What to call each: its file's name without the suffix, with a number where two are alike."""
+    """A name for each: its file's name without the suffix, with a number if two are alike."""
     samples: Tensor
     """(B, *shape), float32 in the domain's range."""
     changes: list[str]
-    """What was done to each besides reading it: "resized from 56×56", say; or nothing."""
+    """How each was converted ("resized from 56×56"); empty if it was not."""
+    errors: list[str] = field(default_factory=list)
+    """A message for each given file that cannot be used, with the reason."""
+
+    def check_complete(self) -> None:
+        """Raise :class:`InputError` if there are files that cannot be used; it lists all of them with the reasons."""
+        if self.errors:
+            count = len(self.files) + len(self.errors)
+            raise InputError(_message(f"{len(self.errors)} of {count} images could not be used", self.errors))
 
 
-def read_images(paths: Sequence[Path], domain: Domain, fit: Fit | None = None) -> GivenImages:
-    """The images of files, and of folders (and their subfolders) and zips, in order.
+@dataclass(frozen=True)
+class _Image:
+    """One image that can be used."""
 
-    Of another size, they are resized; of other proportions only with ``fit``. Colour becomes gray, and gray colour.
-    Values 0 to 255 become the domain's range. Raises :class:`InputError` naming each file that is no image, or cannot
-    be converted safely.
+    file: Path
+    pixels: ImageArray
+    change: str
+
+
+def read_images(paths: Sequence[Path], domain: Domain, fit: Fit | None = None, *, strict: bool = False) -> GivenImages:
+    """Read the images in files, and in folders (with their subfolders) and zips, in order.
+
+    Images of another size are resized; those of another aspect ratio only with ``fit``. Colour becomes gray, and gray
+    colour. Values 0 to 255 become the domain's range. Files that cannot be used are left out, with a warning.
+
+    Args:
+        paths: files, folders and zips.
+        domain: the domain that the images belong to.
+        fit: how to fit images of another aspect ratio; None: they cannot be used.
+        strict: whether a single file that cannot be used is an error.
+
+    Raises:
+        InputError: none of the files can be used, or not all of them with ``strict``; it names them and the reasons.
+            Or the domain's samples are not images.
     """
     if not domain.is_image:
         raise InputError(
-            f"domain '{domain.name}' has samples of shape {domain.shape}, which are no images; use "
+            f"domain '{domain.name}' has samples of shape {domain.shape}, which are not images; use "
             "load_model(...).transform(...) in Python"
         )
-    files, pixels, changes, refused = [], [], [], []
-    for file, opening in (found for path in paths for found in _files(path)):
-        files.append(file)
-        try:
-            with opening() as content:
-                sample, change = _read(content, str(file), domain, fit)
-        except UnreadableImage as error:
-            refused.append(str(error))
-        else:
-            pixels.append(sample)
-            changes.append(change)
-    if refused:
-        raise InputError("\n  ".join([f"{len(refused)} of {len(files)} images cannot be used:", *_listed(refused)]))
+    found = [image for path in paths for image in _images(path, domain, fit)]
+    images = [image for image in found if isinstance(image, _Image)]
+    errors = [message for message in found if isinstance(message, str)]
+    if errors and (strict or not images):
+        more = [f"and {len(errors) - _LISTED} more"] if len(errors) > _LISTED else []
+        head = f"{len(errors)} of {len(found)} images cannot be used"
+        raise InputError(errors[0] if len(found) == 1 else _message(head, [*errors[:_LISTED], *more]))
+    if errors:
+        warn(f"{len(errors)} of {len(found)} images cannot be used; the reasons follow at the end")
+    files = [image.file for image in images]
+    samples = _in_range([image.pixels for image in images], domain)
+    return GivenImages(files, _names(files), samples, [image.change for image in images], errors)
+
+
+def _message(head: str, lines: Sequence[str]) -> str:
+    """A message with a line for each of ``lines``."""
+    return "\n  ".join([f"{head}:", *lines])
+
+
+def _in_range(pixels: Sequence[ImageArray], domain: Domain) -> Tensor:
+    """Pixels, uint8 (height, width, channels) each, as samples (B, *shape) in the domain's range."""
     low, high = domain.range
     samples = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
-    return GivenImages(files, _names(files), torch.lerp(torch.tensor(low), torch.tensor(high), samples), changes)
+    return torch.lerp(torch.tensor(low), torch.tensor(high), samples)
+
+
+def _images(path: Path, domain: Domain, fit: Fit | None) -> Iterator[_Image | str]:
+    """Each image at ``path``, or the message on why it cannot be used."""
+    try:
+        for file, opening in _files(path):
+            yield _read_file(file, opening, domain, fit)
+    except InputError as error:
+        yield str(error)
+
+
+def _read_file(file: Path, opening: _Opening, domain: Domain, fit: Fit | None) -> _Image | str:
+    """The image in a file, or the message on why it cannot be used."""
+    try:
+        with opening() as content:
+            return _Image(file, *_read(content, str(file), domain, fit))
+    except UnreadableImage as error:
+        return str(error)
 
 
 _Opening = Callable[[], AbstractContextManager[Path | BinaryIO]]
 
 
 def _files(path: Path) -> Iterator[tuple[Path, _Opening]]:
-    """The images at ``path``: what each is called, and how it is opened."""
+    """The images at ``path``, each with a function that opens it; raises :class:`InputError` if there are none."""
     if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
         found = image_files(str(path))
         if found.ignored:
@@ -96,11 +152,15 @@ def _files(path: Path) -> Iterator[tuple[Path, _Opening]]:
 
 
 def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) -> tuple[ImageArray, str]:
-    """The pixels, uint8 (height, width, channels), and what was changed."""
+    """The pixels, uint8 (height, width, channels), and how they were converted.
+
+    Raises:
+        UnreadableImage: the file is not an image, is damaged, or cannot be converted safely.
+    """
     with open_image(content, name) as given:
         frames = getattr(given, "n_frames", 1)
         if frames > 1:
-            raise UnreadableImage(f"{name}: holds {frames} pictures; give one")
+            raise UnreadableImage(f"{name}: holds {frames} images; give a file with one")
         if given.mode not in EIGHT_BIT_MODES:
             raise UnreadableImage(
                 f"{name}: has {pixel_kind(given)} pixels, whose range is not known; convert it to 8-bit gray or RGB"
@@ -123,10 +183,11 @@ def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) 
 
 
 def _resized(image: Image.Image, name: str, width: int, height: int, fit: Fit | None) -> Image.Image:
+    """The image in this size; raises :class:`UnreadableImage` if it has another aspect ratio and ``fit`` is None."""
     if abs(image.width * height / (image.height * width) - 1) > _ALIKE and fit is None:
         raise UnreadableImage(
-            f"{name}: is {image.width}×{image.height} (width×height), of other proportions than the domain's "
-            f"{width}×{height}; cut it, or give --fit crop or --fit stretch"
+            f"{name}: is {image.width}×{image.height} (width×height), another aspect ratio than the domain's "
+            f"{width}×{height}; crop it, or give --fit crop or --fit stretch"
         )
     if fit == "crop":
         return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
@@ -134,6 +195,7 @@ def _resized(image: Image.Image, name: str, width: int, height: int, fit: Fit | 
 
 
 def _names(files: Sequence[Path]) -> list[str]:
+    """Names of files without suffix, with a number where two differ at most in upper and lower case."""
     names: list[str] = []
     taken: set[str] = set()
     for file in files:
@@ -143,7 +205,3 @@ def _names(files: Sequence[Path]) -> list[str]:
         taken.add(name.casefold())
         names.append(name)
     return names
-
-
-def _listed(messages: Sequence[str], most: int = 10) -> list[str]:
-    return [*messages[:most], *([f"and {len(messages) - most} more"] if len(messages) > most else [])]

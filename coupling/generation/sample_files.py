@@ -1,7 +1,7 @@
-"""How encoded samples lie in a directory: as files, as a zip a domain, or as shards of a WebDataset.
+"""The files of encoded samples: PNGs in folders, a zip for each domain, or shards of a WebDataset.
 
-They come in parts of a fixed number of samples. A part that is done is on the disk; what a killed process leaves of
-another is written again. No file says when or by whom it was written: the same samples are the same bytes.
+Samples are written in parts of a fixed number. A part that is done is on the disk; one that a killed process has left
+unfinished is written again. No file holds times or user names: the same samples are the same bytes.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ Format: TypeAlias = Literal["folder", "zip", "webdataset"]
 
 
 Add: TypeAlias = Callable[[int, str, bytes], None]
-"""Takes one sample of one domain into a part: its number, its domain, the PNG."""
+"""Adds one sample of one domain to a part: its number, its domain, the PNG."""
 
 
 class SampleFiles(ABC):
-    """The files of one set of samples; all raise OSError where they cannot be written."""
+    """The files of one set of samples. All methods raise OSError if they cannot write."""
 
     def __init__(self, root: Path, domains: Sequence[str]) -> None:
         self.root, self.domains = root, list(domains)
 
     @abstractmethod
     def part(self, number: int) -> AbstractContextManager[Add]:
-        """Part ``number``, from 0: it takes samples, and is done when the block ends well."""
+        """Write part ``number``, counted from 0; it is done when the block ends without an error."""
 
     @abstractmethod
     def names(self, count: int, parts: int) -> Iterator[str]:
-        """The files of a whole set of ``count`` samples in ``parts`` parts, from the root."""
+        """Paths, relative to the root, of the files of a whole set of ``count`` samples in ``parts`` parts."""
 
-    def finish(self, parts: int) -> None:  # noqa: B027  (parts are what most formats consist of)
-        """Make of all parts what readers open. Can be repeated."""
+    def finish(self, parts: int) -> None:  # noqa: B027  (most formats consist of their parts)
+        """Make the files that readers open from all parts. Can be repeated."""
 
     def sweep(self) -> None:  # noqa: B027
-        """Remove what is of no use any more once all is finished. Can be repeated."""
+        """Remove files that are not needed once all is finished. Can be repeated."""
 
 
 class Folders(SampleFiles):
@@ -52,7 +52,7 @@ class Folders(SampleFiles):
 
     @contextmanager
     def part(self, number: int) -> Iterator[Add]:
-        """Files, each by itself."""
+        """Write one file for each sample and domain."""
         for name in self.domains:
             (self.root / name).mkdir(exist_ok=True)
 
@@ -60,44 +60,44 @@ class Folders(SampleFiles):
             (self.root / domain / f"{sample:06d}.png").write_bytes(png)
 
         yield add
-        os.sync()  # one for thousands of files: to wait for each by itself would take longer than drawing it
+        os.sync()  # once for thousands of files: to wait for each would take longer than to draw it
 
     def names(self, count: int, parts: int) -> Iterator[str]:
-        """A file a sample."""
+        """One file for each sample and domain."""
         return (f"{name}/{sample:06d}.png" for name in self.domains for sample in range(count))
 
 
 class Shards(SampleFiles):
-    """``pairs-000000.tar`` with members ``000000.<domain>.png``: the parts of one sample stand together."""
+    """``pairs-000000.tar`` with members ``000000.<domain>.png``: the images of one code stand together."""
 
     stem = "pairs-"
 
     def __init__(self, root: Path, domains: Sequence[str]) -> None:
-        """Raises :class:`InputError` where readers would take two domains for one: they ignore the case of suffixes."""
+        """Raise :class:`InputError` if readers, which ignore the case of suffixes, would take two domains for one."""
         super().__init__(root, domains)
         if len({name.lower() for name in domains}) < len(self.domains):
             raise InputError(
-                f"the names of the domains, {', '.join(domains)}, differ in their case alone, which readers of a "
-                "webdataset ignore; give --format folder or zip"
+                f"the names of the domains, {', '.join(domains)}, differ only in upper and lower case, which "
+                "readers of a webdataset ignore; give --format folder or zip"
             )
 
     @contextmanager
     def part(self, number: int) -> Iterator[Add]:
-        """One tar, there as a whole or not at all."""
+        """Write one tar, which is there as a whole or not at all."""
         with (
             replacing(self._path(number)) as file,
             tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
         ):
 
             def add(sample: int, domain: str, png: bytes) -> None:
-                member = tarfile.TarInfo(f"{sample:06d}.{domain}.png")  # of 1970, and nobody's
+                member = tarfile.TarInfo(f"{sample:06d}.{domain}.png")  # dated 1970, without an owner
                 member.size = len(png)
                 tar.addfile(member, BytesIO(png))
 
             yield add
 
     def names(self, count: int, parts: int) -> Iterator[str]:
-        """The tars."""
+        """One tar for each part."""
         return (self._path(number).name for number in range(parts))
 
     def _path(self, number: int) -> Path:
@@ -105,23 +105,25 @@ class Shards(SampleFiles):
 
 
 class Zips(Shards):
-    """``<domain>.zip`` with ``000000.png``, each of which is a data set ``image-folder``.
+    """``<domain>.zip`` with ``000000.png`` ..., which the data set ``image-folder`` reads.
 
-    A zip ends with its table of contents, and cannot grow piece by piece: so the parts wait in hidden tars.
+    A zip ends with its table of contents and cannot grow part by part. So the parts are hidden tars until all is done.
     """
 
     stem = ".part-"
 
     def names(self, count: int, parts: int) -> Iterator[str]:
-        """The zips."""
+        """One zip for each domain."""
         return (f"{name}.zip" for name in self.domains)
 
     def finish(self, parts: int) -> None:
-        """Pack the zips."""
+        """Write the zips from the tars."""
         with ExitStack() as stack:
             zips = {
                 name: stack.enter_context(
-                    zipfile.ZipFile(stack.enter_context(replacing(self.root / f"{name}.zip")), "w")  # PNGs are packed
+                    zipfile.ZipFile(
+                        stack.enter_context(replacing(self.root / f"{name}.zip")), "w"
+                    )  # PNGs are compressed already
                 )
                 for name in self.domains
             }
@@ -129,14 +131,14 @@ class Zips(Shards):
                 with tarfile.open(self._path(number)) as tar:
                     for member in tar:
                         sample, domain, _ = member.name.split(".")
-                        entry = zipfile.ZipInfo(f"{sample}.png")  # of 1980, the first year that a zip knows
+                        entry = zipfile.ZipInfo(f"{sample}.png")  # dated 1980, the first year that a zip can have
                         entry.external_attr = 0o644 << 16
                         content = tar.extractfile(member)
                         assert content is not None
                         zips[domain].writestr(entry, content.read())
 
     def sweep(self) -> None:
-        """Remove the tars."""
+        """Remove the hidden tars."""
         for path in self.root.glob(f"{self.stem}*.tar"):
             path.unlink()
 

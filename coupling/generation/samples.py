@@ -1,16 +1,14 @@
-"""Corresponding samples as files: pairs that others train on. What was interrupted goes on."""
+"""Corresponding samples as files, to train other models on. An interrupted call is continued by the next one."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from io import BytesIO
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from PIL import Image
@@ -19,45 +17,36 @@ from torch import Tensor
 from coupling.data.pictures import drawable, picture_grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError
+from coupling.generation.manifest import Manifest, image_mode
 from coupling.generation.sample_files import FORMATS, Add, Format, SampleFiles
-from coupling.generation.selection import BLOCK, Selection
-from coupling.networks.weights import fingerprint
-from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, write_text, writing
-from coupling.system.file_lock import FILE as LOCK
+from coupling.generation.selection import Selection
+from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, writing
 from coupling.system.file_lock import RunLock
 from coupling.system.resources import cores
 from coupling.system.terminal import print_line, progress
-from coupling.version import __version__
 
-MANIFEST = "manifest.json"
+Samples: TypeAlias = dict[str, Tensor]
+"""Some samples in order: {domain: (n, *shape)} in its range."""
 
 
 PART = 1024
-"""Samples between two moments from which an interrupted draw goes on."""
+"""Samples in a part; an interrupted call is continued after the last whole part."""
 
 
 SHARD = 4096
-"""Samples in a shard of a webdataset, which is a part."""
+"""Default number of samples in a shard of a webdataset; a shard is a part."""
 
 
 _GRID = 48
-"""Samples in the grid, at most."""
+"""Maximum number of samples in the grid."""
 
 
 _AHEAD = 4
 """Portions that are encoded and written while the next one is drawn."""
 
 
-_PACKING = 1
-"""Of zlib: the lowest level takes two thirds of the usual one's time, for files a twentieth larger."""
-
-
-_PACKAGES = ("torch", "pillow")
-"""What a pixel, or a byte of a file, may depend on besides."""
-
-
-_SAID = ("model", "written", "complete")
-"""What a manifest says that does not tell one draw from another."""
+_COMPRESSION = 1
+"""Level of zlib: the lowest takes two thirds of the default level's time, for files that are 5 % larger."""
 
 
 def write_samples(
@@ -70,150 +59,114 @@ def write_samples(
 ) -> Path:
     """Write the first ``count`` samples of ``selection`` into ``root``, with ``grid.png`` and ``manifest.json``.
 
-    ``kind`` chooses the files (:mod:`coupling.generation.sample_files`); ``shard_size``: samples in a shard of a
-    webdataset. Images of one channel are gray. Where ``root`` holds a part of the same draw, the rest is written, and
-    the result is the same, byte for byte. ``source`` is what the manifest calls the model. Returns ``root``.
+    Images of one channel are gray. If ``root`` holds a part of the same samples, the rest is written; the result is the
+    same, byte for byte.
 
-    Raises :class:`InputError` where it cannot be written, holds anything else, is in use, or no domain is of images.
+    Args:
+        selection: the samples.
+        root: directory to write to; made if it is not there.
+        count: number of samples.
+        kind: format of the files (:mod:`coupling.generation.sample_files`).
+        shard_size: samples in a shard of a webdataset.
+        source: name of the model in the manifest.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        InputError: ``root`` cannot be written, holds other files or is in use, or the samples of no domain are images.
     """
     if shard_size is not None and kind != "webdataset":
         raise InputError(
             f"--shard-size {shard_size}: a {kind} has no shards; give --format webdataset, or leave it out"
         )
     files = FORMATS[kind](root, drawable(selection.model.domains))
-    manifest = _manifest(
-        selection, files.domains, count, kind, shard_size or (SHARD if kind == "webdataset" else PART), source
-    )
+    part = shard_size or (SHARD if kind == "webdataset" else PART)
+    manifest = Manifest(root, selection, files.domains, count, kind, part, source)
     with writing(root, f"{OTHER_OUTPUT}, or free disk space: the same command then continues"):
         root.mkdir(parents=True, exist_ok=True)
         lock = RunLock(root)
         try:
             remove_torn(root)
-            manifest = _found(root, manifest) or manifest
-            try:
-                _go_on(selection, files, manifest)
-            except KeyboardInterrupt:
-                print_line(f"{root}: {manifest['written']:,} of {count:,} samples are kept; the same command goes on")
-                raise
+            manifest.resume()
+            _write_rest(selection, files, manifest)
         finally:
             lock.release()
     return root
 
 
-def _manifest(
-    selection: Selection, domains: Sequence[str], count: int, kind: Format, part: int, source: str
-) -> dict[str, Any]:
-    """What is drawn, as JSON values, and that nothing of it is written yet."""
-    model = selection.model
-    choosing = model.discriminator if selection.keep is not None else None
-    return {
-        "model": source,
-        "name": model.config.name,
-        "step": model.step,
-        "generators": model.digest,
-        "discriminators": None if choosing is None else fingerprint(choosing),
-        "seed": selection.seed,
-        "count": count,
-        "truncation": selection.truncation,
-        "keep": selection.keep,
-        "kept": selection.kept / BLOCK,
-        "format": kind,
-        "part": part,
-        "domains": {
-            name: {"shape": [*d.shape], "range": [*d.range], "mode": _mode(d)}
-            for name, d in model.domains.items()
-            if name in domains
-        },
-        "device": model.device.type,
-        "versions": {"coupling": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "written": 0,
-        "complete": False,
-    }
-
-
-def _found(root: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The manifest in ``root`` of the draw that is wanted; raises :class:`InputError` where anything else is there."""
-    try:
-        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        there, here = dict(_flat(found)), dict(_flat(wanted))
-    except FileNotFoundError:
-        others = sorted(path.name for path in root.iterdir() if path.name != LOCK)
-        if others:
-            raise InputError(
-                f"{root}: holds '{others[0]}' and no {MANIFEST}, so it is no draw to go on with; give another --output"
-            ) from None
-        return None
-    except (ValueError, AttributeError):
-        raise InputError(f"{root}: its {MANIFEST} is damaged; delete the directory, or give another --output") from None
-    for key in dict.fromkeys([*here, *there]):
-        if key not in _SAID and there.get(key) != here.get(key):
-            raise InputError(
-                f"{root}: holds another draw, whose {key} is {there.get(key)}, not {here.get(key)}; give another "
-                "--output, or delete the directory"
-            )
-    return dict(found)
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by their path: ("versions.torch", "2.13.0")."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
-def _go_on(selection: Selection, files: SampleFiles, manifest: dict[str, Any]) -> None:
-    """Write what of the draw is not yet written."""
-    count, part, start = manifest["count"], manifest["part"], manifest["written"]
-    domains = {name: selection.model.domains[name] for name in files.domains}
-
-    def note(written: int, *, complete: bool = False) -> None:
-        manifest.update(written=written, complete=complete)
-        write_text(files.root / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-
-    if manifest["complete"]:
-        gone = [name for name in files.names(count, -(-count // part)) if not (files.root / name).exists()]
-        if gone:
-            listed = ", ".join(gone[:3]) + (" ..." if len(gone) > 3 else "")
-            raise InputError(
-                f"{files.root}: it was complete, but {len(gone):,} of its files are gone ({listed}); delete it to draw "
-                "them again"
-            )
-        print_line(f"{files.root}: all {count:,} samples are there; delete it to draw them again")
+def _write_rest(selection: Selection, files: SampleFiles, manifest: Manifest) -> None:
+    """Write the samples that are not written yet."""
+    start, count, root = manifest.written, manifest.count, files.root
+    if manifest.complete:
+        _check_files(files, manifest)
+        print_line(f"{root}: all {count:,} samples are there; delete it to draw them again")
         files.sweep()
         return
     if start:
-        print_line(f"{files.root}: {start:,} of {count:,} samples are there; going on")
-    note(start)
-    portions = selection.samples(start, count, files.domains)
-    portions = portions if start else _pictured(portions, domains, files.root)
-    with (
-        ThreadPoolExecutor(cores()) as encoders,
-        ThreadPoolExecutor(1) as writer,  # this thread draws meanwhile
-        progress("sampling", count - start) as advance,
-    ):
-        for number, cut in groupby(_cut(portions, start, part), lambda one: one[0] // part):
-            with files.part(number) as add:
-                waiting: deque[Future[int]] = deque()
-                for first, portion in cut:
-                    images = {name: encoders.submit(_pngs, x, domains[name]) for name, x in portion.items()}
-                    waiting.append(writer.submit(_put, add, first, images))
-                    if len(waiting) > _AHEAD:
-                        advance(waiting.popleft().result())
-                for written in waiting:
-                    advance(written.result())
-            note(min(count, (number + 1) * part))
-    files.finish(-(-count // part))
-    note(count, complete=True)
+        print_line(f"{root}: {start:,} of {count:,} samples are there; continuing")
+    manifest.record(start)
+    try:
+        _write_parts(selection, files, manifest)
+        files.finish(manifest.parts)
+        manifest.record(count, complete=True)
+    except KeyboardInterrupt:
+        print_line(f"{root}: {manifest.written:,} of {count:,} samples are kept; the same command continues")
+        raise
     files.sweep()
 
 
-def _pictured(
-    portions: Iterator[dict[str, Tensor]], domains: Mapping[str, Domain], root: Path
-) -> Iterator[dict[str, Tensor]]:
-    """The same portions, the first of them drawn as a grid before they go on."""
-    seen: list[dict[str, Tensor]] = []
+def _check_files(files: SampleFiles, manifest: Manifest) -> None:
+    """Raise :class:`InputError` if files of a complete set are missing."""
+    missing = [name for name in files.names(manifest.count, manifest.parts) if not (files.root / name).exists()]
+    if missing:
+        names = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{files.root}: it was complete, but {len(missing):,} of its files are missing ({names}); delete it to "
+            "draw them again"
+        )
+
+
+def _write_parts(selection: Selection, files: SampleFiles, manifest: Manifest) -> None:
+    """Draw the samples that are not written yet, and write them part by part."""
+    start, part = manifest.written, manifest.part
+    domains = {name: selection.model.domains[name] for name in files.domains}
+    portions = selection.samples(start, manifest.count, files.domains)
+    if start == 0:
+        portions = _with_grid(portions, domains, files.root)
+    with (
+        ThreadPoolExecutor(cores()) as encoders,
+        ThreadPoolExecutor(1) as writer,  # meanwhile this thread draws
+        progress("sampling", manifest.count - start) as advance,
+    ):
+        for number, cut in groupby(_cut(portions, start, part), lambda portion: portion[0] // part):
+            with files.part(number) as add:
+                _write_part(cut, domains, add, encoders, writer, advance)
+            manifest.record(min(manifest.count, (number + 1) * part))
+
+
+def _write_part(
+    portions: Iterable[tuple[int, Samples]],
+    domains: Mapping[str, Domain],
+    add: Add,
+    encoders: Executor,
+    writer: Executor,
+    advance: Callable[[int], None],
+) -> None:
+    """Encode and write the portions of a part, each with the number of its first sample."""
+    waiting: deque[Future[int]] = deque()
+    for first, portion in portions:
+        images = {name: encoders.submit(_encode, x, domains[name]) for name, x in portion.items()}
+        waiting.append(writer.submit(_write_portion, add, first, images))
+        if len(waiting) > _AHEAD:
+            advance(waiting.popleft().result())
+    for written in waiting:
+        advance(written.result())
+
+
+def _with_grid(portions: Iterator[Samples], domains: Mapping[str, Domain], root: Path) -> Iterator[Samples]:
+    """The same portions; writes the first samples as ``grid.png`` before it returns."""
+    seen: list[Samples] = []
     for portion in portions:
         seen.append(portion)
         if sum(len(next(iter(p.values()))) for p in seen) >= _GRID:
@@ -223,8 +176,8 @@ def _pictured(
     return chain(seen, portions)
 
 
-def _cut(portions: Iterable[dict[str, Tensor]], start: int, part: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """The portions, of samples from ``start`` on, so cut that none is of two parts, with the number of their first."""
+def _cut(portions: Iterable[Samples], start: int, part: int) -> Iterator[tuple[int, Samples]]:
+    """Cut the portions, whose first sample is number ``start``, where a part ends; with the number of their first."""
     for portion in portions:
         stop = start + len(next(iter(portion.values())))
         while start < stop:
@@ -233,7 +186,7 @@ def _cut(portions: Iterable[dict[str, Tensor]], start: int, part: int) -> Iterat
             start = end
 
 
-def _put(add: Add, first: int, images: Mapping[str, Future[list[bytes]]]) -> int:
+def _write_portion(add: Add, first: int, images: Mapping[str, Future[list[bytes]]]) -> int:
     """Write a portion as soon as it is encoded; returns its number of samples."""
     encoded = {name: future.result() for name, future in images.items()}
     count = len(next(iter(encoded.values())))
@@ -243,15 +196,12 @@ def _put(add: Add, first: int, images: Mapping[str, Future[list[bytes]]]) -> int
     return count
 
 
-def _pngs(samples: Tensor, domain: Domain) -> list[bytes]:
-    files = []
+def _encode(samples: Tensor, domain: Domain) -> list[bytes]:
+    """Samples (n, *shape) in the domain's range as PNGs."""
+    pngs = []
+    gray = image_mode(domain) == "L"
     for pixels in to_pixels(samples, domain):
         file = BytesIO()
-        Image.fromarray(pixels if _mode(domain) == "RGB" else pixels[..., 0]).save(file, "PNG", compress_level=_PACKING)
-        files.append(file.getvalue())
-    return files
-
-
-def _mode(domain: Domain) -> str:
-    """Pillow's mode of its files."""
-    return "L" if domain.is_image and domain.shape[0] == 1 else "RGB"
+        Image.fromarray(pixels[..., 0] if gray else pixels).save(file, "PNG", compress_level=_COMPRESSION)
+        pngs.append(file.getvalue())
+    return pngs

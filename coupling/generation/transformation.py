@@ -1,4 +1,4 @@
-"""Images carried from one domain into others, as files, with how well each was found."""
+"""Translation of given images into other domains, with the error of each reconstruction, as files."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from coupling.model.inversion import Encoding, Search, Transformed
 from coupling.model.model import CoupledModel
 from coupling.runs.locations import output_path
 from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
-from coupling.system.terminal import print_line, progress
+from coupling.system.terminal import progress, warn
 
 _GRID = 48
-"""Images in the grid, at most."""
+"""Maximum number of images in the grid."""
 
 
 _ERRORS = "errors.csv"
 
 
 def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[str]:
-    """The domains of images to carry into: ``to``, or all others; raises :class:`InputError` where there is none."""
+    """The domains of images to translate into: ``to``, or all others; raises :class:`InputError` if there are none."""
     model.chosen([from_])
     others = model.chosen(list(dict.fromkeys(to))) if to else [name for name in model.domains if name != from_]
     if from_ in others:
@@ -37,20 +37,22 @@ def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[s
         raise InputError(f"the model has no other domain than '{from_}'")
     drawn = drawable({name: model.domains[name] for name in others})
     if len(drawn) < len(others):
-        print_line(f"left out, as they are not of images: {', '.join(name for name in others if name not in drawn)}")
+        warn(
+            f"left out, because their samples are not images: {', '.join(name for name in others if name not in drawn)}"
+        )
     return drawn
 
 
 def check_output(output: Path | None) -> None:
-    """Raise :class:`InputError` where ``output`` holds what an earlier call has written, which would be mixed up."""
+    """Raise :class:`InputError` if ``output`` holds results of an earlier call, which would be mixed with new ones."""
     if output is not None and (output / _ERRORS).exists():
-        raise InputError(f"{output}: holds what an earlier call has made ({_ERRORS}); give another --output")
+        raise InputError(f"{output}: holds results of an earlier call ({_ERRORS}); give another --output")
 
 
 def results_folder(run: Path, output: Path | None) -> Path:
-    """Where to write: ``output``, or in the run ``transformed``, ``transformed-2``, ... where that is taken.
+    """Make the folder for the results: ``output``, or ``transformed``, ``transformed-2``, ... in the run.
 
-    Made at once, so that two calls at a time have one each. Raises :class:`InputError` where that is not possible.
+    Two calls at the same time get a folder each. Raises :class:`InputError` if the folder cannot be made.
     """
     first = output or output_path(run, "transformed")
     with writing(first, OTHER_OUTPUT):
@@ -59,7 +61,7 @@ def results_folder(run: Path, output: Path | None) -> Path:
             return output
         for number in itertools.count(1):
             folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
-            with suppress(FileExistsError):  # an earlier call's, or one's at this moment
+            with suppress(FileExistsError):  # of another call
                 folder.mkdir(parents=True)
                 return folder
     raise AssertionError
@@ -73,7 +75,7 @@ def transform_files(
     search: Search,
     encoder: Encoding | None = None,
 ) -> Transformed:
-    """The given images carried from ``from_`` into ``to``, with a progress bar."""
+    """Translate the given images from ``from_`` into ``to``, with a progress bar."""
     with progress("inverting", len(given.files)) as advance:
         return model.transform(given.samples, from_, list(to), search, advance=advance, encoder=encoder)
 
@@ -81,9 +83,9 @@ def transform_files(
 def write_transformed(
     model: CoupledModel, given: GivenImages, from_: str, found: Transformed, threshold: float | None, folder: Path
 ) -> None:
-    """Write ``folder/<domain>/<name>.png``, of ``from_`` the reconstruction, ``grid.png`` and ``errors.csv``.
+    """Write ``<domain>/<name>.png``, ``grid.png`` and ``errors.csv`` into ``folder``.
 
-    Raises :class:`InputError` where that is not possible.
+    The images of the domain ``from_`` are the reconstructions. Raises :class:`InputError` if that fails.
     """
     samples = {from_: found.reconstruction} | found.images
     rows = {f"{from_}, given": given.samples, f"{from_}, drawn": found.reconstruction} | found.images

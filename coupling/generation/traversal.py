@@ -1,4 +1,4 @@
-"""The path between latent codes as a picture: one row a domain, as in the paper's figures; or moving."""
+"""Paths between latent codes, as a picture with a row for each domain (the paper's figures), or as an animation."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from coupling.system.atomic_files import OTHER_OUTPUT, write_bytes, writing
 from coupling.system.terminal import print_line
 
 STEPS = {".png": 12, ".gif": 32}
-"""Codes along a path where nothing is said, by the file's suffix."""
+"""Default number of codes on a path, by the suffix of the file."""
 
 
 _TICK = 10
-"""Milliseconds: a GIF counts time in these."""
+"""Unit of time in a GIF, in milliseconds."""
 
 
 _SHORTEST = 2 * _TICK
-"""Viewers show frames that are shorter than this slowly."""
+"""Shortest duration of a frame, in milliseconds; viewers show shorter ones slowly."""
 
 
 def check_file(file: Path) -> None:
-    """Raise :class:`InputError` where ``file`` has a suffix that says nothing that can be drawn."""
+    """Raise :class:`InputError` if ``file`` is neither a .png nor a .gif."""
     if file.suffix.lower() not in STEPS:
         raise InputError(f"--output {file}: a traversal is a .png or a .gif; give one of these suffixes")
 
@@ -45,10 +45,13 @@ def write_traversal(
     interpolation: Interpolation | None,
     seconds: float,
 ) -> Path:
-    """Draw ``pairs`` paths between codes into ``file``, whose suffix says how; returns it.
+    """Draw ``pairs`` paths between codes into ``file``; returns it.
 
-    ``.png``: a row a domain, the path from left to right, pair below pair. ``.gif``: a column a pair, there
-    and back in ``seconds``, for ever. Raises :class:`InputError` where it cannot be written, or no domain is of images.
+    A ``.png`` has a row for each domain, with the path from left to right, and the pairs below each other. A ``.gif``
+    has a column for each pair; it runs forward and back in ``seconds``, forever.
+
+    Raises:
+        InputError: the file has another suffix or cannot be written, or the samples of no domain are images.
     """
     check_file(file)
     kind = file.suffix.lower()
@@ -56,7 +59,7 @@ def write_traversal(
     steps = steps or STEPS[kind]
     if interpolation is None:
         interpolation = suited_to(model.config.latent.prior)
-        print_line(f"{interpolation} path, as the prior is {model.config.latent.prior}")
+        print_line(f"{interpolation} path, because the prior is {model.config.latent.prior}")
     samples = model.traverse(pairs, steps, seed, domains=domains, interpolation=interpolation)
     with writing(file, OTHER_OUTPUT):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,15 +75,15 @@ def write_traversal(
 
 
 def paths_picture(samples: Mapping[str, Tensor], domains: Mapping[str, Domain]) -> Image.Image:
-    """Paths of :meth:`CoupledModel.traverse`, {domain: (pairs, steps, *shape)}, from left to right, pair below pair."""
+    """A picture of paths of :meth:`CoupledModel.traverse`: {domain: (pairs, steps, *shape)} in the domain's range."""
     steps = next(iter(samples.values())).shape[1]
     return picture_grid({name: x.flatten(0, 1) for name, x in samples.items()}, domains, steps)
 
 
 def moving(frames: list[Image.Image], seconds: float) -> bytes:
-    """Pictures of one size as a GIF that repeats for ever, ``seconds`` a round.
+    """A GIF of pictures of one size that repeats forever; ``seconds``: duration of a round.
 
-    All have one palette, without dithering: with one each, and with dithering, what stands still would flicker.
+    All frames have one palette, without dithering: otherwise parts that do not move would flicker.
     """
     width, height = frames[0].size
     film = Image.new("RGB", (width, height * len(frames)))

@@ -179,7 +179,7 @@ def test_sigterm_where_nothing_is_saved_for_it(trained, command, monkeypatch):
     monkeypatch.setattr("coupling.generation.samples.Image.Image.save", terminated)
     result = command("sample", trained, "--count", "3", "--output", "drawn", "--plugin", TINY)
     assert result.exit_code == 143
-    assert result.stderr.endswith("drawn: 0 of 3 samples are kept; the same command goes on\nterminated\n")
+    assert result.stderr.endswith("drawn: 0 of 3 samples are kept; the same command continues\nterminated\n")
     assert signal.getsignal(signal.SIGTERM) is handler
 
 

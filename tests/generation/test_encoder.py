@@ -59,7 +59,7 @@ def test_an_encoder_is_kept_for_its_model_alone(model, three, encoder, tmp_path,
     for other, domain in ((three, "a"), (model, "b")):
         with pytest.raises(pytest.fail.Exception, match="learned again"):
             load_or_train_encoder(other, domain, tiny.plugins(), path)
-        assert "is an encoder of another model or domain, or none; it is learned again" in capsys.readouterr().err
+        assert "is not an encoder of this model and domain; it is trained again" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(pytest.fail.Exception, match="learned again"):
         load_or_train_encoder(model, "a", tiny.plugins(), path)

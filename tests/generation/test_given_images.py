@@ -1,4 +1,4 @@
-"""Images that a user gives: what is converted, and said; what is refused, and why."""
+"""Images that a user gives: which are converted, and which are errors."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_size_is_changed_and_said_but_not_proportions(picture):
     assert given.changes == ["resized from 16×16"]
     assert read_images([picture(noise(4, 4))], GRAY).changes == ["resized from 4×4"]
     wide = picture(noise(8, 16), "wide.png")
-    with pytest.raises(InputError, match=r"wide\.png: is 16×8 \(width×height\), of other proportions than the .* 8×8"):
+    with pytest.raises(InputError, match=r"wide\.png: is 16×8 \(width×height\), another aspect ratio than the .* 8×8"):
         read_images([wide], GRAY)
     halves = np.repeat(np.array([[0] * 4 + [100] * 8 + [0] * 4], np.uint8), 8, 0)
     cut = read_images([picture(halves)], GRAY, "crop")
@@ -146,12 +146,12 @@ def test_files_that_are_none(picture, tmp_path):
     good = picture(noise(8, 8), "good.png")
     names = ("text.png", "torn.png", "film.gif")
     with pytest.raises(InputError) as error:
-        read_images([*(tmp_path / name for name in names), good], GRAY)
+        read_images([*(tmp_path / name for name in names), good], GRAY, strict=True)
     lines = str(error.value).splitlines()
     assert lines[0] == "3 of 4 images cannot be used:"
     assert "text.png: not an image, damaged, or of a kind unknown here" in lines[1]
     assert "torn.png: " in lines[2]
-    assert "film.gif: holds 2 pictures; give one" in lines[3]
+    assert "film.gif: holds 2 images; give a file with one" in lines[3]
     with pytest.raises(InputError, match=r"goood\.png: no such image or folder; did you mean '.*good\.png'"):
         read_images([tmp_path / "goood.png"], GRAY)
     (tmp_path / "empty").mkdir()
@@ -164,6 +164,33 @@ def test_files_that_are_none(picture, tmp_path):
         read_images([tmp_path / "empty"], GRAY)
 
 
+def test_files_that_cannot_be_used_are_left_out(picture, tmp_path, capsys):
+    """Damaged files, also in folders and zips, and paths that are not there."""
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04")
+    first, last = noise(8, 8), noise(8, 8)[::-1].copy()
+    picture(first, "set/a.png")
+    (tmp_path / "set" / "b.png").write_text("hello")
+    paths = ["text.png", "set", "missing.png", "empty", "torn.zip"]
+    given = read_images([*(tmp_path / name for name in paths), picture(last, "z.png")], GRAY)
+    assert given.files == [tmp_path / "set" / "a.png", tmp_path / "z.png"]
+    expected = torch.from_numpy(np.stack([first, last]) / 255.0).float()[:, None]
+    torch.testing.assert_close(given.samples, expected)
+    assert given.changes == ["", ""]
+    assert len(given.errors) == 5
+    for name, error in zip(["text.png", "b.png", "missing.png", "empty", "torn.zip"], given.errors, strict=True):
+        assert name in error
+    assert "warning: 5 of 7 images cannot be used" in capsys.readouterr().err
+    with pytest.raises(InputError) as caught:
+        given.check_complete()
+    assert str(caught.value).splitlines() == ["5 of 7 images could not be used:", *(f"  {e}" for e in given.errors)]
+
+
+def test_all_files_can_be_used(picture):
+    read_images([picture(noise(8, 8))], GRAY).check_complete()
+
+
 def test_an_image_that_would_fill_the_memory(picture, monkeypatch):
     path = picture(noise(64, 64))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
@@ -172,5 +199,5 @@ def test_an_image_that_would_fill_the_memory(picture, monkeypatch):
 
 
 def test_domains_that_are_of_no_images(picture):
-    with pytest.raises(InputError, match=r"domain 'points' has samples of shape \(7,\), which are no images"):
+    with pytest.raises(InputError, match=r"domain 'points' has samples of shape \(7,\), which are not images"):
         read_images([picture(noise(8, 8))], Domain("points", (7,), (0, 1)))

@@ -197,7 +197,7 @@ def test_webdataset_reads_the_shards(model, tmp_path):
 
 
 def test_names_that_readers_of_a_webdataset_take_for_one(tmp_path):
-    with pytest.raises(InputError, match="A, a, differ in their case alone"):
+    with pytest.raises(InputError, match="A, a, differ only in upper and lower case"):
         FORMATS["webdataset"](tmp_path, ["A", "a"])
 
 
@@ -268,7 +268,9 @@ def test_files_of_a_whole_set_that_are_gone_are_told(model, tmp_path, kind):
     written = {p for p in path.rglob("*") if p.suffix in (".png", ".zip", ".tar")} - {path / "grid.png"}
     gone = min(written)
     gone.unlink()
-    with pytest.raises(InputError, match=f"1 of its files are gone \\({gone.relative_to(path)}\\); delete it to draw"):
+    with pytest.raises(
+        InputError, match=f"1 of its files are missing \\({gone.relative_to(path)}\\); delete it to draw"
+    ):
         write_samples(Selection(model), path, 10, kind)
 
 
@@ -290,7 +292,7 @@ def test_the_command_writes_every_format_and_goes_on(sample):
     manifest = json.loads(Path("set/manifest.json").read_text())
     Path("set/manifest.json").write_text(json.dumps(manifest | {"written": 4, "complete": False}))
     again = sample(*arguments)
-    assert "set: 4 of 9 samples are there; going on" in again.stderr
+    assert "set: 4 of 9 samples are there; continuing" in again.stderr
     assert "set: all 9 samples are there" in sample(*arguments).stderr
 
 
@@ -303,7 +305,7 @@ def test_another_draw_is_refused(sample, run):
         (("--count", 5, "--keep", 0.5), "whose discriminators is None"),
         (("--count", 5, "--format", "zip"), "whose format is folder, not zip"),
     ):
-        refused(sample(*arguments), "set: holds another draw", told, "give another --output")
+        refused(sample(*arguments), "set: holds other samples", told, "give another --output")
     manifest = json.loads(Path("set/manifest.json").read_text())
     other = manifest | {"versions": {**manifest["versions"], "torch": "1.0"}}
     Path("set/manifest.json").write_text(json.dumps(other))

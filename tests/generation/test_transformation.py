@@ -57,6 +57,7 @@ def test_transform(command, copied, pictures, model):
     assert "95% of 10 held-out samples of 'a'" in result.stderr
     *rows, last = result.stdout.splitlines()
     assert last == f"{copied}/transformed"
+    assert "inverting 10 real samples of 'a'" in result.stderr
     assert rows[0].split() == ["image", "error", "covered", "changes"]
     table = {Path(row.split()[0]).name: row.split()[1:] for row in rows[1:]}
     assert list(table) == ["checkers.png", "drawn0.png", "drawn1.png", "drawn2.png", "large.bmp"]
@@ -84,7 +85,7 @@ def test_transform(command, copied, pictures, model):
     assert len(kept) == 1
     again = transform(command, copied, pictures, "--from", "a", "--output", "again")
     assert again.stdout.splitlines()[:-1] == rows  # --to: all others
-    assert "inverting 10 samples" not in again.stderr
+    assert "inverting 10 real samples" not in again.stderr
 
 
 def test_a_threshold_of_ones_own_or_none(command, copied, pictures):
@@ -139,7 +140,7 @@ def test_results_of_several_calls_are_not_mixed_up(command, copied, pictures):
     assert names(pictures / "drawn1.png", "--output", "mine") == ("mine", ["drawn1"])
     assert names(pictures / "drawn1.png") == ("transformed-3", ["drawn1"])
     again = transform(command, copied, pictures / "drawn0.png", "--from", "a", "--output", "mine")
-    refused(again, "mine: holds what an earlier call has made (errors.csv); give another --output")
+    refused(again, "mine: holds results of an earlier call (errors.csv); give another --output")
 
 
 def test_two_calls_at_a_time_have_a_folder_each(copied):
@@ -165,6 +166,34 @@ def test_bad_input(command, copied, pictures):
     Path("file").write_text("x")
     quick = ["--iterations", 1, "--no-flag"]
     refuse(pictures, "--from", "a", *quick, "--output", "file", fragment="file: cannot be written")
+
+
+def test_one_bad_image_does_not_stop_the_others(command, copied, pictures):
+    """The sound images get the results that they get alone; the others are listed, and the exit code is 2."""
+    quick = ["--from", "a", "--iterations", 3, "--no-flag"]
+    alone = transform(command, copied, pictures / "drawn0.png", pictures / "drawn1.png", *quick, "--output", "alone")
+    assert alone.exit_code == 0, alone.output
+    bad = pictures / "notes.txt", pictures / "missing.png"
+    given = pictures / "drawn0.png", *bad, pictures / "drawn1.png"
+    result = transform(command, copied, *given, *quick, "--output", "mixed")
+    message = refused(result, "2 of 4 images could not be used:")
+    assert message.index("warning: 2 of 4 images cannot be used") < message.index("error: ")
+    for line, path, reason in zip(message.splitlines()[-2:], bad, ("not an image", "no such image"), strict=True):
+        assert line.startswith(f"  {path}: ")
+        assert reason in line
+    assert result.stdout == alone.stdout.replace("alone", "mixed")
+    files = [path.relative_to("alone") for path in Path("alone").rglob("*.*")]
+    assert len(files) == 6
+    for file in files:
+        assert (Path("mixed") / file).read_bytes() == (Path("alone") / file).read_bytes()
+
+
+def test_one_bad_image_is_an_error_with_strict(command, copied, pictures):
+    given = pictures / "drawn0.png", pictures / "notes.txt"
+    result = transform(command, copied, *given, "--from", "a", "--strict")
+    refused(result, "1 of 2 images cannot be used:\n", "notes.txt: not an image")
+    assert result.stdout == ""
+    assert not (copied / "transformed").exists()
 
 
 def test_a_model_of_one_domain_cannot_transform(tmp_path, command, pictures):
@@ -200,7 +229,7 @@ def test_transform_with_an_encoder(command, copied, pictures, monkeypatch):
     arguments = (copied, pictures, "--from", "a", "--restarts", "2", "--iterations", "10", "--encoder")
     result = transform(command, *arguments)
     assert result.exit_code == 0, result.output
-    assert "learning an encoder of 'a': 0/20" in result.stderr
+    assert "training an encoder of 'a': 0/20" in result.stderr
     (kept,) = copied.glob("encoder-a-*.safetensors")
     stamp = kept.stat().st_mtime_ns
     again = transform(command, *arguments)

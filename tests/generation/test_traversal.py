@@ -131,7 +131,7 @@ def test_the_picture(run, model, command):
     result = command("traverse", run, "--steps", 5, "--pairs", 2, "--seed", 3, "--plugin", TINY)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{run}/traversal.png\n"
-    assert "straight path, as the prior is uniform" in result.stderr
+    assert "straight path, because the prior is uniform" in result.stderr
     samples = {name: x.flatten(0, 1) for name, x in model.traverse(2, 5, 3).items()}
     with Image.open(run / "traversal.png") as picture:
         assert np.array_equal(np.asarray(picture), np.asarray(picture_grid(samples, model.domains, 5)))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from coupling.api import load_model
 from coupling.generation import samples
+from coupling.generation.manifest import FILE as MANIFEST
 from coupling.generation.sample_files import FORMATS
 from coupling.generation.selection import Selection
 from tests.support import tiny_plugin as tiny
@@ -45,7 +46,7 @@ def die_at_operation(number, root):
 
 
 def die_at_image(number, root):
-    left, put = [number + 1], samples._put
+    left, put = [number + 1], samples._write_portion
 
     def counted(add, first, images):
         def add_one(*image):
@@ -56,7 +57,7 @@ def die_at_image(number, root):
 
         return put(add_one, first, images)
 
-    samples._put = counted
+    samples._write_portion = counted
 
 
 def main(run, folder):
@@ -79,7 +80,7 @@ def main(run, folder):
                     draw(root, kind)
                     os._exit(0)
                 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                manifest = root / samples.MANIFEST
+                manifest = root / MANIFEST
                 written = json.loads(manifest.read_text())["written"] if manifest.exists() else 0
                 draw(root, kind)
                 row = {"kind": kind, "what": what, "number": number, "code": code, "written": written}
