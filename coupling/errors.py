@@ -17,12 +17,14 @@ class CouplingError(Exception):
     """Anything that `coupling` reports in one message, without a traceback."""
 
     exit_code = 1
+    """Exit code of the command that fails with it."""
 
 
 class InputError(CouplingError):
     """The user gave something that cannot work: usage, configuration, data, plugin."""
 
     exit_code = 2
+    """Exit code of the command that fails with it."""
 
 
 class ConfigError(InputError):

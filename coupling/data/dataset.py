@@ -50,7 +50,11 @@ class Dataset(ABC):
     read. The length, :meth:`identities`, :meth:`groups` and :attr:`labels` are then asked for only after it."""
 
     def seeded(self, seed: int) -> None:  # noqa: B027  (optional by design)
-        """Receive the run's seed, once and before any other call: for what the options leave to it."""
+        """Receive the run's seed, once and before any other call, for what the options leave to it.
+
+        Args:
+            seed: seed of the run.
+        """
 
     @property
     def labels(self) -> Tensor | None:
@@ -112,15 +116,25 @@ class Dataset(ABC):
         Called once, before training, for every two domains: no disjoint parts can be cut of such pools. An overlap is
         an error unless the user gives the parts of both. A :class:`PartialOverlap` is a warning.
         For example ``"12 images of holidays/ are in summer/ too"``. Needs no :meth:`prepare`.
+
+        Args:
+            other: data set of another domain.
         """
         return None
 
     def counterparts(self, other: Dataset, indices: Sequence[int]) -> Tensor | None:
-        """This domain's view of samples ``indices`` of ``other``, (len(indices), *shape); None: it has none.
+        """This domain's view of samples of another data set; None: it has none.
 
         They are true pairs, for metrics only: what the best model would draw. By default the samples of the same
         numbers, where both data sets are of one :attr:`source`. Override where pairs can be made: the same face with
         and without glasses.
+
+        Args:
+            other: data set of another domain.
+            indices: numbers of samples of ``other``.
+
+        Returns:
+            (len(indices), *shape), or None.
         """
         return self.batch(indices) if self.source == other.source else None
 
@@ -130,10 +144,21 @@ class Dataset(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Tensor:
-        """Sample ``index``: a float32 tensor of :attr:`shape` in :attr:`range`."""
+        """A sample: a float32 tensor of :attr:`shape` in :attr:`range`.
+
+        Args:
+            index: number of the sample, from 0.
+        """
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """Samples ``indices``, stacked: (len(indices), *shape). Override where it can be faster."""
+        """Several samples. Override it if reading them together is faster.
+
+        Args:
+            indices: numbers of the samples.
+
+        Returns:
+            float32 (len(indices), *shape).
+        """
         samples = [self[index] for index in indices]
         for sample in samples:
             if not isinstance(sample, Tensor):
@@ -141,13 +166,19 @@ class Dataset(ABC):
         return torch.stack(samples)
 
     def augmented(self, indices: Sequence[int], keys: Sequence[int]) -> Tensor:
-        """Samples ``indices`` as training reads them: cropped, mirrored ... at random, where the data set does that.
+        """Samples as training reads them: cropped, mirrored and so on at random, where the data set does that.
 
-        ``keys`` holds an integer in [0, 2^63) for each sample, a function of the run's seed, the
-        domain and the position in its stream: another one in each epoch. What is random about a
-        sample must be drawn from its key and nothing else, by ``np.random.default_rng(key)``, say:
-        then a resumed run, and a run on any number of processes, reads exactly the same. By default
-        nothing is random. Metrics read :meth:`batch`, which is the same each time.
+        What is random about a sample must be drawn from its key only, by ``np.random.default_rng(key)`` for example:
+        then a resumed run, and a run on any number of processes, reads exactly the same. By default nothing is random.
+        Metrics read :meth:`batch`, which is the same each time.
+
+        Args:
+            indices: numbers of the samples.
+            keys: an integer in [0, 2^63) for each sample, a function of the run's seed, the domain and the position in
+                its stream; it differs in each epoch.
+
+        Returns:
+            float32 (len(indices), *shape).
         """
         return self.batch(indices)
 
@@ -156,6 +187,10 @@ class Dataset(ABC):
 
         For data sets whose worker processes can begin with it while a step is computed. It changes
         nothing about what is read, and the announced read may never come.
+
+        Args:
+            indices: numbers of the samples.
+            keys: their keys.
         """
 
     def prepare(self) -> None:  # noqa: B027  (optional by design)

@@ -29,14 +29,18 @@ from coupling.system.foreign_code import guarded
 
 @dataclass
 class DomainData:
-    """One domain's samples: a part of a data set, seen through transforms."""
+    """The samples of a domain: a part of a data set, read through transforms."""
 
     domain: Domain
+    """Name, shape and range of the samples."""
     dataset: Dataset
+    """The data set, before the transforms."""
     part: tuple[int, int]
     """(k, n): the k-th of n parts."""
     transforms: Sequence[Transform]
+    """The transforms, applied in this order."""
     seed: int
+    """Seed of the run."""
     origin: str = ""
     """Names the data set in messages: its path in the configuration, its name, its plugin."""
     registry: Registry | None = None
@@ -56,10 +60,21 @@ class DomainData:
         return self.pool.part(self.seed, self.part) if self._indices is None else self.pool.ordered(self._indices)
 
     def __len__(self) -> int:
+        """Number of samples in this part."""
         return len(self.indices)
 
     def labels(self, numbers: Sequence[int] | np.ndarray[Any, Any]) -> Tensor:
-        """Classes of samples by their number in this part: (len(numbers),) int64. Errors name the domain."""
+        """Classes of samples. Errors name the domain.
+
+        Args:
+            numbers: numbers of the samples in this part.
+
+        Returns:
+            (len(numbers),) int64.
+
+        Raises:
+            DataError: the samples have no labels.
+        """
         with self._errors_named():
             labels = self.dataset.labels
             if labels is None:
@@ -67,7 +82,11 @@ class DomainData:
             return labels[torch.from_numpy(self.indices[np.asarray(numbers)])]
 
     def prepare(self) -> None:
-        """Make the data ready for reading; errors name the domain."""
+        """Make the data ready for reading. Errors name the domain.
+
+        Raises:
+            PluginError: the number of samples has changed, and the data set does not announce that.
+        """
         with self._errors_named():
             self.dataset.prepare()
         if len(self.dataset) != self.pool.count:
@@ -78,9 +97,15 @@ class DomainData:
             )
 
     def read(self, numbers: Sequence[int] | np.ndarray[Any, Any], keys: Sequence[int] | None = None) -> Tensor:
-        """Samples by their number in this part: (len(numbers), *shape), transformed. Errors name the domain.
+        """Samples, transformed. Errors name the domain.
 
-        With ``keys``, one a sample, they are augmented as :meth:`Dataset.augmented` says.
+        Args:
+            numbers: numbers of the samples in this part.
+            keys: a key for each sample, from which it is augmented as :meth:`Dataset.augmented` describes; None: as it
+                is.
+
+        Returns:
+            float32 (len(numbers), *shape) in the domain's range.
         """
         indices = self.indices[np.asarray(numbers)].tolist()
         with self._errors_named():
@@ -88,21 +113,39 @@ class DomainData:
             return self.transform(samples)
 
     def expect(self, numbers: Sequence[int] | np.ndarray[Any, Any], keys: Sequence[int]) -> None:
-        """Announce to the data set what :meth:`read` is asked for next."""
+        """Announce to the data set what :meth:`read` is asked for next.
+
+        Args:
+            numbers: numbers of the samples in this part.
+            keys: their keys.
+        """
         with self._errors_named():
             self.dataset.expect(self.indices[np.asarray(numbers)].tolist(), keys)
 
     def transform(self, samples: Tensor) -> Tensor:
-        """Apply the domain's transforms to raw samples of its data set."""
+        """Apply the domain's transforms.
+
+        Args:
+            samples: samples of the data set, (B, *dataset.shape).
+
+        Returns:
+            (B, *shape) of the domain.
+        """
         for transform in self.transforms:
             samples = transform(samples, self.dataset.range)
         return samples
 
     def on(self, entry: object, path: str) -> DomainData:
-        """The same domain on another data set, ``entry`` as in a configuration: all of it, or the part it names.
+        """The same domain on another data set of a configuration: all of it, or the part that the entry names.
 
-        Seen through this domain's transforms, unless the entry has its own. Raises :class:`ConfigError` naming
-        ``path`` where it does not exist, or its samples are not like this domain's.
+        It is read through this domain's transforms, unless the entry has its own.
+
+        Args:
+            entry: the data set, as in a configuration.
+            path: place of the entry in messages.
+
+        Raises:
+            ConfigError: the data set does not exist, or its samples are not like this domain's.
         """
         assert self.registry is not None
         opened = _open_dataset(parse_component(entry, path), path, self.registry, self.seed)
@@ -123,7 +166,14 @@ class DomainData:
         transforms: Sequence[Transform] | None = None,
         origin: str | None = None,
     ) -> DomainData:
-        """The same domain on ``dataset``; by default all of it, through the same transforms."""
+        """The same domain on another data set.
+
+        Args:
+            dataset: the data set.
+            part: (k, n), the k-th of n parts; by default all of it.
+            transforms: the transforms; by default this domain's.
+            origin: name of the data set in messages.
+        """
         number_classes([dataset], self.classes)
         made = DomainData(
             self.domain,
@@ -140,7 +190,11 @@ class DomainData:
         return made
 
     def within(self, indices: Indices) -> DomainData:
-        """The same data set, other samples of it: numbers ``indices``, in any order."""
+        """The same data set with other samples.
+
+        Args:
+            indices: numbers of the samples in the data set, in any order.
+        """
         made = replace(self, _indices=indices)
         made.pool = self.pool
         return made
@@ -157,7 +211,14 @@ class DomainData:
             raise DataError(f"{self.origin} failed: {cause(error)}") from error
 
     def check(self, samples: Tensor) -> None:
-        """Raise :class:`DataError` where samples are not what the domain declares."""
+        """Check that samples are what the domain declares.
+
+        Args:
+            samples: (B, *shape) float32 in the domain's range.
+
+        Raises:
+            DataError: they have another type, shape or range.
+        """
         low, high = self.domain.range
         place = self.origin
         if not isinstance(samples, Tensor):

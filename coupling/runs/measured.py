@@ -19,6 +19,7 @@ class Undefined(float):
     """
 
     reason: str
+    """Short text without a full stop, for tables and messages."""
 
     def __new__(cls, reason: str) -> Undefined:
         """``reason``: a short text without a full stop, for tables and messages."""
@@ -56,6 +57,7 @@ class Measured:
     """
 
     value: float
+    """Value of the metric; its ``better`` says whether higher or lower is better."""
     floors: Mapping[str, float] = field(default_factory=dict)
     """Values of models that have learned nothing, by name: ``unrelated`` pairs, a ``constant`` image."""
     ceilings: Mapping[str, float] = field(default_factory=dict)

@@ -30,6 +30,7 @@ from coupling.system.terminal import print_line, progress
 from coupling.system.workers import Workers
 
 MakeImage: TypeAlias = Callable[[int], ImageArray]
+"""A function that makes image ``i``: uint8 (height, width, channels), the same each time."""
 
 
 _FORMAT = 1  # part of every key: raise it when the files' layout changes

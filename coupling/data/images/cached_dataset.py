@@ -43,7 +43,11 @@ class CachedImages(Dataset):
         return self.cache.images
 
     def __len__(self) -> int:
-        """Number of images; with ``on_error: skip`` of readable ones, which only :meth:`prepare` can tell."""
+        """Number of images; with ``on_error: skip`` of readable ones, which only :meth:`prepare` can tell.
+
+        Raises:
+            ProgramError: the images are not prepared, and unreadable ones may be left out.
+        """
         if self.cache.is_open:
             return len(self.cache.images)
         if self.counted_by_prepare:
@@ -51,11 +55,22 @@ class CachedImages(Dataset):
         return self.cache.count
 
     def __getitem__(self, index: int) -> Tensor:
-        """Sample ``index``: float32 of :attr:`shape` in [-1, 1]."""
+        """A sample: float32 of :attr:`shape` in [-1, 1].
+
+        Args:
+            index: number of the sample, from 0.
+        """
         return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """Samples ``indices``: float32 (len(indices), channels, height, width) in [-1, 1]."""
+        """Several samples.
+
+        Args:
+            indices: numbers of the samples.
+
+        Returns:
+            float32 (len(indices), channels, height, width) in [-1, 1].
+        """
         return signed_samples(self.images[np.asarray(indices, np.intp)])
 
     def prepare(self) -> None:

@@ -17,6 +17,7 @@ from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import DataError
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
+"""Pillow's modes with 8 bits for each value, which are converted without loss."""
 
 
 _DEEPER = {
@@ -29,7 +30,11 @@ _DEEPER = {
 
 
 def pixel_kind(image: Image.Image) -> str:
-    """In words, what a pixel of it is: "16-bit gray", "CMYK"."""
+    """The kind of an image's pixels in words: "16-bit gray", "CMYK".
+
+    Args:
+        image: the image.
+    """
     return _DEEPER.get(image.mode, image.mode)
 
 
@@ -39,15 +44,18 @@ Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 
 
 Size: TypeAlias = Pixels | tuple[Pixels, Pixels]
+"""Pixels of an option: one number, or (height, width)."""
 
 
 Resize: TypeAlias = Literal["none", "stretch", "crop"]
+"""What is done to images of another size: an error, other proportions, or a cut of the longer side."""
 
 
 Mode: TypeAlias = Literal["rgb", "gray"]
 
 
 OnError: TypeAlias = Literal["stop", "skip"]
+"""What is done about unreadable samples: an error, or less data."""
 
 
 SizeOption: TypeAlias = Annotated[
@@ -68,6 +76,7 @@ ResizeOption: TypeAlias = Annotated[
         "proportions; crop scales the shorter side and cuts the longer one evenly"
     ),
 ]
+"""Option of a data set, of type :data:`Resize`, with its description."""
 
 
 ModeOption: TypeAlias = Annotated[Mode, Field(description="3 channels or 1")]
@@ -76,16 +85,32 @@ ModeOption: TypeAlias = Annotated[Mode, Field(description="3 channels or 1")]
 OnErrorOption: TypeAlias = Annotated[
     OnError, Field(description="what unreadable images lead to: an error, or less data")
 ]
+"""Option of a data set, of type :data:`OnError`, with its description."""
 
 
 def height_and_width(size: Size) -> tuple[int, int]:
-    """(height, width) of an option that may be one number."""
+    """(height, width) of an option that may be one number.
+
+    Args:
+        size: pixels.
+    """
     return (size, size) if isinstance(size, int) else size
 
 
 @contextmanager
 def open_image(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
-    """The image, its pixels not yet decoded; whatever goes wrong with it is :class:`UnreadableImage`."""
+    """Open an image in a ``with`` block; its pixels are not decoded yet.
+
+    Args:
+        file: path, or a binary file.
+        name: name of the image in messages.
+
+    Yields:
+        The image.
+
+    Raises:
+        UnreadableImage: the file is not an image, is damaged or too large; also for every error in the block.
+    """
     try:
         with warnings.catch_warnings():
             # Large photographs are meant; from twice its limit on, Pillow refuses.

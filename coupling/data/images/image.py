@@ -9,8 +9,8 @@ import numpy as np
 from coupling.errors import DataError
 
 ImageArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
-"""uint8, (count, height, width, channels); one image without the count."""
+"""Images as bytes: uint8 (count, height, width, channels); one image without the count."""
 
 
 class UnreadableImage(DataError):  # noqa: N818  (says what the sample is)
-    """Raised by ``make`` for one sample that cannot be had; names it. ``on_error`` says what follows."""
+    """A sample that cannot be read, raised by a function that makes images; the message names the sample."""
