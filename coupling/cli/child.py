@@ -19,7 +19,10 @@ def follow() -> None:
     """Wait until the parent has ended, then send SIGTERM to this process. Runs in a thread of its own."""
     while os.read(sys.stdin.fileno(), 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":  # os.kill would end it before anything is saved
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
+MAX_NAME = 100
+"""Characters of a name, at most: names of files begin with it, and no system accepts more than 255 in one."""
+
+
 def check_name(value: object) -> str:
     """Return ``value`` if it can be a name: part of a path, a key and a command.
 
@@ -26,6 +30,8 @@ def check_name(value: object) -> str:
     """
     if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
         raise ValueError("a name consists of letters (a to z), digits, - and _, and begins with a letter or digit")
+    if len(value) > MAX_NAME:
+        raise ValueError(f"a name has at most {MAX_NAME} characters, this one has {len(value)}")
     return value
 
 

@@ -60,7 +60,8 @@ class Folders(SampleFiles):
             (self.root / domain / f"{sample:06d}.png").write_bytes(png)
 
         yield add
-        os.sync()  # once for thousands of files: to wait for each would take longer than to draw it
+        if hasattr(os, "sync"):  # Windows has none. Once for thousands of files: to wait for each would take longer
+            os.sync()
 
     def names(self, count: int, parts: int) -> Iterator[str]:
         """One file for each sample and domain."""

@@ -24,6 +24,7 @@ from coupling.metrics.classifier import Classes, Classifier, known_classes
 from coupling.metrics.probe_networks import Centred, run_in_portions
 from coupling.networks.weights import fingerprint
 from coupling.system.checksums import digest
+from coupling.system.file_names import expand_home
 from coupling.system.seeds import derive_seed
 
 WIDEST = 4096
@@ -51,7 +52,7 @@ def check_features(chosen: str, data: DomainData) -> None:
             f"features: '{chosen}' is unknown; give one of {', '.join(_NAMES)}, an .onnx file, or module:attribute of "
             "installed code"
         )
-    if not Path(chosen).expanduser().is_file():
+    if not expand_home(chosen).is_file():
         raise ConfigError(f"features: {chosen}: no such file; give the path of an ONNX network")
     if len(data.domain.shape) != 3:
         raise ConfigError(f"features: {chosen} takes images; samples of '{data.domain.name}' are {data.domain.shape}")
@@ -70,7 +71,7 @@ def open_features(chosen: str, data: DomainData, widest: int = WIDEST) -> Featur
     if chosen in _BUILT_IN:
         features = _BUILT_IN[chosen](data)
     elif chosen.endswith(".onnx"):
-        features = _from_file(Path(chosen).expanduser(), data)
+        features = _from_file(expand_home(chosen), data)
     else:
         features = _from_code(chosen, data)
     return _try_out(features, chosen, data, widest)

@@ -52,7 +52,6 @@ class RunDirectory:
                     folder.mkdir(exist_ok=True)
                 write_text(run.path / MARKER, config.yaml())
             except OSError:  # a full disk: leave nothing that the next attempt would take for a run
-                (run.path / LOCK).unlink(missing_ok=True)
                 run.release()
                 for folder in (run.samples, run.checkpoints, run.path):
                     with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from coupling.config.validation import Model, describe
 from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
 from coupling.errors import ConfigError, nearest
 from coupling.plugins import Plugins
+from coupling.system.file_names import file_name
 
 _LONGEST = 60
 
@@ -147,7 +148,7 @@ class Grid:
             if not points:
                 raise
             raise ConfigError(f"cell {title}: {error}") from None
-        folder = Path("runs", *(f"{axis}={label}" for axis, label in points), f"seed-{seed}")
+        folder = Path("runs", *(file_name(f"{axis}={label}") for axis, label in points), f"seed-{seed}")
         return GridRun(labels, seed, config, folder, ", ".join(part for part in (title, f"seed {seed}") if part))
 
     def _check_distinct(self) -> None:

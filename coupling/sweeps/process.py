@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def start_process(command: list[str], log: IO[bytes], slot: Mapping[str, str]) -
         stderr=subprocess.STDOUT,
         env={**os.environ, **slot},
         start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows alone has it
     )
 
 
@@ -51,10 +53,18 @@ def end_children(children: Sequence[Child]) -> Iterator[None]:
         yield
     finally:
         for child in children:
-            child.process.terminate()
+            request_end(child.process)
         for child in children:
             child.process.wait()
             close(child.process)
+
+
+def request_end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a run to save and end."""
+    if sys.platform == "win32":  # no process gets a SIGTERM from outside there; a run ends when its pipe is closed
+        close(process)
+    else:
+        process.terminate()
 
 
 def close(process: subprocess.Popen[bytes]) -> None:
@@ -75,5 +85,5 @@ def reason_of(child: Child, code: int) -> str:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        return f"ended by {name}" + ("; memory may have run out" if code == -signal.SIGKILL else "")
+        return f"ended by {name}" + ("; memory may have run out" if name == "SIGKILL" else "")
     return f"exit code {code}: {last[:_REASON]}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from coupling.errors import InputError
 from coupling.sweeps.directory import RunStatus, SweepDirectory, clear_bare
 from coupling.sweeps.grid import GridRun
-from coupling.sweeps.process import Child, close, end_children, reason_of, start_process
+from coupling.sweeps.process import Child, close, end_children, reason_of, request_end, start_process
 from coupling.sweeps.progress import SweepProgress
 from coupling.system.atomic_files import write_text
 from coupling.system.file_lock import check_not_in_use
@@ -59,7 +59,7 @@ class RunQueue:
                 if stop and not stopping:
                     stopping = True
                     for child in self.active:
-                        child.process.terminate()
+                        request_end(child.process)
                 self._fill(stop)
                 if self.waiting and not self.active and not said:
                     said = True

@@ -20,6 +20,9 @@ from coupling.errors import CouplingError, InputError
 P = TypeVar("P", Path, str)
 
 
+_WINDOWS = os.name == "nt"
+
+
 @contextmanager
 def writing(path: P, fix: str = "", error: type[CouplingError] = InputError) -> Iterator[P]:
     """A block that writes ``path``; an operating-system error in it becomes "PATH: cannot be written: REASON; FIX".
@@ -98,8 +101,13 @@ def remove_torn(folder: Path, name: str = "*", older_than: float = 0.0) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a directory's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file's content, or a directory's names, are on the disk.
+
+    Windows opens no directory, and syncs a file only if it is open for writing.
+    """
+    if _WINDOWS and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

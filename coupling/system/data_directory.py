@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from coupling.system.file_names import expand_home
+
 
 def data_directory(name: str) -> Path:
     """The directory of a data set: ``$COUPLING_DATA/name``, by default in the user's cache directory.
@@ -17,4 +19,4 @@ def data_directory(name: str) -> Path:
         name: name of the data set.
     """
     root = os.environ.get("COUPLING_DATA")
-    return (Path(root).expanduser() if root else platformdirs.user_cache_path("coupling")) / name
+    return (expand_home(root, "COUPLING_DATA") if root else platformdirs.user_cache_path("coupling")) / name

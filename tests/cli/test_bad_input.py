@@ -451,6 +451,20 @@ def test_a_folder_that_is_none(images):
     refused(images("domains.a.dataset.path=pictures/00.png"), "is a file, neither folder nor zip")
 
 
+def test_a_home_directory_of_nobody(images):
+    hint = "domains.a.dataset: path '~nosuchuser/x': there is no home directory '~nosuchuser': give the whole path"
+    refused(images("domains.a.dataset.path=~nosuchuser/x"), hint)
+
+
+def test_a_name_that_no_file_can_have(train):
+    refused(train(f"name={'x' * 300}"), "name: ", "a name has at most 100 characters, this one has 300")
+    message = refused(
+        train(f"domains.{'d' * 300}={{dataset: tiny}}"), "a name has at most 100 characters, this one has 300"
+    )
+    assert "domains." in message
+    assert not Path("runs").exists()
+
+
 def test_a_domain_without_images(images):
     Path("empty").mkdir()
     Path("empty/readme.txt").write_text("")

@@ -17,6 +17,7 @@ from typing import Any
 
 from coupling.data.images.places import real_path
 from coupling.errors import ConfigError, CouplingError, DataError, cause, nearest
+from coupling.system.file_names import expand_home
 
 _INSTALL = "pip install 'coupling-gan[huggingface]'"
 
@@ -42,7 +43,7 @@ class Place:
 
     def __post_init__(self) -> None:
         folder = None
-        if Path(self.path).expanduser().exists() or not re.fullmatch(r"[\w.-]*\w(/[\w.-]+)?", self.path):
+        if expand_home(self.path).exists() or not re.fullmatch(r"[\w.-]*\w(/[\w.-]+)?", self.path):
             folder = real_path(self.path)
             if not folder.is_dir():
                 raise ConfigError(f"path: {self.path} is a file; give the folder that it lies in")

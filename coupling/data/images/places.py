@@ -9,6 +9,7 @@ from coupling.data.images.files import ImageFiles, is_hidden
 from coupling.data.images.folder_files import FolderFiles, entries_of
 from coupling.data.images.zip_files import ZipFiles
 from coupling.errors import ConfigError, nearest
+from coupling.system.file_names import expand_home
 
 
 def image_files(path: str) -> ImageFiles:
@@ -30,9 +31,9 @@ def image_files(path: str) -> ImageFiles:
 def real_path(path: str) -> Path:
     """``path``, absolute and without links; a :class:`ConfigError` with the nearest name where nothing is there."""
     try:
-        found = Path(path).expanduser().resolve()
+        found = expand_home(path).resolve()
         there = found.exists()
-    except (RuntimeError, OSError) as error:  # no such user, a loop of links, a name too long
+    except (RuntimeError, OSError) as error:  # a loop of links, a name too long
         raise ConfigError(f"path '{path}': {getattr(error, 'strerror', None) or error}") from None
     if there:
         return found

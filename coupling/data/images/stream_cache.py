@@ -9,7 +9,6 @@ process, the next one goes on from there; when all are in, the file takes its na
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ from coupling.data.images.decoding import OnError
 from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.image_cache import Cache
 from coupling.errors import DataError, RunError
+from coupling.system.file_lock import FileLock
 from coupling.system.terminal import print_line, progress
 
 _EVERY = 256
@@ -162,20 +162,16 @@ def _part(directory: Path, key: Mapping[str, object], shape: tuple[int, int, int
 @contextlib.contextmanager
 def _alone(directory: Path, key: Mapping[str, object], shape: tuple[int, int, int], title: str) -> Iterator[None]:
     """Let one process at a time read a stream; others wait for it."""
+    lock = FileLock(_part(directory, key, shape).with_suffix(".lock"))
     with cache.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(_part(directory, key, shape).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        if not lock.acquire():
+            print_line(f"{title}: {lock.holder()}, is reading it; waiting")
+            lock.wait()
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print_line(f"{title}: another process is reading it; waiting")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a file system that knows no locks: the run's own lock is what is left
-            pass
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 class _Reading:
@@ -212,6 +208,10 @@ class _Reading:
                 self._refuse_full_disk(journal.rows)
                 self._read(stream, journal, images, numbers)
             self._complete(journal, start, images, numbers)
+        with cache.writing(self.directory):  # the files are closed: Windows renames no open file
+            os.replace(self.part, self.array)
+            self.journal_path.unlink(missing_ok=True)
+            self.numbers_path.unlink(missing_ok=True)
 
     def _journal(self, stream: ImageStream, start: int, images: BinaryIO, numbers: BinaryIO) -> _Journal:
         """Of this version of the stream and held by the files; a new one otherwise."""
@@ -278,10 +278,6 @@ class _Reading:
         record = CachedRecord(self.key, (self.count, *self.shape), digest, tuple(journal.left_out))
         with cache.replacing(self.array.with_suffix(".json")) as file:
             file.write(json.dumps(asdict(record), indent=1).encode())
-        os.replace(self.part, self.array)
-        self.journal_path.unlink(missing_ok=True)
-        self.numbers_path.unlink(missing_ok=True)
-        self.part.with_suffix(".lock").unlink(missing_ok=True)  # whoever waits for it will find all done
 
     def _refuse_full_disk(self, rows: int) -> None:
         needed, free = (self.count - rows) * self.image_size, shutil.disk_usage(self.directory).free

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from coupling import ConfigError, DataError
+from coupling import ConfigError, DataError, expand_home
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -34,7 +34,7 @@ def photographs(folder: str | None) -> list[Path]:
     """
     if folder is None:
         return _shipped()
-    root = Path(folder).expanduser()
+    root = expand_home(folder)
     if not root.is_dir():
         raise ConfigError(f"backgrounds: '{folder}' is {'a file' if root.exists() else 'not there'}; name a folder")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

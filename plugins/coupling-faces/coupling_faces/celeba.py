@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from coupling import ConfigError, DataError, Dataset, ImageCache, crop_images, data_directory
+from coupling import ConfigError, DataError, Dataset, ImageCache, crop_images, data_directory, expand_home
 from coupling_faces.archive import Images, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown
@@ -125,7 +125,7 @@ class CelebA(Dataset):
         self._crop, self._flip = crop, flip
         self._cache, self._verify = cache, verify
         self._workers = usual_workers() if workers is None else workers
-        self._folder = data_directory("celeba") if path is None else Path(path).expanduser().resolve()
+        self._folder = data_directory("celeba") if path is None else expand_home(path).resolve()
         self._faces = face_list(self._folder, verify)
         look_at_images(self._folder)
         self._numbers = self._selected()

@@ -22,6 +22,7 @@ from coupling import (
     ResizeOption,
     Size,
     data_directory,
+    expand_home,
     height_and_width,
     nearest,
 )
@@ -171,7 +172,7 @@ class ColorDepthFolder(Frames):
 def _root(path: str) -> Path:
     """The folder that ``path`` means: one of that name, else one in the data directory."""
     try:
-        given = Path(path).expanduser()
+        given = expand_home(path)
     except RuntimeError as error:  # no such user
         raise ConfigError(f"path '{path}': {error}") from None
     for candidate in (given, data_directory(path)):

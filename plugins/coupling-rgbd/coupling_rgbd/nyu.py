@@ -12,7 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling import ConfigError, DataError, Dataset, OnErrorOption, data_directory, height_and_width, print_line
+from coupling import (
+    ConfigError,
+    DataError,
+    Dataset,
+    OnErrorOption,
+    data_directory,
+    expand_home,
+    height_and_width,
+    print_line,
+)
 from coupling_rgbd import nyu_labeled
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
@@ -90,7 +99,7 @@ class Nyu(Frames):
         ] = True,
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
-        root = data_directory("nyu-depth-v2") if path is None else Path(path).expanduser()
+        root = data_directory("nyu-depth-v2") if path is None else expand_home(path)
         if path is not None and not root.is_dir():
             raise ConfigError(f"path '{path}': there is no such folder; it would hold {nyu_labeled.NAME} and raw/")
         file = root / nyu_labeled.NAME

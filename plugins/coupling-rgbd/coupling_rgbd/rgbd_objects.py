@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from coupling import ConfigError, DataError, OnErrorOption, ResizeOption, data_directory, height_and_width
+from coupling import ConfigError, DataError, OnErrorOption, ResizeOption, data_directory, expand_home, height_and_width
 from coupling_rgbd.camera import Camera
 from coupling_rgbd.depth import Planes
 from coupling_rgbd.frames import (
@@ -104,7 +104,7 @@ class RgbdObjects(Frames):
         on_error: OnErrorOption = "stop",
     ) -> None:
         depth_range = DepthRange.checked(near, far, outliers, fill)
-        root = data_directory(_FOLDER) if path is None else Path(path).expanduser()
+        root = data_directory(_FOLDER) if path is None else expand_home(path)
         if path is not None and not root.is_dir():
             raise ConfigError(f"path '{path}': there is no such folder; put {_WHERE} there, as {_LAYOUT}")
         if root.is_dir() and _folders(root) == [root / _FOLDER]:  # as some unpack it
