@@ -1,4 +1,4 @@
-"""The components that come along: a plugin like any other, on one page."""
+"""The built-in components, registered by the same hooks as those of any plugin."""
 
 from __future__ import annotations
 

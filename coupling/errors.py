@@ -1,8 +1,7 @@
-"""What can go wrong, and whose turn it is.
+"""The errors of the package: each is one message with the place, the value and the fix.
 
-An :class:`InputError` is the user's to mend (exit code 2); a :class:`RunError` happened to a
-run that was rightly asked for (exit code 1). Both carry one message that names the place, the
-value and the mend. ``cli/group.py`` alone turns them into exit codes.
+An :class:`InputError` is a mistake that the user can fix (exit code 2). A :class:`RunError` is the failure of a valid
+run (exit code 1). Only ``cli/group.py`` turns them into exit codes.
 """
 
 from __future__ import annotations

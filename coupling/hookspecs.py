@@ -1,4 +1,4 @@
-"""The plugin contract, on one page.
+"""The hooks of a plugin.
 
 A plugin is a module with some of these functions, each marked with ``@coupling.hookimpl``. Its distribution names it
 in the entry-point group ``coupling``, or the user names it by ``--plugin MODULE``. The built-in components are

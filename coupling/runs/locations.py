@@ -1,4 +1,4 @@
-"""What RUN means: its model file, its directory, and where what is made of it goes."""
+"""The argument RUN of commands: its model file, its run directory, and the place of what is made from it."""
 
 from __future__ import annotations
 
