@@ -20,7 +20,7 @@ class CouplingError(Exception):
 
 
 class InputError(CouplingError):
-    """The user gave something that cannot work: usage, configuration, data, plugin."""
+    """Input that cannot work: a command line, a configuration, data, or a plugin."""
 
     exit_code = 2
     """Exit code of the command that fails with it."""
@@ -39,7 +39,7 @@ class PluginError(InputError):
 
 
 class RunError(CouplingError):
-    """A run that failed; the message says how to go on."""
+    """A run that failed; the message says how to continue."""
 
 
 class ProgramError(RuntimeError):

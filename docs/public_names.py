@@ -81,13 +81,19 @@ class Member:
 
 
 def public_names() -> dict[tuple[str, str], list[Member]]:
-    """The public names by the headings of ``__init__.pyi``: {(title, sentence): members}."""
+    """The public names under the headings of ``__init__.pyi``, then those of `coupling.testing`.
+
+    {(title, sentence): members}.
+    """
     names: dict[tuple[str, str], list[Member]] = {}
     for line in (ROOT / "__init__.pyi").read_text(encoding="utf-8").splitlines():
         if heading := re.fullmatch(r"# (\w+): (.+)", line):
             group = names.setdefault((heading[1], heading[2][0].upper() + heading[2][1:]), [])
         elif entry := re.fullmatch(r"from \.(\S+) import (\w+) as \w+", line):
             group.append(described(f"coupling.{entry[1]}", entry[2]))
+    imports = [node for node in _tree("coupling.testing").body if isinstance(node, ast.ImportFrom)]
+    found = [described(str(node.module), alias.name) for node in imports for alias in node.names]
+    names["Tests", "What the tests of a plugin import from `coupling.testing`."] = found
     return names
 
 

@@ -13,8 +13,8 @@ INTRODUCTION = """\
 
 <!-- made by docs/generate.py from the docstrings -->
 
-Import these names from `coupling`. Helpers for the tests of plugins are in `coupling.testing`; [Bring your own
-domains](bring-your-own-domains.md) shows them. Other modules of the package are internal and can change in any release.
+Import these names from `coupling`, and those of the last section from `coupling.testing`. All other modules are
+internal and can change in any release. [Bring your own domains](bring-your-own-domains.md) shows the names in use.
 
 In shapes, B is the number of samples and `*shape` the shape of one sample of a domain: (channels, height, width) for
 images. Samples are float32 tensors in the range of their domain.

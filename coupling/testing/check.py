@@ -34,13 +34,21 @@ class Check:
     """One property of a component with these options; calling it raises an AssertionError if it does not hold."""
 
     component: Component
+    """The component as it is registered."""
     options: Options
+    """The options that it is checked with."""
     what: str
+    """The property, in words."""
     test: Callable[[Check], None] = field(repr=False)
+    """The function that checks it."""
     plugins: Plugins = field(repr=False)
+    """The plugins that are loaded."""
     shapes: Sequence[tuple[int, ...]] = field(repr=False)
+    """Shapes of samples for architectures and transforms."""
     domains: Mapping[str, Any] = field(repr=False)
+    """Domains for losses and metrics, as in a configuration."""
     losses: Sequence[Any] = field(repr=False)
+    """Losses beside the component, as in a configuration."""
 
     def __str__(self) -> str:
         given = ", ".join(f"{key}: {value}" for key, value in self.options.items())

@@ -93,6 +93,9 @@ def training_batches(
 def invoke(*arguments: str | os.PathLike[str] | float) -> click.testing.Result:
     """Run a command in this process: ``invoke("run", "digits.yaml")`` is ``coupling run digits.yaml``.
 
+    Args:
+        arguments: the command, its arguments and options.
+
     Returns:
         The result, with ``exit_code``, ``stdout``, ``stderr`` and ``output`` (both).
     """

@@ -63,7 +63,7 @@ class CachedImages(Dataset):
         return self.batch([index])[0]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """Several samples.
+        """Read several samples.
 
         Args:
             indices: numbers of the samples.
