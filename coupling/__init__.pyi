@@ -66,6 +66,7 @@ from .system.checksums import md5_of as md5_of
 from .system.checksums import similar_file as similar_file
 from .system.data_directory import data_directory as data_directory
 from .system.file_names import expand_home as expand_home
+from .system.resources import available_cores as available_cores
 from .system.workers import Workers as Workers
 
 # Messages: what a person sees on stderr.

@@ -22,7 +22,7 @@ from coupling.generation.sample_files import FORMATS, Add, Format, SampleFiles
 from coupling.generation.selection import Selection
 from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, writing
 from coupling.system.file_lock import RunLock
-from coupling.system.resources import cores
+from coupling.system.resources import available_cores
 from coupling.system.terminal import print_line, progress
 
 Samples: TypeAlias = dict[str, Tensor]
@@ -135,7 +135,7 @@ def _write_parts(selection: Selection, files: SampleFiles, manifest: Manifest) -
     if start == 0:
         portions = _with_grid(portions, domains, files.root)
     with (
-        ThreadPoolExecutor(cores()) as encoders,
+        ThreadPoolExecutor(available_cores()) as encoders,
         ThreadPoolExecutor(1) as writer,  # meanwhile this thread draws
         progress("sampling", manifest.count - start) as advance,
     ):

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from coupling.system.resources import cores, free_memory
+from coupling.system.resources import available_cores, available_memory
 
 MEMORY = 2**30
 """Bytes of free memory that each run on a CPU needs, unless ``--jobs`` says how many run at once."""
@@ -22,7 +22,7 @@ def run_slots(jobs: int | None, runs: int) -> list[dict[str, str]]:
     gpus = _gpus()
     if gpus:
         number = min(jobs or len(gpus), runs)
-        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // max(1, number))))
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, available_cores() // max(1, number))))
         common = {"OMP_NUM_THREADS": threads}
         return [{**common, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(number)]
     threads = os.environ.get("OMP_NUM_THREADS", "1")
@@ -30,7 +30,7 @@ def run_slots(jobs: int | None, runs: int) -> list[dict[str, str]]:
         fitting = 1
     else:
         each = int(threads) if threads.isdecimal() else 1
-        fitting = max(1, min(cores() // max(1, each), free_memory() // MEMORY))
+        fitting = max(1, min(available_cores() // max(1, each), available_memory() // MEMORY))
     return [{"OMP_NUM_THREADS": threads} for _ in range(min(jobs or fitting, runs))]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from accelerate import Accelerator
 from coupling.config.config import Config
 from coupling.data.domain_data import DomainData
 from coupling.plugins import Plugins
+from coupling.system.resources import available_cores
 from coupling.version import __version__
 
 _BEFORE = "before"
@@ -37,7 +37,7 @@ def describe_environment(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"coupling": __version__, "python": platform.python_version(), **versions},
         "plugins": plugins.versions(),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "machine": {"system": platform.platform(), "cores": available_cores(), "threads": torch.get_num_threads()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_processes": accelerator.num_processes,
         "precision": config.training.precision,

@@ -19,7 +19,8 @@ def machine(monkeypatch, tmp_path):
             monkeypatch.setenv(name, value)
         for name, text in (limits or {}).items():
             (tmp_path / name).write_text(f"{text}\n")
-        monkeypatch.setattr(resources, "_CGROUP", tmp_path)
+        monkeypatch.setattr(resources, "_GROUPS", tmp_path)
+        monkeypatch.setattr(resources, "_MEMBERSHIP", tmp_path / "none")
         monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
         available = type("Memory", (), {"available": int(memory * 2**30)})
         monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: available)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -26,6 +25,7 @@ from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.errors import CouplingError, DataError, RunError
 from coupling.system import atomic_files
 from coupling.system.atomic_files import remove_torn
+from coupling.system.resources import available_cores
 from coupling.system.terminal import print_line, progress
 from coupling.system.workers import Workers
 
@@ -34,6 +34,9 @@ MakeImage: TypeAlias = Callable[[int], ImageArray]
 
 
 _FORMAT = 1  # part of every key: raise it when the files' layout changes
+
+
+_MOST = 61  # processes that Windows can wait for
 
 
 _FEW = 64  # with fewer images than this, starting processes takes longer than it saves
@@ -233,7 +236,7 @@ def _chunks(
 ) -> Generator[_Chunk, None, None]:
     """All samples in order, chunk by chunk."""
     if processes is None:
-        processes = 1 if count < _FEW else min(os.cpu_count() or 1, 61)  # Windows waits for no more
+        processes = 1 if count < _FEW else min(available_cores(), _MOST)
     size = max(1, min(_CHUNK, count // (16 * processes)))
     chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
     processes = min(processes, len(chunks))

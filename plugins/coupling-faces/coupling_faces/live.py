@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 
-from coupling import RunError, Workers
+from coupling import RunError, Workers, available_cores
 from coupling_faces.decoding import Decoder, Pixels
 
 _MOST_WORKERS = 16
@@ -70,4 +70,4 @@ def _deaths_told() -> Iterator[None]:
 
 def usual_workers() -> int:
     """One worker for each core; the processes that train on this machine share the cores."""
-    return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, min(_MOST_WORKERS, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
