@@ -29,15 +29,26 @@ class Evaluation:
     """A model to be measured, with the domains' data to compare with."""
 
     model: CoupledModel
+    """The model to be measured."""
     data: Mapping[str, DomainData]
+    """The data of its domains by name, to compare with."""
     seed: int
+    """Seed of everything that a metric draws at random."""
     notes: dict[str, Any] = field(default_factory=dict)
     """How a metric was computed, as JSON values: see :meth:`note`."""
 
     def generate(self, z: Tensor, domains: Sequence[str]) -> dict[str, Tensor]:
-        """Corresponding samples of codes z (B, latent size), by domain: (B, *shape).
+        """Draw corresponding samples.
 
-        Raises :class:`NotFiniteError` if a value of a sample is not a finite number; the score is then undefined.
+        Args:
+            z: codes, (B, latent size).
+            domains: names of the domains.
+
+        Returns:
+            {domain: float32 (B, *shape)} in the domain's range, on the CPU.
+
+        Raises:
+            NotFiniteError: a value of a sample is not a finite number; the score is then undefined.
         """
         samples = self.model.generate(z, domains)
         for domain, batch in samples.items():
@@ -49,6 +60,9 @@ class Evaluation:
 
         The record is written to the run's ``evaluation.json``. The domains' data, the seed and the metric's options
         are always in it.
+
+        Args:
+            details: JSON values by name.
         """
         self.notes.update(details)
 
@@ -76,12 +90,25 @@ class Metric(ABC):
     """The domains in the value's name, ``<metric>/<domain>...``; empty for a value of all domains."""
 
     def check(self, data: Mapping[str, DomainData]) -> None:  # noqa: B027  (optional by design)
-        """Raise :class:`coupling.errors.ConfigError` if this metric does not fit the domains."""
+        """Check that this metric fits the domains.
+
+        Args:
+            data: the data of the domains by name.
+
+        Raises:
+            ConfigError: it does not.
+        """
 
     def check_losses(self, losses: Mapping[str, Loss]) -> None:  # noqa: B027  (optional by design)
-        """Raise :class:`coupling.errors.ConfigError` if the training's losses do not provide what this metric reads.
+        """Check that the training's losses provide what this metric reads.
 
-        A metric of the model's classifier looks for the loss that owns it. ``losses``: by name, perhaps not yet opened.
+        A metric of the model's classifier looks for the loss that owns it.
+
+        Args:
+            losses: the losses by name, perhaps not yet opened.
+
+        Raises:
+            ConfigError: they do not.
         """
 
     @property
@@ -94,17 +121,30 @@ class Metric(ABC):
 
         Slow work, or work that may turn out to be impossible, belongs here: training a probe, for example. Errors are
         raised as in :meth:`check`.
+
+        Args:
+            data: the data of the domains by name.
+            seed: seed of the run.
         """
 
     def improves(self, value: float, best: float) -> bool:
-        """Whether ``value`` is better than ``best``; an equal value is not."""
+        """Whether a value is better than another; an equal value is not.
+
+        Args:
+            value: the new value.
+            best: the best value so far.
+        """
         return value > best if self.better == "higher" else value < best
 
     @abstractmethod
     def measure(self, evaluation: Evaluation) -> Measured:
-        """The value, with its floors, ceilings and details; :class:`coupling.Undefined` for those that have no value.
+        """Measure the model. Everything that is drawn at random must depend on ``evaluation.seed`` alone.
 
-        What it draws at random must depend on ``evaluation.seed`` alone.
+        Args:
+            evaluation: the model, the data of its domains, and the seed.
+
+        Returns:
+            The value, with its floors, ceilings and details.
         """
 
 
