@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from coupling.batch import Batch
 from coupling.cli.tables import table
 from coupling.config.config import Config
-from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.metrics.metric import open_metrics
 from coupling.networks.build import Networks, assemble
@@ -15,18 +15,19 @@ from coupling.networks.coupled import CoupledNetwork
 from coupling.plugins import Plugins
 from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.cost import separate, step_cost
-from coupling.training.launch import refuse_unfit
+from coupling.training.launch import check_trackers
 
 
 def build(config: Config, plugins: Plugins) -> tuple[dict[str, DomainData], Networks]:
     """Open the data and build all that a run needs; raises :class:`InputError` where a run could not start."""
-    refuse_unfit(config, 1)
+    check_trackers(config.trackers)
+    batch = Batch(config.training.batch_size, accumulate=config.training.accumulate)
     data = open_domains(config, plugins.registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
-    for domain in data.values():  # raises for a batch that is larger than the data set
-        Batches(domain, config.seed, config.training.batch_size)
-    set_statistics((networks.generator, networks.discriminator), config.training, 1)
-    open_metrics(config, data, plugins.registry)
+    for name, domain in data.items():
+        batch.check_samples(len(domain), name)
+    set_statistics((networks.generator, networks.discriminator), batch, synchronised=config.training.sync_batch_norm)
+    open_metrics(config, data, networks.losses, plugins.registry)
     return data, networks
 
 

@@ -23,13 +23,15 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
     Several processes or GPUs: accelerate launch -m coupling run CONFIG.
     """
     from coupling.api import load_config
-    from coupling.training.launch import speaks
+    from coupling.system.terminal import print_line
+    from coupling.training.launch import is_main_process
     from coupling.training.trainer import train
 
     plugins = load_plugins(modules)
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
-    if speaks():  # every process of a launch comes here
+    if is_main_process():  # every process of a launch comes here
         click.echo(str(directory.path))
+        print_line(f"next: coupling sample {directory.path}; coupling report {directory.path}")
 
 
 @click.command()

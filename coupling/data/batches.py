@@ -13,26 +13,25 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from coupling.batch import Batch
 from coupling.data.domain_data import DomainData
-from coupling.errors import DataError
 from coupling.system.seeds import derive_seed
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Batches:
-    """One domain's batches; of ``batch_size`` samples a step this process reads its own slice."""
+    """One domain's batches; this process reads its own slice of the samples of a step.
 
-    def __init__(self, data: DomainData, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
-        if batch_size > len(data):
-            raise DataError(
-                f"training.batch_size: {batch_size} is larger than the {len(data)} samples of domain "
-                f"'{data.domain.name}'; lower it to {len(data)} or less, or bring more samples"
-            )
+    Raises:
+        DataError: the domain has fewer samples than a step takes.
+    """
+
+    def __init__(self, data: DomainData, seed: int, batch: Batch) -> None:
+        batch.check_samples(len(data), data.domain.name)
         self.data = data
         self.seed = seed
-        self.batch_size = batch_size
-        self.slice = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+        self.size = batch
         self._checked = False
         self._epoch: tuple[int, Indices] = (-1, np.empty(0, np.int64))
         self._reads: dict[int, tuple[Indices, list[int]]] = {}
@@ -54,7 +53,7 @@ class Batches:
         return [derive_seed(self.seed, "augmentation", name, position) for position in self._positions(step).tolist()]
 
     def _positions(self, step: int) -> Indices:
-        return np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.slice]
+        return np.array(self.size.positions(step))
 
     def _permutation(self, epoch: int) -> Indices:
         if self._epoch[0] != epoch:

@@ -16,7 +16,6 @@ from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.data.domain_data import DomainData
 from coupling.errors import PluginError
-from coupling.losses.build import build_losses
 from coupling.losses.loss import Loss
 from coupling.model.model import CoupledModel
 from coupling.runs.measured import Measured
@@ -170,9 +169,10 @@ def metric_name(entry: MetricConfig, metric: Metric) -> MetricName:
     return MetricName(entry.name, tuple(metric.domains))
 
 
-def open_metrics(config: Config, data: Mapping[str, DomainData], registry: Registry) -> list[Metric]:
+def open_metrics(
+    config: Config, data: Mapping[str, DomainData], losses: Mapping[str, Loss], registry: Registry
+) -> list[Metric]:
     """The configuration's metrics, checked against the domains and losses; errors name the path."""
-    losses = build_losses(config, registry)
     return [
         open_metric(entry, data, losses, registry, f"metrics[{number}]") for number, entry in enumerate(config.metrics)
     ]

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from coupling.batch import Batch
 from coupling.config.sections import LatentConfig
 from coupling.errors import InputError
 from coupling.system.seeds import torch_generator
@@ -16,15 +17,14 @@ from coupling.system.seeds import torch_generator
 class LatentBatches:
     """Latent codes z, (B, size). Every process draws the whole batch and takes its own slice, so that they agree."""
 
-    def __init__(self, latent: LatentConfig, seed: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, latent: LatentConfig, seed: int, batch: Batch) -> None:
         self.latent = latent
         self.seed = seed
-        self.batch_size = batch_size
-        self.slice = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+        self.size = batch
 
     def batch(self, step: int, purpose: str = "z") -> Tensor:
         """The codes of step ``step`` (counted from 0) on this process: (B / processes, size)."""
-        return sample_prior(self.latent, self.batch_size, torch_generator(self.seed, purpose, step))[self.slice]
+        return sample_prior(self.latent, self.size.size, torch_generator(self.seed, purpose, step))[self.size.own]
 
 
 def sample_prior(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:

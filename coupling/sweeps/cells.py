@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from coupling.batch import Batch
 from coupling.config.config import Config
-from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError, CouplingError, nearest
+from coupling.losses.build import build_losses
 from coupling.metrics.metric import metric_name, open_metrics
 from coupling.networks.build import assemble
 from coupling.plugins import Plugins
@@ -40,7 +41,9 @@ class Cells:
         found: dict[str, GridRun] = {}
         for run in one_of_each_cell(self.grid.runs):
             with naming(run):
-                metrics = open_metrics(run.config, self._open(run.config), self.plugins.registry)
+                registry = self.plugins.registry
+                losses = build_losses(run.config, registry)
+                metrics = open_metrics(run.config, self._open(run.config), losses, registry)
                 names = [metric_name(entry, metric) for entry, metric in zip(run.config.metrics, metrics, strict=True)]
                 found.setdefault(choose_metric(self.grid.config.metric, names), run)
         if len(found) > 1:
@@ -59,8 +62,8 @@ class Cells:
                     data = self._open(run.config)
                     domains = {name: d.domain for name, d in data.items()}
                     assemble(run.config, domains, self.plugins.registry)
-                    for domain in data.values():
-                        Batches(domain, run.config.seed, run.config.training.batch_size)
+                    for name, domain in data.items():
+                        Batch(run.config.training.batch_size).check_samples(len(domain), name)
                 advance()
 
     def prepare(self) -> None:

@@ -26,7 +26,7 @@ def _measures(check: Check) -> None:
             module.eval().requires_grad_(False)
         domains = {name: domain.domain for name, domain in data.items()}
         model = CoupledModel(config, domains, networks.generator, networks.discriminator, 0, networks.losses)
-        (metric,) = open_metrics(config, data, check.plugins.registry)
+        (metric,) = open_metrics(config, data, networks.losses, check.plugins.registry)
         seed_all(seed)  # what a metric draws, it draws by the evaluation's seed
         measured = metric.measure(Evaluation(model, data, config.seed))
         require(isinstance(measured, Measured), f"measure() gives a {type(measured).__name__}, not a coupling.Measured")

@@ -11,6 +11,7 @@ import pydantic
 from torch import Tensor
 
 from coupling.api import parse_config
+from coupling.batch import Batch
 from coupling.cli import cli
 from coupling.config.registry import Registry, options_model
 from coupling.data import domain_data
@@ -83,11 +84,12 @@ def training_batches(
         ``read``: its batches are float32 (batch_size / processes, *dataset.shape) in the data set's range, augmented.
 
     Raises:
+        ConfigError: the batch cannot be divided among the processes.
         DataError: the batch is larger than the data set; from ``read``: the samples are not what it declares.
     """
     domain = Domain("domain", dataset.shape, dataset.range)
     data = DomainData(domain, dataset, (1, 1), (), seed, type(dataset).__name__)
-    return Batches(data, seed, batch_size, process, processes).batch
+    return Batches(data, seed, Batch(batch_size, processes, process)).batch
 
 
 def invoke(*arguments: str | os.PathLike[str] | float) -> click.testing.Result:

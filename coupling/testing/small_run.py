@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from coupling.batch import Batch
 from coupling.config.config import Config, build_config
 from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError
+from coupling.losses.loss import labelled_domains
 from coupling.networks.build import Networks, assemble
-from coupling.networks.latent import LatentBatches
-from coupling.system.seeds import seed_all, torch_generator
 from coupling.testing.check import Check
-from coupling.training.algorithm import Losses
-from coupling.training.setup import make_algorithm, moving_average
+from coupling.training.build import make_algorithm, moving_average
+from coupling.training.inputs import StepInputs
 
 BATCH = 8
 
@@ -69,25 +68,16 @@ def trained(
     networks = networks or assembled(config, check, data)
     for domain in data.values():
         domain.prepare()
-    names = list(data)
-    labelled = {name for loss in networks.losses.values() for name in loss.labels(names)}
     for loss in networks.losses.values():
-        loss.check_labels({name: data[name].labels(np.arange(len(data[name]))) for name in loss.labels(names)})
-    streams = {name: Batches(domain, config.seed, config.training.batch_size) for name, domain in data.items()}
-    latents = LatentBatches(config.latent, config.seed, config.training.batch_size)
-
-    def uniform(step: int, purpose: str, numbers: int) -> Tensor:
-        return torch.rand(BATCH, numbers, generator=torch_generator(config.seed, "loss", purpose, step))
-
+        loss.check_labels({name: data[name].labels(np.arange(len(data[name]))) for name in loss.labels(list(data))})
+    batch = Batch(config.training.batch_size)
+    samples = {name: Batches(domain, config.seed, batch) for name, domain in data.items()}
+    labelled = labelled_domains(networks.losses.values(), list(data))
+    inputs = StepInputs(config, samples, labelled, batch, torch.device("cpu"))
     average = moving_average(config, networks)
-    algorithm = make_algorithm(config, networks, uniform, torch.device("cpu"), average=average)
+    algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average)
     record: list[dict[str, float]] = []
     for step in range(STEPS):
-        seed_all(step)
-        real = {name: stream.batch(step) for name, stream in streams.items()}
-        labels = {name: streams[name].labels(step) for name in labelled}
-        losses: Losses = algorithm.step(step, latents.batch(step), real, labels=labels)
-        if average is not None:
-            average.update(step)
+        losses = inputs.take_step(step, algorithm, average)
         record.append({name: value.item() for name, value in losses.items()})
     return networks, record

@@ -18,6 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from coupling.batch import Batch
 from coupling.domain import Domain
 from coupling.errors import PluginError, nearest
 from coupling.losses.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
@@ -164,8 +165,6 @@ class Algorithm1:
     def _micro_batches(
         self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor, labels: Mapping[str, Tensor]
     ) -> list[MicroBatch]:
-        size = len(z) // self.accumulate
-        parts = [slice(start, start + size) for start in range(0, len(z), size)]
         return [
             MicroBatch(
                 step,
@@ -175,7 +174,7 @@ class Algorithm1:
                 {d: c[own] for d, c in labels.items()},
                 own,
             )
-            for own in parts
+            for own in Batch(len(z), accumulate=self.accumulate).micro_batches
         ]
 
     def generate(self, z: Tensor) -> PerDomain:

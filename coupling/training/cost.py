@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.config.sections import SharingConfig
 from coupling.domain import Domain
 from coupling.losses.loss import labelled_domains
 from coupling.networks.build import assemble
-from coupling.training.setup import make_algorithm, moving_average
+from coupling.training.build import make_algorithm, moving_average
+from coupling.training.inputs import StepInputs
 
 _SAMPLES = 2  # the fewest that batch normalisation takes
 
@@ -29,25 +32,33 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     A multiply-add counts as two. Matrix products and convolutions are counted, as these are nearly
     everything; terms that a loss takes only every few steps are not.
     """
-    settings = config.training
-    plain = settings.model_copy(update={"precision": "fp32", "compile": False})  # the same operations
+    plain = config.training.model_copy(update={"precision": "fp32", "compile": False})  # the same operations
+    config = config.model_copy(update={"training": plain})
     networks = assemble(config, domains, registry)
-    samples = _SAMPLES * settings.accumulate
-    algorithm = make_algorithm(
-        config.model_copy(update={"training": plain}),
-        networks,
-        lambda step, purpose, numbers: torch.full((samples, numbers), 0.5),
-        torch.device("cpu"),
-        average=moving_average(config, networks),
-    )
-    z = torch.randn(samples, config.latent.size)
-    real = {name: torch.rand(samples, *domain.shape) for name, domain in domains.items()}
-    fresh = torch.randn_like(z) if settings.fresh_latent else None
+    batch = Batch(_SAMPLES * plain.accumulate, accumulate=plain.accumulate)
+    samples = {name: _Blank(domain, batch.size) for name, domain in domains.items()}
     labelled = labelled_domains(networks.losses.values(), list(domains))
-    labels = {name: torch.zeros(samples, dtype=torch.int64) for name in labelled}
+    inputs = StepInputs(config, samples, labelled, batch, torch.device("cpu"))
+    average = moving_average(config, networks)
+    algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average)
     with _Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        algorithm.step(_STEP, z, real, fresh, labels)
-    return int(operations.total) // samples
+        inputs.take_step(_STEP, algorithm)
+    return int(operations.total) // batch.size
+
+
+class _Blank:
+    """Samples in the middle of a domain's range, all of class 0."""
+
+    def __init__(self, domain: Domain, count: int) -> None:
+        self.domain = domain
+        self.count = count
+
+    def batch(self, step: int) -> Tensor:
+        low, high = self.domain.range
+        return torch.full((self.count, *self.domain.shape), (low + high) / 2)
+
+    def labels(self, step: int) -> Tensor:
+        return torch.zeros(self.count, dtype=torch.int64)
 
 
 class _Operations(TorchDispatchMode):

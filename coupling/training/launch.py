@@ -1,4 +1,4 @@
-"""How a run is launched: device, processes, trackers, all by Accelerate."""
+"""How a run is launched: device, processes and trackers, all by Accelerate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs
 
+from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.config.sections import TrainingConfig
 from coupling.errors import ConfigError, InputError, nearest
@@ -40,49 +41,36 @@ _SHARDING = {
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """The accelerator of this process; refuses a launch that would not do what it says.
+    """Make the accelerator of this process, and reject a launch that would not do what it says.
 
     Raises:
         ConfigError: launcher and configuration contradict each other.
         InputError: one process in place of several, processes that do not know each other, or a way of
-            sharding that cannot hold two teams.
+            sharding that cannot hold both generators and discriminators.
     """
     settings = config.training
-    _refuse_sharding()
-    _refuse_unread(settings)
-    _refuse_one_for_many()
+    _check_sharding()
+    _check_launch_settings(settings)
+    _check_process_count()
     accelerator = Accelerator(
-        log_with=_trackers(config.trackers),
+        log_with=check_trackers(config.trackers),
         project_dir=".",
-        mixed_precision="no",  # ours: each team has a scale of its own
+        mixed_precision="no",  # done here: generators and discriminators have a loss scale each
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     processes = accelerator.num_processes
-    _refuse_unconnected(processes)
-    refuse_unfit(config, processes)
+    _check_connected(processes)
+    Batch(settings.batch_size, processes, accumulate=settings.accumulate)
     return accelerator
 
 
-def speaks() -> bool:
-    """Whether this process tells what all of a launch would tell; known before they are connected, and after."""
+def is_main_process() -> bool:
+    """Whether this process prints the messages of the launch; known before the processes are connected."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def refuse_unfit(config: Config, processes: int) -> None:
-    """Raise :class:`ConfigError` for trackers that are not there, or a batch that cannot be cut for the processes."""
-    _trackers(config.trackers)
-    settings = config.training
-    if settings.batch_size % (processes * settings.accumulate):
-        cut = f"{processes} processes" if processes > 1 else ""
-        if settings.accumulate > 1:
-            cut += (" times " if cut else "") + f"{settings.accumulate} micro-batches (training.accumulate)"
-        raise ConfigError(
-            f"training.batch_size: {settings.batch_size} cannot be divided among {cut}; "
-            f"choose a multiple of {processes * settings.accumulate}"
-        )
-
-
-def _trackers(names: Sequence[str]) -> list[str] | None:
+def check_trackers(names: Sequence[str]) -> list[str] | None:
+    """The trackers for Accelerate; raises :class:`ConfigError` for one that does not exist or is not installed."""
     available = {str(kind) for kind in get_available_trackers()}
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
@@ -92,18 +80,18 @@ def _trackers(names: Sequence[str]) -> list[str] | None:
     return list(names) or None
 
 
-def _refuse_sharding() -> None:
+def _check_sharding() -> None:
     """Accelerate shards one model with one optimizer; a step here is of two teams, one through the other."""
     for variable, name in _SHARDING.items():
         if os.environ.get(variable, "false").lower() in ("true", "1"):
             raise InputError(
-                f"launched with {name}: it shards one model with one optimizer, but a coupled GAN trains two teams, "
+                f"launched with {name}: it shards one model with one optimizer, but a coupled GAN trains two, "
                 "one through the other, and averages shared gradients in one buffer a team; these networks "
                 f"fit on one device, so more devices share the batch: {_WORKS} (docs/scaling.md)"
             )
 
 
-def _refuse_unread(settings: TrainingConfig) -> None:
+def _check_launch_settings(settings: TrainingConfig) -> None:
     """What a launcher was asked for, and the configuration alone decides."""
     precision = {"no": "fp32"}.get(given := os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), given)
     if precision not in ("fp32", settings.precision):
@@ -124,7 +112,7 @@ def _refuse_unread(settings: TrainingConfig) -> None:
         )
 
 
-def _refuse_one_for_many() -> None:
+def _check_process_count() -> None:
     """``accelerate launch --cpu --num_processes N`` starts one process, and only these variables tell."""
     environment = os.environ
     if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
@@ -134,7 +122,7 @@ def _refuse_one_for_many() -> None:
         )
 
 
-def _refuse_unconnected(processes: int) -> None:
+def _check_connected(processes: int) -> None:
     """Started several times without knowing of each other, each process would train the same run alone."""
     world = _number(os.environ, "WORLD_SIZE")
     if world not in (0, processes):

@@ -14,6 +14,12 @@ from coupling.errors import RunError
 from coupling.runs.metrics_log import LossName
 from coupling.training.algorithm import Losses
 
+NOT_FINITE = (
+    "the run stops, its last checkpoint is untouched; lower optimizer.lr, use precision: fp32, or another loss, "
+    "in a new run"
+)
+"""Advice that follows the name of a number that is not finite."""
+
 
 class LossMeans:
     """Mean of each loss since the last line.

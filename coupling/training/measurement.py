@@ -1,4 +1,4 @@
-"""When each metric is due in training, and how the metrics stand."""
+"""When each metric is due in training, and the last and best scores."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from typing import Any
 from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.data.domain_data import DomainData
+from coupling.losses.loss import Loss
 from coupling.metrics.metric import open_metrics
 from coupling.metrics.scoring import Score, describe_score, prepare_metric, score_metric
 from coupling.model.model import CoupledModel
-from coupling.system.terminal import print_line
+from coupling.system.terminal import print_line, warn
 
 
 class Measurement:
     """Measures a model in training, on the main process."""
 
-    def __init__(self, config: Config, data: Mapping[str, DomainData], registry: Registry) -> None:
-        self.metrics = list(zip(config.metrics, open_metrics(config, data, registry), strict=True))
+    def __init__(
+        self, config: Config, data: Mapping[str, DomainData], losses: Mapping[str, Loss], registry: Registry
+    ) -> None:
+        self.metrics = list(zip(config.metrics, open_metrics(config, data, losses, registry), strict=True))
         self.data = data
         self.seed = config.seed
-        self.standings = BestScores()
+        self.best_scores = BestScores()
 
     def prepare(self) -> None:
         """Let every metric get ready, once the data are; errors name its place."""
         if self.metrics and self.metrics[0][1].oracle:
-            print_line(
+            warn(
                 f"metrics[0] {self.metrics[0][0].name}: reads labels that training does not, so the checkpoint kept as "
-                "the best is an oracle's choice, and no result; put a metric that reads none first"
+                "the best is selected by an oracle and is not a valid result; put a metric that reads no labels first"
             )
         for number, (_, metric) in enumerate(self.metrics):
             prepare_metric(metric, self.data, self.seed, f"metrics[{number}]")
@@ -47,16 +50,16 @@ class Measurement:
         """Measure what is due; whether the first metric is better than ever.
 
         Raises:
-            RunError: a metric failed; the message names it and says how to go on.
+            RunError: a metric failed; the message names it and says how to continue.
         """
         better = False
         for number, (entry, metric) in enumerate(self.metrics):
             if _due(entry.every, step, last):
                 score = score_metric(metric, entry, model, self.data, self.seed)
                 log(score)
-                improved = self.standings.note(score.name, score.value, step, metric.improves)
+                improved = self.best_scores.note(score.name, score.value, step, metric.improves)
                 if number == 0:
-                    self.standings.leading, better = score.name, improved
+                    self.best_scores.leading, better = score.name, improved
                 print_line(f"step {step:,}: {describe_score(score)}")
         return better
 
@@ -67,7 +70,7 @@ def _due(every: int | None, step: int, last: bool) -> bool:
 
 @dataclass
 class BestScores:
-    """Last and best values by a metric's flat name. Part of a checkpoint, as what is best goes on counting."""
+    """Last and best values by a metric's flat name. Part of a checkpoint, so that a resumed run keeps its best."""
 
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class BestScores:
         return None if best is None else int(best["step"])
 
     def note(self, name: str, value: float, step: int, improves: Callable[[float, float], bool]) -> bool:
-        """Note a measurement; whether it is the best so far. What is not finite counts for nothing."""
+        """Note a score; whether it is the best so far. One that is not finite is left out."""
         if not math.isfinite(value):
             return False
         self.last[name] = value

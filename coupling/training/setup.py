@@ -1,95 +1,175 @@
-"""From a configuration to Algorithm 1: optimizers, moving average, teams."""
+"""From a configuration to a session: everything that training works with, built and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import Tensor
 
+from coupling.batch import Batch
 from coupling.config.config import Config
-from coupling.config.sections import OptimizerConfig
-from coupling.networks.build import Networks
-from coupling.training.algorithm import Algorithm1, Team
+from coupling.data.batches import Batches
+from coupling.data.domain_data import DomainData, open_domains
+from coupling.losses.loss import Loss, labelled_domains
+from coupling.model.model import CoupledModel
+from coupling.networks.build import Networks, assemble
+from coupling.networks.coupled import to_device
+from coupling.networks.weights import fingerprint
+from coupling.plugins import Plugins
+from coupling.system.distributed import Processes
+from coupling.system.foreign_code import guarded
+from coupling.system.terminal import print_line, warn
+from coupling.training.algorithm import Algorithm1
+from coupling.training.batch_statistics import JOINT, set_statistics
+from coupling.training.build import make_algorithm, moving_average
 from coupling.training.ema import MovingAverage
-from coupling.training.precision import LossScale, autocast
+from coupling.training.inputs import StepInputs
+from coupling.training.launch import make_accelerator
+from coupling.training.loss_means import NOT_FINITE, LossMeans
+from coupling.training.measurement import Measurement
+from coupling.training.state import TrainingState
 
 
-def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
-    """The average that the configuration asks for, by room: of the generators, or of all."""
-    settings = config.training
-    if settings.ema is None:
-        return None
-    averaged = networks.named_networks if settings.ema_discriminators else {"generator": networks.generator}
-    return MovingAverage(averaged, settings.ema)
+@dataclass(frozen=True)
+class Session:
+    """What this process trains with, from the start of the command to its end."""
+
+    config: Config
+    plugins: Plugins
+    accelerator: Accelerator
+    processes: Processes
+    batch: Batch
+    data: Mapping[str, DomainData]
+    networks: Networks
+    average: MovingAverage | None
+    inputs: StepInputs
+    algorithm: Algorithm1
+    measurement: Measurement
+    means: LossMeans
+    state: TrainingState
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints messages."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Which samples each domain has."""
+        return {name: data.fingerprint for name, data in self.data.items()}
+
+    def model(self, step: int) -> CoupledModel:
+        """The model after ``step`` steps as users will load it: averaged weights where they are kept."""
+        shown = self.state.shown
+        domains = {name: data.domain for name, data in self.data.items()}
+        return CoupledModel(self.config, domains, shown.generator, shown.discriminator, step, shown.losses)
+
+    def describe(self) -> list[str]:
+        """Device and sizes, for the start of a run."""
+        settings, networks = self.config.training, self.networks
+        processes = f", {self.processes.count} processes" if self.processes.count > 1 else ""
+        sizes = ", ".join(
+            f"{graph.team}s {sum(p.numel() for p in getattr(networks, team).parameters()):,}"
+            for team, graph in networks.graphs.items()
+        )
+        samples = ", ".join(f"{name} {len(data):,}" for name, data in self.data.items())
+        return [
+            f"device: {self.device}, {settings.precision}{processes}",
+            f"parameters: {sizes}",
+            f"samples: {samples}; {settings.steps:,} steps of {settings.batch_size} a domain",
+        ]
 
 
-def with_averages(networks: Networks, average: MovingAverage | None) -> Networks:
-    """The networks, with the average in place of each that one is kept of."""
-    kept = {} if average is None else average.networks
-    return replace(
-        networks,
-        generator=kept.get("generator", networks.generator),
-        discriminator=kept.get("discriminator", networks.discriminator),
-        losses={name: kept.get(f"loss.{name}", loss) for name, loss in networks.losses.items()},
-    )
+def set_up(config: Config, plugins: Plugins) -> Session:
+    """Open the data, build the networks, and check everything that can be checked before the first step.
 
-
-def make_algorithm(
-    config: Config,
-    networks: Networks,
-    uniform: Callable[[int, str, int], Tensor],
-    device: torch.device,
-    processes: int = 1,
-    average: MovingAverage | None = None,
-) -> Algorithm1:
-    """Algorithm 1 over networks that are on ``device``, with the optimizers that the configuration asks for.
-
-    ``uniform(step, purpose, numbers)``: this process's (B, numbers) of noise for losses. ``average``: of the
-    :func:`moving_average`, which the caller updates after each step.
+    Raises:
+        InputError: something that the configuration names cannot be used; the message says what and why.
     """
     settings = config.training
-    generators, discriminators = (
-        Team(
-            network,
-            networks.losses,
-            partial(make_optimizer, config.team_optimizer(network.graph.team)),
-            processes,
-            LossScale(device) if settings.precision == "fp16" else None,
-        )
-        for network in (networks.generator, networks.discriminator)
-    )
-    averaged = None
-    if average is not None and settings.ema_discriminators:
-        kept = with_averages(networks, average)
-        averaged = kept.discriminator, kept.losses
-    algorithm = Algorithm1(
-        list(networks.domains.values()),
-        generators,
-        discriminators,
-        networks.losses,
-        autocast=partial(autocast, settings.precision, device),
-        uniform=uniform,
-        accumulate=settings.accumulate,
-        averaged=averaged,
-    )
-    if settings.compile:
-        algorithm.g = torch.compile(algorithm.g)  # type: ignore[assignment]
-        algorithm.f = torch.compile(algorithm.f)  # type: ignore[assignment]
-    return algorithm
+    accelerator = make_accelerator(config)
+    processes = Processes(accelerator.process_index, accelerator.num_processes)
+    batch = Batch(settings.batch_size, processes.count, processes.number, settings.accumulate)
+    data = open_domains(config, plugins.registry, accelerator.main_process_first)
+    networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
+    measurement = Measurement(config, data, networks.losses, plugins.registry)
+    _set_statistics(config, networks, batch, speak=accelerator.is_main_process)
+    with accelerator.main_process_first():
+        for domain in data.values():
+            domain.prepare()
+    if accelerator.is_main_process:
+        measurement.prepare()
+    samples = {name: Batches(domain, config.seed, batch) for name, domain in data.items()}
+    _check_labels(config, networks, data)
+    for domain_samples in samples.values():
+        domain_samples.batch(0)  # samples that do not fit are an error before anything is written
+    labelled = labelled_domains(networks.losses.values(), list(data))
+    inputs = StepInputs(config, samples, labelled, batch, accelerator.device)
+    _place(networks, accelerator.device)
+    _agree(processes, config, data, networks)
+    average = moving_average(config, networks)
+    algorithm = make_algorithm(config, networks, inputs.uniform, accelerator.device, processes.count, average)
+
+    def across(numbers: Tensor) -> Tensor:
+        return accelerator.reduce(numbers, "mean") if processes.count > 1 else numbers
+
+    means = LossMeans(across, NOT_FINITE, algorithm.only)
+    trained = algorithm.generators, algorithm.discriminators
+    state = TrainingState(networks, average, trained, means, measurement.best_scores)
+    return Session(
+        config, plugins, accelerator, processes, batch, data, networks, average, inputs, algorithm, measurement, means,
+        state,
+    )  # fmt: skip
 
 
-def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer, fused where torch has a fused one for the device."""
-    if config.name in ("adam", "adamw"):
-        kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-        return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
-    if config.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-        )
-    return torch.optim.RMSprop(
-        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
+def _set_statistics(config: Config, networks: Networks, batch: Batch, *, speak: bool) -> None:
+    """Say over whose samples batch normalisation is; warn if they are few."""
+    teacher = any(loss.needs_average for loss in networks.losses.values())
+    few = set_statistics(
+        (networks.generator, networks.discriminator),
+        batch,
+        synchronised=config.training.sync_batch_norm,
+        averaged=networks.discriminator if teacher else None,
     )
+    if speak and config.batch_statistics == "joint":
+        print_line(JOINT)
+    if speak and few:
+        warn(few)
+
+
+def _check_labels(config: Config, networks: Networks, data: Mapping[str, DomainData]) -> None:
+    """Show each loss the labels that it reads."""
+    for number, loss in enumerate(networks.losses.values()):
+        path = f"losses[{number}]"
+        labels = {name: data[name].labels(range(len(data[name]))) for name in loss.labels(list(data))}
+        with guarded(f"{path}: check_labels() of {config.losses[number].name}", f"{path}."):
+            loss.check_labels(labels)
+
+
+def _modules(networks: Networks) -> Sequence[torch.nn.Module]:
+    losses: Sequence[Loss] = list(networks.losses.values())
+    return networks.generator, networks.discriminator, *losses
+
+
+def _place(networks: Networks, device: torch.device) -> None:
+    for module in _modules(networks):
+        to_device(module, device)
+
+
+def _agree(processes: Processes, config: Config, data: Mapping[str, DomainData], networks: Networks) -> None:
+    """Raise an error if the processes of one launch would train different things."""
+    if processes.count > 1:
+        processes.agree(
+            configuration=config.yaml(),
+            data={name: domain.fingerprint for name, domain in data.items()},
+            initial_weights=fingerprint(*_modules(networks)),
+        )

@@ -18,10 +18,10 @@ from coupling.networks.weights import average_prefix, description, load_tensors,
 from coupling.runs import checkpoint
 from coupling.runs.checkpoint import Checkpoint
 from coupling.training.algorithm import Team
+from coupling.training.build import with_averages
 from coupling.training.ema import MovingAverage
 from coupling.training.loss_means import LossMeans
 from coupling.training.measurement import BestScores
-from coupling.training.setup import with_averages
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -76,7 +76,7 @@ class TrainingState:
     average: MovingAverage | None
     teams: Sequence[Team]
     means: LossMeans
-    standings: BestScores
+    best_scores: BestScores
     given: frozenset[str] = field(init=False)
     """Tensors that an architecture has brought infinite (a mask of -inf, say): training did not break them."""
 
@@ -112,7 +112,7 @@ class TrainingState:
             if team.scale is not None
             for name, tensor in team.scale.tensors().items()
         }
-        progress = {"losses": self.means.plain(), "metrics": self.standings.plain()}
+        progress = {"losses": self.means.plain(), "metrics": self.best_scores.plain()}
         described = description(config, self.networks.domains, self.networks.graphs, step)
         checkpoint.save(folder, step, named_tensors(self._rooms), optimizers, described, progress)
 
@@ -129,7 +129,7 @@ class TrainingState:
                 prefix = f"loss_scale.{team.name}."
                 team.scale.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self.means.restore(progress.get("losses", {}))
-        self.standings.restore(progress.get("metrics", {}))
+        self.best_scores.restore(progress.get("metrics", {}))
 
     def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
         """A team's optimizer: ``<parameter>.<what is kept of it>``."""

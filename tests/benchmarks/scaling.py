@@ -21,14 +21,15 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.domain import Domain
 from coupling.networks.build import assemble
 from coupling.networks.normalisation import DomainBatchNorm
 from coupling.training.batch_statistics import set_statistics
+from coupling.training.build import make_algorithm
 from coupling.training.cost import separate, step_cost
 from coupling.training.ema import MovingAverage
-from coupling.training.setup import make_algorithm
 from tests.support import tiny_plugin as tiny
 
 SHAPE = (1, 32, 32)
@@ -122,7 +123,11 @@ def measured(count: int, width: float, batch: int, steps: int, shared: Shared = 
     processes = dist.get_world_size() if dist.is_initialized() else 1
     config, domains = configuration(count, width, batch, shared)
     networks = assemble(config, domains, tiny.plugins().registry)
-    set_statistics((networks.generator, networks.discriminator), config.training, processes)
+    set_statistics(
+        (networks.generator, networks.discriminator),
+        Batch(config.training.batch_size, processes),
+        synchronised=config.training.sync_batch_norm,
+    )
     for network in (networks.generator, networks.discriminator):
         network.to(memory_format=torch.channels_last)
     average = MovingAverage({"generator": networks.generator}, 0.999)

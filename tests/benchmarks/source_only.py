@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from coupling.api import load_config
+from coupling.batch import Batch
 from coupling.data.batches import Batches
 from coupling.data.domain_data import open_domains
 from coupling.losses.classification import Classification
@@ -27,7 +28,7 @@ from coupling.networks.build import assemble
 from coupling.networks.coupled import to_device
 from coupling.plugins import installed
 from coupling.system.seeds import derive_seed, seed_all, torch_generator
-from coupling.training.setup import make_optimizer, moving_average, with_averages
+from coupling.training.build import make_optimizer, moving_average, with_averages
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     data = open_domains(config, installed().registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, installed().registry)
     (head,) = (loss for loss in networks.losses.values() if isinstance(loss, Classification))
-    stream = Batches(data[given.label], config.seed, config.training.batch_size)
+    stream = Batches(data[given.label], config.seed, Batch(config.training.batch_size))
     to_device(networks.discriminator, torch.device("cpu"))
     trained = [*networks.discriminator.parameters(), *head.parameters()]
     average = moving_average(config, networks)

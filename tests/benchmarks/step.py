@@ -25,7 +25,7 @@ from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.plugins import installed
 from coupling.sharing.graph import TEAMS, Rule, SharingGraph
 from coupling.training.algorithm import Algorithm1, Team
-from coupling.training.setup import make_optimizer
+from coupling.training.build import make_optimizer
 from tests.benchmarks.textbook import Textbook
 
 RULES = {

@@ -246,7 +246,7 @@ def test_losses_that_fail(train, plugin, body, told):
     [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert message.startswith("error: step 1: loss 'odd'")
     assert told in message
-    assert "go on with --resume" in message
+    assert "continue with --resume" in message
 
 
 GUESTS = """
@@ -411,7 +411,7 @@ def test_data_that_go_away_during_training(train, plugin):
     assert isinstance(result.exception, SystemExit)
     assert "error: step 10: domains.x.dataset: dataset 'numbers'" in result.stderr
     assert "OSError: [Errno 5] disk gone (plugin_" in result.stderr
-    assert "mend it, then go on with --resume" in result.stderr
+    assert "fix it, then continue with --resume" in result.stderr
     assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
     assert Path("out/checkpoints/step-0000008/manifest.json").exists()
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coupling.batch import Batch
 from coupling.config.sections import LatentConfig
 from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
@@ -33,8 +34,8 @@ def numbers(stream, *steps):
 @settings(max_examples=50, deadline=None)
 def test_a_step_is_a_pure_function_of_seed_domain_and_step(count, batch, step, seed):
     batch = min(batch, count)
-    fresh = Batches(data(count=count), seed, batch).numbers(step)
-    used = Batches(data(count=count), seed, batch)
+    fresh = Batches(data(count=count), seed, Batch(batch)).numbers(step)
+    used = Batches(data(count=count), seed, Batch(batch))
     for earlier in (step + 7, step, 0, step + 1):
         used.numbers(earlier)
     assert used.numbers(step).tolist() == fresh.tolist()
@@ -43,7 +44,7 @@ def test_a_step_is_a_pure_function_of_seed_domain_and_step(count, batch, step, s
 
 
 def test_seeds_domains_and_epochs_have_orders_of_their_own():
-    streams = [Batches(data("a"), 0, 20), Batches(data("b"), 0, 20), Batches(data("a"), 1, 20)]
+    streams = [Batches(data("a"), 0, Batch(20)), Batches(data("b"), 0, Batch(20)), Batches(data("a"), 1, Batch(20))]
     orders = [tuple(s.numbers(step).tolist()) for s in streams for step in (0, 1)]
     assert len(set(orders)) == 6
 
@@ -52,7 +53,7 @@ def test_seeds_domains_and_epochs_have_orders_of_their_own():
 @settings(max_examples=50, deadline=None)
 def test_an_epoch_visits_every_sample_once_whatever_its_length(count, batch, epoch):
     batch = min(batch, count)
-    stream = Batches(data(count=count), 3, batch)
+    stream = Batches(data(count=count), 3, Batch(batch))
     steps = range(epoch * count // batch, -(-(epoch + 1) * count // batch))
     read = list(itertools.chain.from_iterable(numbers(stream, *steps)))
     start = epoch * count - steps[0] * batch
@@ -61,11 +62,11 @@ def test_an_epoch_visits_every_sample_once_whatever_its_length(count, batch, epo
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_slices_of_the_processes_are_the_whole_in_order(processes):
-    whole = Batches(data(count=27), 5, 8)
-    slices = [Batches(data(count=27), 5, 8, rank, processes) for rank in range(processes)]
+    whole = Batches(data(count=27), 5, Batch(8))
+    slices = [Batches(data(count=27), 5, Batch(8, processes, rank)) for rank in range(processes)]
     latent = LatentConfig(size=3)
-    z = LatentBatches(latent, 5, 8)
-    zs = [LatentBatches(latent, 5, 8, rank, processes) for rank in range(processes)]
+    z = LatentBatches(latent, 5, Batch(8))
+    zs = [LatentBatches(latent, 5, Batch(8, processes, rank)) for rank in range(processes)]
     for step in (0, 1, 2, 3, 4, 100):  # 3: across the epoch's end
         parts = [s.numbers(step) for s in slices]
         assert all(len(part) == 8 // processes for part in parts)
@@ -76,25 +77,25 @@ def test_slices_of_the_processes_are_the_whole_in_order(processes):
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_augmentation_is_the_same_on_any_number_of_processes(processes):
-    whole = Batches(data(count=27, roll=True), 5, 8)
-    slices = [Batches(data(count=27, roll=True), 5, 8, rank, processes) for rank in range(processes)]
+    whole = Batches(data(count=27, roll=True), 5, Batch(8))
+    slices = [Batches(data(count=27, roll=True), 5, Batch(8, processes, rank)) for rank in range(processes)]
     for step in (3, 0, 100):
         assert [key for s in slices for key in s.keys(step)] == whole.keys(step)
         assert torch.equal(torch.cat([s.batch(step) for s in slices]), whole.batch(step))
 
 
 def test_keys_are_a_function_of_seed_domain_and_position_and_none_repeats():
-    streams = [Batches(data("a"), 0, 20), Batches(data("b"), 0, 20), Batches(data("a"), 1, 20)]
+    streams = [Batches(data("a"), 0, Batch(20)), Batches(data("b"), 0, Batch(20)), Batches(data("a"), 1, Batch(20))]
     keys = [key for stream in streams for step in (0, 1, 2) for key in stream.keys(step)]
     assert len(set(keys)) == 3 * 3 * 20  # the same 20 samples in each step, which is an epoch
     assert all(0 <= key < 2**63 for key in keys)
-    small = Batches(data("a"), 0, 5)  # the position counts, not the step
+    small = Batches(data("a"), 0, Batch(5))  # the position counts, not the step
     assert streams[0].keys(1) == list(itertools.chain.from_iterable(small.keys(step) for step in (4, 5, 6, 7)))
 
 
 def test_a_sample_is_augmented_by_its_key_in_each_epoch_anew():
     domain = data(count=20, roll=True)
-    stream, plain = Batches(domain, 0, 20), Batches(data(count=20), 0, 20)
+    stream, plain = Batches(domain, 0, Batch(20)), Batches(data(count=20), 0, Batch(20))
     epochs = []
     for epoch in (0, 1):
         numbers, keys, batch = stream.numbers(epoch), stream.keys(epoch), stream.batch(epoch)
@@ -109,7 +110,7 @@ def test_a_sample_is_augmented_by_its_key_in_each_epoch_anew():
 
 def test_a_batch_holds_the_samples_of_its_numbers():
     domain = data(count=30, part=(2, 3))
-    stream = Batches(domain, 0, 4)
+    stream = Batches(domain, 0, Batch(4))
     for step in (0, 3):
         expected = domain.dataset.samples[domain.indices[stream.numbers(step)]]
         assert torch.equal(stream.batch(step), expected)
@@ -121,7 +122,7 @@ def test_a_data_set_is_told_what_is_read_next(monkeypatch):
     monkeypatch.setattr(
         domain.dataset, "augmented", lambda *asked: (read.append(asked), domain.dataset.batch(asked[0]))[1]
     )
-    stream = Batches(domain, 0, 4)
+    stream = Batches(domain, 0, Batch(4))
     for step in range(6):
         stream.batch(step)
     assert told[:-1] == read[1:]
@@ -129,11 +130,11 @@ def test_a_data_set_is_told_what_is_read_next(monkeypatch):
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(DataError, match=r"training\.batch_size: 21 is larger than the 20 samples of domain 'a'"):
-        Batches(data(), 0, 21)
+        Batches(data(), 0, Batch(21))
 
 
 def test_values_outside_the_declared_range_are_caught_on_the_first_batch():
-    stream = Batches(data(scale=127.5), 0, 4)
+    stream = Batches(data(scale=127.5), 0, Batch(4))
     with pytest.raises(DataError, match=r"domain 'a'.*values lie in \[-?\d.*declared is \[-1, 1\]"):
         stream.batch(0)
 
@@ -142,7 +143,7 @@ def test_not_a_number_is_caught_on_the_first_batch():
     domain = data()
     domain.dataset.samples[:, 0, 0, 0] = float("nan")
     with pytest.raises(DataError, match="values lie in"):
-        Batches(domain, 0, 4).batch(0)
+        Batches(domain, 0, Batch(4)).batch(0)
 
 
 @given(st.integers(1, 60), st.integers(1, 6), st.integers(0, 9))
@@ -189,13 +190,13 @@ def test_latent_codes_are_of_their_prior():
 def test_latent_codes_differ_by_step_purpose_and_seed():
     latent = LatentConfig(size=3)
     drawn = [
-        LatentBatches(latent, seed, 4).batch(step, purpose)
+        LatentBatches(latent, seed, Batch(4)).batch(step, purpose)
         for seed in (0, 1)
         for step in (0, 1)
         for purpose in ("z", "fresh z")
     ]
     assert len({tuple(z.flatten().tolist()) for z in drawn}) == 8
-    assert torch.equal(drawn[0], LatentBatches(latent, 0, 4).batch(0, "z"))
+    assert torch.equal(drawn[0], LatentBatches(latent, 0, Batch(4)).batch(0, "z"))
 
 
 def test_derived_seeds_are_fixed_and_unrelated():

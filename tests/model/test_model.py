@@ -19,6 +19,8 @@ from coupling.model.sampler import CoupledSampler
 from coupling.networks.latent import sample_prior
 from coupling.runs import checkpoint
 from coupling.system.seeds import torch_generator
+from coupling.training.recorder import open_run
+from coupling.training.setup import set_up
 from coupling.training.trainer import Trainer, train
 from tests.support import tiny_plugin as tiny
 
@@ -31,11 +33,10 @@ def load(path, **options):
 def trained(tmp_path_factory):
     """A finished run, and its trainer."""
     config = tiny.config("generator.architecture={name: linear, batch_norm: true, dropout: 0.2}")
-    trainer = Trainer(config, tiny.plugins())
+    session = set_up(config, tiny.plugins())
     path = tmp_path_factory.mktemp("runs") / "run"
-    trainer.open(path, resume=False)
-    trainer.run()
-    return path, trainer
+    Trainer(session, open_run(session, path, resume=False)).run()
+    return path, session
 
 
 @pytest.fixture
@@ -44,18 +45,18 @@ def run(trained):
 
 
 def test_the_average_is_loaded_and_the_live_weights_on_request(trained):
-    run, trainer = trained
+    run, session = trained
     z = torch.rand(6, 5) * 2 - 1
     averaged, live = load(run), load(run, live=True)
     assert averaged.step == 8
-    expected = trainer.average.networks["generator"](z)
-    trainer.networks.generator.eval()
-    expected_live = trainer.networks.generator(z)
+    expected = session.average.networks["generator"](z)
+    session.networks.generator.eval()
+    expected_live = session.networks.generator(z)
     for name in "ab":
         assert torch.equal(averaged.generate(z)[name], expected[name])
         assert torch.equal(live.generate(z)[name], expected_live[name])
         assert not torch.equal(expected[name], expected_live[name])
-    assert torch.equal(trainer.model().generate(z)["a"], expected["a"])
+    assert torch.equal(session.model(8).generate(z)["a"], expected["a"])
 
 
 def test_loading_needs_no_data(run, monkeypatch):
@@ -72,13 +73,12 @@ def test_the_order_of_the_domains_is_kept(tmp_path):
     """It is the order of every picture, and of the code that tells a conditional generator its domain."""
     plain = tiny.values("training.steps=1", "latent.condition=domain")
     plain["domains"] = {name: plain["domains"][old] for name, old in (("z", "a"), ("y", "b"))}
-    trainer = Trainer(parse_config(plain, plugins=tiny.plugins()), tiny.plugins())
-    trainer.open(tmp_path / "run", resume=False)
-    trainer.run()
+    session = set_up(parse_config(plain, plugins=tiny.plugins()), tiny.plugins())
+    Trainer(session, open_run(session, tmp_path / "run", resume=False)).run()
     model = load(tmp_path / "run")
     assert list(model.domains) == list(model.sample(1)) == ["z", "y"]
     codes = model.latent(2)
-    for name, x in trainer.model().generate(codes).items():
+    for name, x in session.model(8).generate(codes).items():
         assert torch.equal(model.generate(codes)[name], x)
 
 
@@ -133,7 +133,7 @@ def test_generate_takes_chosen_domains_and_any_float(run):
 
 
 def test_drawing_from_a_model_in_training_leaves_it_in_training(trained):
-    model = trained[1].model()
+    model = trained[1].model(8)
     model.generator.train()
     before = {name: t.clone() for name, t in model.generator.state_dict().items()}
     model.sample(3)

@@ -254,7 +254,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, settings, memory):
     """Through a file, which keeps no strides: fused Adam on moments of other strides is silently wrong."""
-    from coupling.training.setup import make_optimizer
+    from coupling.training.build import make_optimizer
 
     torch.manual_seed(0)
     network = nn.Conv2d(3, 4, 3).to(memory_format=memory)

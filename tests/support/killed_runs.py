@@ -27,7 +27,9 @@ import safetensors.torch
 import torch.distributed as dist
 
 from coupling.runs import checkpoint
-from coupling.training.trainer import Trainer, train
+from coupling.training.inputs import StepInputs
+from coupling.training.recorder import Recorder
+from coupling.training.trainer import train
 from tests.support import tiny_plugin as tiny
 
 _CHANGES = ("os.mkdir", "os.chmod", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
@@ -70,29 +72,29 @@ def work(job):
 
 
 def _die_in_step(number):
-    one_step = Trainer._one_step
+    one_step = StepInputs.take_step
 
-    def step(trainer):
-        losses = one_step(trainer)
-        if trainer.step == number - 1:
+    def take_step(inputs, step, *rest):
+        losses = one_step(inputs, step, *rest)
+        if step == number - 1:
             die()
         return losses
 
-    Trainer._one_step = step
+    StepInputs.take_step = take_step
 
 
 def _die_at_operation(number, at, path):
     left = [number + 1]
     now = {"active": False}
-    save, one_step = Trainer._save, Trainer._one_step
+    save, one_step = Recorder.save, StepInputs.take_step
 
-    def saving(trainer):
-        now["active"] = trainer.step == at
-        save(trainer)
+    def saving(recorder):
+        now["active"] = recorder.step == at
+        save(recorder)
 
-    def stepping(trainer):
+    def stepping(*arguments):
         now["active"] = False
-        return one_step(trainer)
+        return one_step(*arguments)
 
     def hook(event, arguments):
         if now["active"] and (event in _CHANGES or (event == "open" and str(arguments[0]).startswith(str(path)))):
@@ -100,7 +102,7 @@ def _die_at_operation(number, at, path):
             if left[0] == 0:
                 die()
 
-    Trainer._save, Trainer._one_step = saving, stepping
+    Recorder.save, StepInputs.take_step = saving, stepping
     sys.addaudithook(hook)
 
 

@@ -31,10 +31,11 @@ from coupling.networks.normalisation import DomainBatchNorm
 from coupling.networks.weights import fingerprint
 from coupling.sharing.graph import Rule, SharingGraph
 from coupling.system.signals import Interrupted
-from coupling.training import trainer
+from coupling.training import setup
 from coupling.training.algorithm import Algorithm1, Team
+from coupling.training.inputs import StepInputs
 from coupling.training.state import TrainingState
-from coupling.training.trainer import Trainer, train
+from coupling.training.trainer import train
 from tests.support import tiny_plugin as tiny
 
 BATCH = 8
@@ -220,23 +221,23 @@ def run(job):
     ``<path>-weights-<process>``. ``backend``: of torch.compile.
     """
     interrupt = job.get("interrupt")
-    one_step = Trainer._one_step
+    one_step = StepInputs.take_step
 
-    def step(self):
-        if [self.rank, self.step] == interrupt:
+    def take_step(inputs, step, algorithm, average):
+        if [inputs.batch.rank, step] == interrupt:
             os.kill(os.getpid(), signal.SIGTERM)
-        if [self.rank, self.step] == job.get("overflow"):
-            _overflow_once(self.algorithm.discriminators.gradients)
-        record = one_step(self)
+        if [inputs.batch.rank, step] == job.get("overflow"):
+            _overflow_once(algorithm.discriminators.gradients)
+        record = one_step(inputs, step, algorithm, average)
         if "overflow" in job:
-            Path(f"{job['path']}-weights-{rank()}").write_text(fingerprint(self.networks.discriminator))
+            Path(f"{job['path']}-weights-{rank()}").write_text(fingerprint(algorithm.f))
         return record
 
     written, teams = [], []
     if "writes" in job:
         sys.addaudithook(lambda event, arguments: written.append(_written(event, arguments, job["path"])))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", step)
+        patch.setattr(StepInputs, "take_step", take_step)
         if "backend" in job:
             compiled = functools.partial(torch.compile, backend=job["backend"])
             patch.setattr(torch, "compile", lambda network: teams.append(network) or compiled(network))
@@ -270,7 +271,7 @@ def _written(event, arguments, folder):
 def disagree(job):
     """Process 1 starts from other weights."""
     connect()
-    real = trainer.assemble
+    real = setup.assemble
 
     def assembled(*arguments):
         made = real(*arguments)
@@ -278,7 +279,7 @@ def disagree(job):
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "assemble", assembled)
+        patch.setattr(setup, "assemble", assembled)
         with pytest.raises(RunError) as raised:
             train(tiny.config(), Path(job["path"]) / "run", plugins=tiny.plugins())
     (Path(job["path"]) / f"message-{rank()}").write_text(str(raised.value))
@@ -303,16 +304,16 @@ def disagree_on_resume(job):
 
 def die(job):
     """Process 1 kills itself in its third step; the other ends as the command would."""
-    one_step = Trainer._one_step
+    one_step = StepInputs.take_step
     path = Path(job["path"])
 
-    def step(self):
-        if (self.rank, self.step) == (1, 2):
+    def take_step(inputs, step, *rest):
+        if (inputs.batch.rank, step) == (1, 2):
             (path.parent / "died").write_text(str(time.monotonic()))
             os.kill(os.getpid(), signal.SIGKILL)
-        return one_step(self)
+        return one_step(inputs, step, *rest)
 
-    Trainer._one_step = step
+    StepInputs.take_step = take_step
     try:
         train(tiny.config(), path, plugins=tiny.plugins())
     except RunError as error:

@@ -18,6 +18,8 @@ from coupling.errors import InputError
 from coupling.runs.directory import RunDirectory
 from coupling.system import file_lock
 from coupling.system.file_lock import FILE, FileLock, RunLock, check_not_in_use
+from coupling.training.recorder import open_run
+from coupling.training.setup import set_up
 from coupling.training.trainer import Trainer
 from tests.conftest import refused
 from tests.support import tiny_plugin as tiny
@@ -183,11 +185,10 @@ def test_two_that_start_at_once_do_not_share_a_directory(tmp_path, monkeypatch):
 def test_a_run_that_cannot_begin_lets_go(tmp_path):
     """In a notebook the process lives on after an error."""
     config = tiny.config("training.steps=2")
-    trainer = Trainer(config, tiny.plugins())
-    trainer.open(tmp_path / "run", resume=False)
-    trainer.run()
-    again = Trainer(tiny.config("training.steps=1"), tiny.plugins())
+    session = set_up(config, tiny.plugins())
+    Trainer(session, open_run(session, tmp_path / "run", resume=False)).run()
+    again = set_up(tiny.config("training.steps=1"), tiny.plugins())
     with pytest.raises(InputError, match="is less than the 2 steps"):
-        again.open(tmp_path / "run", resume=True)
+        open_run(again, tmp_path / "run", resume=True)
     RunLock(tmp_path / "run").release()
     assert "steps: 2" in (tmp_path / "run/config.yaml").read_text()

@@ -18,6 +18,9 @@ from coupling.metrics.accuracy import Accuracy
 from coupling.metrics.metric import Evaluation
 from coupling.model.export import export_safetensors
 from coupling.runs import checkpoint
+from coupling.runs.directory import RunDirectory
+from coupling.training.recorder import open_run
+from coupling.training.setup import set_up
 from coupling.training.trainer import Trainer, train
 from tests.conftest import refused
 from tests.support import tiny_plugin as tiny
@@ -32,7 +35,7 @@ ALL = (
 
 
 def trainer(*overrides):
-    return Trainer(tiny.config(*overrides), tiny.plugins())
+    return set_up(tiny.config(*overrides), tiny.plugins())
 
 
 def first_half(made):
@@ -46,7 +49,7 @@ def first_half(made):
         return plain(half)
 
     classification.discriminator = spy
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     return seen["half"]
 
 
@@ -66,7 +69,7 @@ def test_every_term_is_its_formula():
     head = losses["classification"].head
     assert set(half.labels) == {"a"}
     p = head(hidden(made, "a", half.real["a"])).softmax(1)
-    chosen = made.streams["a"].numbers(0)
+    chosen = made.inputs.samples["a"].numbers(0)
     expected = made.data["a"].dataset.labels[made.data["a"].indices[chosen]]
     assert half.labels["a"].tolist() == expected.tolist()
     slow = -sum(p[i, c].log() for i, c in enumerate(expected.tolist())) / len(expected) * 3
@@ -104,9 +107,8 @@ TEACHER = (
 
 def test_an_averaged_teacher_says_the_class_of_the_unchanged_sample():
     made = trainer(TEACHER, "training.ema_discriminators=true", "training.ema=0.9", "training.batch_size=16")
-    for _ in range(20):
-        made._one_step()
-        made.step += 1
+    for step in range(20):
+        made.inputs.take_step(step, made.algorithm, made.average)
     half = first_half(made)
     consistency = made.networks.losses["consistency"]
     learned = made.networks.losses["classification"].head
@@ -149,7 +151,7 @@ def test_the_heads_gradient_is_the_mean_over_the_domains_that_use_it(losses, use
     expected = torch.autograd.grad(
         torch.stack(terms).sum() / users, list(fresh.networks.losses["classification"].head.parameters())
     )
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     for old, gradient, new in zip(before, expected, head.parameters(), strict=True):
         torch.testing.assert_close(new, old - gradient, rtol=1e-4, atol=1e-5)
 
@@ -184,7 +186,7 @@ def test_a_target_label_is_never_read_in_training(tmp_path, monkeypatch):
 def test_a_checkpoint_chosen_by_target_labels_is_called_an_oracles(tmp_path, capsys, first, told):
     config = tiny.config(ALL, f"metrics=[{first}, {{name: accuracy, domain: b}}]", "training.steps=1")
     train(config, tmp_path / "run", plugins=tiny.plugins())
-    assert ("is an oracle's choice, and no result" in capsys.readouterr().err) == told
+    assert ("is selected by an oracle and is not a valid result" in capsys.readouterr().err) == told
 
 
 def test_the_classifier_learns_is_saved_and_classifies_every_domain(tmp_path):
@@ -246,9 +248,8 @@ def test_any_number_of_domains_is_adapted_to(tmp_path):
     losses = made.networks.losses
     assert losses["entropy"].domains == losses["consistency"].domains == ["b", "c"]
     assert losses["classification"].users(list("abc")) == ["a", "b", "c"]
-    assert made.labelled == ["a"]
-    made.open(tmp_path / "run", resume=False)
-    made.run()
+    assert made.inputs.labelled == ["a"]
+    Trainer(made, open_run(made, tmp_path / "run", resume=False)).run()
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     terms = {name for row in rows for name in row if name.startswith("loss/discriminator/")}
     for term, domains in TERMS.items():
@@ -266,12 +267,15 @@ def test_any_number_of_domains_is_adapted_to(tmp_path):
     for row in informed:
         assert row["information"] == pytest.approx((row["information/b"] + row["information/c"]) / 2, rel=1e-4)
         assert "information/a" not in row
-    assert set(made.run_directory.read_json("summary.json")["last"]) == {"information", "accuracy"}
+    assert set(RunDirectory(tmp_path / "run", made.config).read_json("summary.json")["last"]) == {
+        "information",
+        "accuracy",
+    }
 
 
 def test_one_key_turns_the_direction(tmp_path):
     made = trainer(*THREE, "losses.1.domains=[c]")
-    assert made.labelled == ["c"]
+    assert made.inputs.labelled == ["c"]
     assert made.networks.losses["entropy"].domains == ["a", "b"]
     with pytest.raises(
         ConfigError, match=r"\[2\] entropy: needs a domain without labels, but every domain is labelled"
@@ -325,8 +329,7 @@ AVERAGED = (CLASSES, "training.ema_discriminators=true", "metrics=[{name: accura
 def test_the_averaged_classifier_is_the_one_that_is_used(tmp_path):
     """By metrics in training, by the loaded model, by its export; the live one on request."""
     made = trainer(*AVERAGED)
-    made.open(tmp_path / "run", resume=False)
-    made.run()
+    Trainer(made, open_run(made, tmp_path / "run", resume=False)).run()
     images = tiny.Tiny(count=9).samples
     loaded, live = (load_model(tmp_path / "run", plugins=tiny.plugins(), live=live) for live in (False, True))
     head = made.average.networks["loss.classification"]
@@ -337,7 +340,9 @@ def test_the_averaged_classifier_is_the_one_that_is_used(tmp_path):
     torch.testing.assert_close(live.classify(images, "b"), made_live(made, images))
     own = made.data["b"]
     share = (loaded.classify(own.read(range(len(own))), "b").argmax(1) == own.labels(range(len(own)))).float().mean()
-    assert made.run_directory.read_json("summary.json")["last"]["accuracy/b"] == pytest.approx(share.item())
+    assert RunDirectory(tmp_path / "run", made.config).read_json("summary.json")["last"]["accuracy/b"] == pytest.approx(
+        share.item()
+    )
     export_safetensors(loaded, tmp_path / "model.safetensors")
     exported = load_model(tmp_path / "model.safetensors", plugins=tiny.plugins())
     torch.testing.assert_close(exported.classify(images, "b"), expected)

@@ -18,10 +18,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from coupling.batch import Batch
 from coupling.errors import ConfigError, InputError
 from coupling.runs import checkpoint
 from coupling.training import launch
-from coupling.training.trainer import Trainer, train
+from coupling.training.setup import set_up
+from coupling.training.trainer import train
 from tests.benchmarks import scaling
 from tests.support import launched_runs as processes
 from tests.support import tiny_plugin as tiny
@@ -198,7 +200,7 @@ def test_two_processes_equal_one_and_going_on_equals_one_go(done, tmp_path):
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
         assert torch.equal(parts[name], two[name]), name
-    start = Trainer(tiny.config(*CONFIG), tiny.plugins()).networks.generator.state_dict()
+    start = set_up(tiny.config(*CONFIG), tiny.plugins()).networks.generator.state_dict()
     moved = max((one[f"generator.{name}"] - tensor).abs().max().item() for name, tensor in start.items())
     assert moved > 1e-3  # else anything would be equal
 
@@ -290,7 +292,7 @@ def alone(monkeypatch):
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE"])
 def test_processes_that_are_not_connected_are_refused(alone, monkeypatch, tmp_path, variable):
     monkeypatch.setenv(variable, "1")
-    Trainer(tiny.config(), tiny.plugins())
+    set_up(tiny.config(), tiny.plugins())
     monkeypatch.setenv(variable, "2")
     refusal = r"^(launched as 2 processes|started 2 times by mpirun \(\w+_SIZE\)), but"
     with pytest.raises(InputError, match=refusal) as refused:
@@ -302,7 +304,7 @@ def test_processes_that_are_not_connected_are_refused(alone, monkeypatch, tmp_pa
 def test_the_tasks_of_a_slurm_step_are_refused(alone, monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     with pytest.raises(InputError, match=r"started 8 times by srun .* none of the others: .* env -u SLURM_STEP_NUM_T"):
-        Trainer(tiny.config(), tiny.plugins())
+        set_up(tiny.config(), tiny.plugins())
 
 
 def test_what_slurm_starts_once_is_not_refused(alone, monkeypatch):
@@ -310,15 +312,15 @@ def test_what_slurm_starts_once_is_not_refused(alone, monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_NPROCS", "4")
     monkeypatch.setenv("SLURM_PROCID", "0")
-    Trainer(tiny.config(), tiny.plugins())
+    set_up(tiny.config(), tiny.plugins())
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
-    Trainer(tiny.config(), tiny.plugins())
+    set_up(tiny.config(), tiny.plugins())
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     monkeypatch.setenv("SLURM_PTY_PORT", "34889")
     with pytest.raises(InputError, match="started 4 times by srun"):  # of an srun in that shell: no terminal
-        Trainer(tiny.config(), tiny.plugins())
+        set_up(tiny.config(), tiny.plugins())
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    Trainer(tiny.config(), tiny.plugins())
+    set_up(tiny.config(), tiny.plugins())
 
 
 def test_launchers_that_found_each_other_are_not_refused(alone, monkeypatch):
@@ -326,18 +328,18 @@ def test_launchers_that_found_each_other_are_not_refused(alone, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    launch._refuse_unconnected(4)
+    launch._check_connected(4)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
     with pytest.raises(InputError, match=r"started 2 times by srun .* connected with none of the others"):
-        launch._refuse_unconnected(2)
+        launch._check_connected(2)
     monkeypatch.delenv("GROUP_WORLD_SIZE")  # a script that exports torch's variables for each task
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    launch._refuse_unconnected(4)
+    launch._check_connected(4)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="connected with 1 of the others"):
-        launch._refuse_unconnected(2)
+        launch._check_connected(2)
 
 
 @pytest.mark.parametrize(
@@ -353,15 +355,15 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch, overrides, messa
     monkeypatch.setattr(Accelerator, "num_processes", 3)
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match=message):
-        Trainer(tiny.config(*overrides), tiny.plugins())
+        set_up(tiny.config(*overrides), tiny.plugins())
 
 
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"ACCELERATE_USE_FSDP": "true"}, "launched with FSDP: .* two teams"),
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "launched with DeepSpeed: .* two teams"),
-        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "launched with Megatron-LM: .* two teams"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "launched with FSDP: .* a coupled GAN trains two"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "launched with DeepSpeed: .* a coupled GAN trains two"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "launched with Megatron-LM: .* a coupled GAN trains two"),
         ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}, "started only this one"),
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "training.precision: fp32, but launched with mixed precision bf16"),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "training.accumulate: 1, but launched with 4"),
@@ -369,11 +371,11 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch, overrides, messa
     ],
 )
 def test_launches_that_would_not_do_what_they_say_are_refused(alone, monkeypatch, variables, message):
-    Trainer(tiny.config(), tiny.plugins())
+    set_up(tiny.config(), tiny.plugins())
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=message):
-        Trainer(tiny.config(), tiny.plugins())
+        set_up(tiny.config(), tiny.plugins())
 
 
 @pytest.mark.parametrize(
@@ -391,10 +393,11 @@ def test_a_warning_where_batch_statistics_are_of_few_samples(count, overrides, m
 
     teams = processes.networks(True)
     settings = tiny.config("training.batch_size=8", *overrides).training
-    warning = set_statistics(teams, settings, count)
+    batch = Batch(settings.batch_size, count, accumulate=settings.accumulate)
+    warning = set_statistics(teams, batch, synchronised=settings.sync_batch_norm)
     assert (warning is None) is (message is None)
     assert message is None or message in warning
-    assert set_statistics(processes.networks(False), settings, count) is None
+    assert set_statistics(processes.networks(False), batch, synchronised=settings.sync_batch_norm) is None
 
 
 @pytest.mark.parametrize(("count", "accumulate", "synchronised"), [(8, 1, "false"), (1, 8, "true"), (2, 4, "false")])
@@ -403,8 +406,9 @@ def test_statistics_of_one_sample_are_refused(count, accumulate, synchronised):
 
     overrides = ("training.batch_size=8", f"training.accumulate={accumulate}")
     settings = tiny.config(*overrides, f"training.sync_batch_norm={synchronised}").training
+    batch = Batch(settings.batch_size, count, accumulate=settings.accumulate)
     with pytest.raises(ConfigError, match=r"training\.batch_size: 8 leaves one sample .* choose 16 or more"):
-        set_statistics(processes.networks(True), settings, count)
+        set_statistics(processes.networks(True), batch, synchronised=settings.sync_batch_norm)
 
 
 def test_an_average_that_would_differ_between_processes_is_refused():
@@ -413,7 +417,8 @@ def test_an_average_that_would_differ_between_processes_is_refused():
     def given(count, synchronised, batch_norm=True):
         settings = tiny.config(f"training.sync_batch_norm={synchronised}").training
         teams = processes.networks(batch_norm)
-        return set_statistics(teams, settings, count, averaged=teams[1])
+        batch = Batch(settings.batch_size, count)
+        return set_statistics(teams, batch, synchronised=settings.sync_batch_norm, averaged=teams[1])
 
     with pytest.raises(ConfigError, match=r"training\.sync_batch_norm: false .* the averaged discriminators"):
         given(2, "false")

@@ -21,7 +21,8 @@ from coupling.api import load_model, parse_config
 from coupling.errors import InputError, RunError
 from coupling.runs import checkpoint
 from coupling.system.device import is_out_of_memory
-from coupling.training.trainer import Trainer, train
+from coupling.training.inputs import StepInputs
+from coupling.training.trainer import train
 from tests.runs.test_checkpoint import FILES, flip
 from tests.support import killed_runs as deaths
 from tests.support import tiny_plugin as tiny
@@ -175,7 +176,7 @@ def test_a_damaged_file_costs_the_steps_since_the_checkpoint_before(tmp_path, ca
             run(path, *settings, resume=True)
             said = capsys.readouterr().err
             assert f"step-0000009: {name}" in said or f"{name} is missing" in said
-            assert "going on from step 6 of 9" in said
+            assert "resuming from step 6 of 9" in said
             assert_same(tmp_path / "whole", path)
 
 
@@ -184,7 +185,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(tmp_path, capsys):
     for file in (tmp_path / "run/checkpoints").glob("*/state.safetensors"):
         flip(file, -1)
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    with pytest.raises(InputError, match="none of its 2 checkpoints is whole"):
+    with pytest.raises(InputError, match="none of its 2 checkpoints is complete"):
         run(tmp_path / "run", "training.steps=9", resume=True)
     assert capsys.readouterr().err.count("state.safetensors was altered") == 2
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
@@ -353,15 +354,15 @@ def exhausted(number):
 def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path, monkeypatch, kind):
     settings = ("training.steps=9",)
     run(tmp_path / "whole", *settings)
-    one_step = Trainer._one_step
+    one_step = StepInputs.take_step
 
-    def full(trainer):
-        if trainer.step == 4:
+    def full(inputs, step, *rest):
+        if step == 4:
             torch.empty(2**55) if kind == "CPU" else exhausted(kind)
-        return one_step(trainer)
+        return one_step(inputs, step, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", full)
+        patch.setattr(StepInputs, "take_step", full)
         with pytest.raises(RunError) as error:
             run(tmp_path / "parts", *settings)
     message = str(error.value)
@@ -371,7 +372,7 @@ def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path
         "generators 'linear', 304 numbers; discriminators 'linear', ",
         "raise training.accumulate",
         "lower training.batch_size or the architectures' width",
-        "go on with --resume",
+        "continue with --resume",
     ):
         assert part in message
     assert "\n" not in message
@@ -381,7 +382,7 @@ def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path
 
 
 def test_memory_that_runs_out_before_the_first_step(train, monkeypatch):
-    monkeypatch.setattr("coupling.training.trainer.assemble", lambda *arguments: exhausted("GPU"))
+    monkeypatch.setattr("coupling.training.setup.assemble", lambda *arguments: exhausted("GPU"))
     result = train("--output", "out")
     assert result.exit_code == 1
     assert "error: out of memory before the first step: training.batch_size is 4" in result.stderr

@@ -9,10 +9,11 @@ from torch import nn
 from coupling.config.sections import OptimizerConfig
 from coupling.errors import ConfigError, RunError
 from coupling.runs import checkpoint
+from coupling.training.build import make_optimizer
 from coupling.training.gradients import GradientBuffer
 from coupling.training.precision import LossScale
-from coupling.training.setup import make_optimizer
-from coupling.training.trainer import Trainer, train
+from coupling.training.setup import set_up
+from coupling.training.trainer import train
 from tests.support import tiny_plugin as tiny
 
 
@@ -99,19 +100,18 @@ HALF = ("training.precision=fp16", "losses=[non-saturating, {name: r1, every: 2}
 
 def test_half_precision_trains_with_a_scale_a_team(tmp_path):
     """Both teams step, in lower precision, and each keeps its own scale."""
-    trainer = Trainer(tiny.config(*HALF), tiny.plugins())
-    teams = trainer.algorithm.generators, trainer.algorithm.discriminators
+    session = set_up(tiny.config(*HALF), tiny.plugins())
+    teams = session.algorithm.generators, session.algorithm.discriminators
     assert teams[0].scale is not None
     assert teams[0].scale is not teams[1].scale
     start = [p.detach().clone() for team in teams for p in team.network.parameters()]
     seen = []
-    z = trainer.latents.batch(0)
-    with trainer.algorithm.autocast():
-        seen = {x.dtype for x in trainer.algorithm.f(trainer.algorithm.g(z))[0].values()}
+    z = session.inputs.latents.batch(0)
+    with session.algorithm.autocast():
+        seen = {x.dtype for x in session.algorithm.f(session.algorithm.g(z)).real_logits.values()}
     assert seen == {torch.float16}
-    for _ in range(3):
-        trainer._one_step()
-        trainer.step += 1
+    for step in range(3):
+        session.inputs.take_step(step, session.algorithm, session.average)
     moved = [
         (p - s).abs().max() for p, s in zip((p for t in teams for p in t.network.parameters()), start, strict=True)
     ]
@@ -122,13 +122,13 @@ def test_half_precision_trains_with_a_scale_a_team(tmp_path):
 
 
 def test_one_teams_overflow_is_not_the_others():
-    trainer = Trainer(tiny.config(*HALF), tiny.plugins())
-    generators, discriminators = trainer.algorithm.generators, trainer.algorithm.discriminators
+    session = set_up(tiny.config(*HALF), tiny.plugins())
+    generators, discriminators = session.algorithm.generators, session.algorithm.discriminators
     start = [p.detach().clone() for p in discriminators.network.parameters()]
     average = discriminators.gradients.average
     discriminators.gradients.average = lambda: (average(), discriminators.gradients.flat[0].fill_(float("inf")))
     before = [p.detach().clone() for p in generators.network.parameters()]
-    trainer._one_step()
+    session.inputs.take_step(0, session.algorithm, session.average)
     assert all(torch.equal(p, s) for p, s in zip(discriminators.network.parameters(), start, strict=True))
     assert not all(torch.equal(p, s) for p, s in zip(generators.network.parameters(), before, strict=True))
     assert discriminators.scale.tensors()["scale"] == 2.0**15
@@ -181,14 +181,14 @@ def test_micro_batches_train_as_the_whole_batch_does(tmp_path, precision):
 
 
 def test_micro_batches_are_forwarded_one_at_a_time():
-    trainer = Trainer(tiny.config("training.batch_size=8", "training.accumulate=4"), tiny.plugins())
+    session = set_up(tiny.config("training.batch_size=8", "training.accumulate=4"), tiny.plugins())
     sizes = []
-    hook = trainer.networks.generator.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    trainer._one_step()
+    hook = session.networks.generator.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    session.inputs.take_step(0, session.algorithm, session.average)
     hook.remove()
     assert sizes == [2] * 8  # four in each half
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
     with pytest.raises(ConfigError, match=r"batch_size: 4 cannot be divided among 3 micro-batches \(training\.accum"):
-        Trainer(tiny.config("training.accumulate=3"), tiny.plugins())
+        set_up(tiny.config("training.accumulate=3"), tiny.plugins())

@@ -25,8 +25,11 @@ from coupling.runs import checkpoint, directory
 from coupling.runs.measured import Measured
 from coupling.system import signals
 from coupling.system.signals import Interrupted
+from coupling.training.inputs import StepInputs
 from coupling.training.measurement import Measurement
-from coupling.training.trainer import Trainer, train
+from coupling.training.recorder import Recorder
+from coupling.training.setup import set_up
+from coupling.training.trainer import train
 from tests.support import killed_runs as deaths
 from tests.support import launched_runs as processes
 from tests.support import tiny_plugin as tiny
@@ -131,15 +134,15 @@ def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
 def test_a_death_right_after_a_checkpoint_loses_no_measurement_and_no_picture(tmp_path, monkeypatch):
     settings = ("training.steps=12", *EVERYTHING)
     run(tmp_path / "whole", *settings)
-    save = Trainer._save
+    save = Recorder.save
 
-    def die(trainer):
-        save(trainer)
-        if trainer.step == 6:
+    def die(recorder):
+        save(recorder)
+        if recorder.step == 6:
             raise KeyError("power")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_save", die)
+        patch.setattr(Recorder, "save", die)
         with pytest.raises(KeyError):
             run(tmp_path / "parts", *settings)
     run(tmp_path / "parts", *settings, resume=True)
@@ -250,7 +253,10 @@ def test_other_versions_are_said_and_the_earlier_sessions_kept(tmp_path, capsys)
     file.write_text(json.dumps(second))
     run(tmp_path / "run", "training.steps=5", resume=True)
     told = capsys.readouterr().err
-    assert f"versions.torch: 2.0.0 -> {torch.__version__}; the results may differ from those of one go" in told
+    assert (
+        f"versions.torch: 2.0.0 -> {torch.__version__}; the results may differ from those of an uninterrupted run"
+        in told
+    )
     assert "num_processes: 4 -> 1" in told
     earlier = json.loads(file.read_text())["before"]
     assert [session["versions"]["torch"] for session in earlier] == [torch.__version__, "2.0.0"]
@@ -292,15 +298,15 @@ def test_a_forced_stop_leaves_no_line_of_its_own(tmp_path, monkeypatch, at):
     """The losses since the last line go with the checkpoint: the next mean covers the steps it would have covered."""
     settings = ("training.steps=12", "training.log_every=5", *EVERYTHING)
     run(tmp_path / "whole", *settings)
-    one_step = Trainer._one_step
+    one_step = StepInputs.take_step
 
-    def signalled(trainer):
-        if trainer.step == at - 1:
+    def signalled(inputs, step, *rest):
+        if step == at - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(trainer)
+        return one_step(inputs, step, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", signalled)
+        patch.setattr(StepInputs, "take_step", signalled)
         with pytest.raises(Interrupted, match=f"at step {at}"):
             run(tmp_path / "parts", *settings)
     assert [dict(row)["step"] for row in lines(tmp_path / "parts") if len(row) > 2] == [5][: at // 5]
@@ -443,7 +449,7 @@ def test_damaged_checkpoints_are_skipped_and_the_steps_done_again(tmp_path, caps
     said = " ".join(capsys.readouterr().err.split())
     assert "step-0000012: state.safetensors has" in said
     assert "step-0000009: no checkpoint: manifest.json is missing" in said
-    assert "going on from step 6 of 12" in said
+    assert "resuming from step 6 of 12" in said
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -467,13 +473,13 @@ def test_going_on_with_a_finished_run_touches_nothing(tmp_path, capsys, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Plugins, "notify", lambda *a, **k: pytest.fail("a hook was called"))
         run(tmp_path / "run", "training.steps=4", "training.checkpoint_every=2", resume=True)
-    assert "finished at step 4; give more training.steps to go on" in capsys.readouterr().err
+    assert "finished at step 4; set more training.steps to continue" in capsys.readouterr().err
     assert contents(tmp_path / "run") == before
 
     shutil.copytree(tmp_path / "run", tmp_path / "again")
     shutil.rmtree(tmp_path / "again/checkpoints/step-0000004")
     run(tmp_path / "again", "training.steps=4", "training.checkpoint_every=2", resume=True)
-    assert "going on from step 2 of 4" in capsys.readouterr().err
+    assert "resuming from step 2 of 4" in capsys.readouterr().err
     assert_same(tmp_path / "run", tmp_path / "again")
 
 
@@ -576,7 +582,7 @@ def test_without_a_directory_the_newest_run_of_the_configuration_goes_on(tmp_pat
         run(None, "training.steps=3", f"optimizer.lr={rate}")
     capsys.readouterr()
     assert run(None, "training.steps=4", "optimizer.lr=0.02", resume=True).path == Path("runs/tiny-002")
-    assert "runs/tiny-002: going on from step 3 of 4" in capsys.readouterr().err
+    assert "runs/tiny-002: resuming from step 3 of 4" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"runs/tiny-003 was made with another configuration:\n  optimizer\.lr: 0\.01"):
         run(None, "optimizer.lr=0.5", resume=True)
 
@@ -654,18 +660,18 @@ def test_an_optimizers_state_belongs_to_named_parameters(tmp_path):
     overrides = "training.steps=2", "training.checkpoint_every=2"
     train(tiny.config(*overrides), tmp_path / "run", plugins=tiny.plugins())
     found, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    trainer = Trainer(tiny.config(*overrides), tiny.plugins())
-    team = trainer.state.teams[0]
-    name = trainer.state._parameter_names(team)[0]
+    session = set_up(tiny.config(*overrides), tiny.plugins())
+    team = session.state.teams[0]
+    name = session.state._parameter_names(team)[0]
     assert f"generator.{name}.exp_avg" in found.state()
     saved = {k.removeprefix("generator."): v for k, v in found.state().items() if k.startswith("generator.")}
-    assert len(trainer.state._numbered(team, saved, found)) == len(saved)
+    assert len(session.state._numbered(team, saved, found)) == len(saved)
     less = {k: v for k, v in saved.items() if not k.startswith(f"{name}.")}
     with pytest.raises(InputError, match="nothing was kept for " + re.escape(name)):
-        trainer.state._numbered(team, less, found)
+        session.state._numbered(team, less, found)
     with pytest.raises(InputError, match="nothing was kept for"):
-        trainer.state._numbered(team, {}, found)
+        session.state._numbered(team, {}, found)
     with pytest.raises(InputError, match=r"more\.exp_avg is of a parameter that is not trained here"):
-        trainer.state._numbered(team, saved | {"more.exp_avg": torch.ones(1)}, found)
+        session.state._numbered(team, saved | {"more.exp_avg": torch.ones(1)}, found)
     with pytest.raises(InputError, match="has shape"):
-        trainer.state._numbered(team, saved | {f"{name}.exp_avg": torch.ones(77)}, found)
+        session.state._numbered(team, saved | {f"{name}.exp_avg": torch.ones(77)}, found)

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import stat
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,8 +27,10 @@ from coupling.runs.measured import Measured, Undefined
 from coupling.training import progress_bar
 from coupling.training.algorithm import MicroBatch
 from coupling.training.ema import MovingAverage
+from coupling.training.inputs import StepInputs
+from coupling.training.setup import set_up
 from coupling.training.state import finite, not_finite
-from coupling.training.trainer import Trainer, train
+from coupling.training.trainer import train
 from tests.support import tiny_plugin as tiny
 
 
@@ -48,7 +51,7 @@ def model_tensors(path):
 
 
 def trainer(*overrides):
-    return Trainer(tiny.config(*overrides), tiny.plugins())
+    return set_up(tiny.config(*overrides), tiny.plugins())
 
 
 def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
@@ -271,16 +274,17 @@ NORMALISED = (
 def test_whatever_is_not_finite_is_named_and_not_saved(tmp_path, monkeypatch, what, value):
     """All that a checkpoint holds, though no loss shows it."""
     find, name = BREAKABLE[what]
-    step = Trainer._one_step
+    step = StepInputs.take_step
 
-    def breaking(made):
-        losses = step(made)
-        if made.step == 7:
+    def breaking(inputs, number, algorithm, average):
+        losses = step(inputs, number, algorithm, average)
+        if number == 7:
+            networks = SimpleNamespace(generator=algorithm.g, discriminator=algorithm.f, losses=algorithm.losses)
             with torch.no_grad():
-                find(made).view(-1)[-1] = value
+                find(SimpleNamespace(networks=networks, algorithm=algorithm, average=average)).view(-1)[-1] = value
         return losses
 
-    monkeypatch.setattr(Trainer, "_one_step", breaking)
+    monkeypatch.setattr(StepInputs, "take_step", breaking)
     with pytest.raises(RunError, match=f"^{name} is not finite at step 8: the run stops, its last checkpoint is un"):
         run(tmp_path / "run", *NORMALISED)
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
@@ -288,7 +292,7 @@ def test_whatever_is_not_finite_is_named_and_not_saved(tmp_path, monkeypatch, wh
 
 def test_many_broken_tensors_are_counted_and_the_weight_is_named(tmp_path):
     made = trainer(*NORMALISED)
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     for state in made.algorithm.generators.optimizer.state.values():
         state["exp_avg"].fill_(math.nan)
     with torch.no_grad():
@@ -302,7 +306,7 @@ def test_many_broken_tensors_are_counted_and_the_weight_is_named(tmp_path):
 def test_finiteness_is_asked_of_all_tensors_at_once(monkeypatch):
     """On a GPU each question waits for it."""
     made, asked = trainer(*NORMALISED), []
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     norm = torch.nn.utils.get_total_norm
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda x, kind: (asked.append(len(x)), norm(x, kind))[1])
     made.state.check_finite(1, "")
@@ -445,7 +449,7 @@ def test_moving_average_equals_its_formula_and_forgets_the_start_quickly():
 def test_ema_follows_the_live_generators():
     made = trainer()
     before = copy.deepcopy(made.average.networks["generator"].state_dict())
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     live = made.networks.generator.state_dict()
     for name, tensor in made.average.networks["generator"].state_dict().items():  # the first decay is 1 / 10
         torch.testing.assert_close(tensor, 0.1 * before[name] + 0.9 * live[name])
@@ -460,7 +464,7 @@ def test_ema_of_the_discriminators_and_of_what_losses_learn():
     )
     live = {"discriminator": made.networks.discriminator, "loss.classification": made.networks.losses["classification"]}
     before = {name: copy.deepcopy(network.state_dict()) for name, network in live.items()}
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     for name, network in live.items():
         averaged = made.average.networks[name]
         for key, tensor in averaged.state_dict().items():
@@ -471,7 +475,7 @@ def test_ema_of_the_discriminators_and_of_what_losses_learn():
             else:
                 assert torch.equal(tensor, now)
         assert not averaged.training
-    shown = made.model()
+    shown = made.model(1)
     assert shown.losses["entropy"].classification is shown.losses["classification"]
     assert shown.losses["classification"] is made.average.networks["loss.classification"]
     assert shown.discriminator is made.average.networks["discriminator"]
@@ -483,7 +487,7 @@ def test_fresh_latent_gives_the_generators_another_z():
         made = trainer(f"training.fresh_latent={fresh}")
         codes = []
         made.networks.generator.register_forward_pre_hook(lambda m, i, codes=codes: codes.append(i[0].clone()))
-        made._one_step()
+        made.inputs.take_step(0, made.algorithm, made.average)
         seen[fresh] = codes
     assert [len(codes) for codes in seen.values()] == [1, 2]
     assert torch.equal(seen["false"][0], seen["true"][0])  # the discriminators' z is the same
@@ -494,7 +498,7 @@ def test_freezing_does_not_change_the_generators_gradient():
     """Against an unfrozen pass through the same discriminators."""
     made = trainer("optimizer={name: sgd, lr: 1.0e-9}")
     algorithm = made.algorithm
-    z = made.latents.batch(0)
+    z = made.inputs.latents.batch(0)
     network = algorithm.g
     seen = {}
     step = algorithm.generators.optimizer.step
@@ -524,22 +528,22 @@ def test_parameters_of_a_loss_belong_to_their_team():
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     before = [p.clone() for p in first.networks.losses["head"].parameters()]
-    real = {name: stream.batch(0) for name, stream in first.streams.items()}
+    real = {name: stream.batch(0) for name, stream in first.inputs.samples.items()}
     logits = again.algorithm.f(real).real_logits
     head = again.networks.losses["head"]
     mean = torch.stack([(head.scale(x) - 1).square().mean() for x in logits.values()]).mean()
     expected = torch.autograd.grad(mean, list(head.parameters()))
-    first._one_step()
+    first.inputs.take_step(0, first.algorithm, first.average)
     for old, gradient, new in zip(before, expected, first.networks.losses["head"].parameters(), strict=True):
         torch.testing.assert_close(new, old - gradient)
 
 
 def test_a_step_does_not_depend_on_what_was_drawn_before():
     made, other = (trainer("generator.architecture={name: linear, dropout: 0.5}") for _ in range(2))
-    made._one_step()
+    made.inputs.take_step(0, made.algorithm, made.average)
     torch.rand(7)
     torch.manual_seed(123)
-    other._one_step()
+    other.inputs.take_step(0, other.algorithm, other.average)
     for one, two in zip(made.networks.generator.parameters(), other.networks.generator.parameters(), strict=True):
         assert torch.equal(one, two)
 

@@ -1,0 +1,198 @@
+"""The run directory of a training: made or resumed, then kept up to date. The main process alone writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from coupling.data.pictures import picture_grid, save_png
+from coupling.errors import InputError
+from coupling.metrics.scoring import Score
+from coupling.networks.weights import fingerprint
+from coupling.runs import checkpoint
+from coupling.runs.directory import RunDirectory
+from coupling.runs.resumption import check_same_data, run_to_resume
+from coupling.system.seeds import derive_seed
+from coupling.system.terminal import print_line, warn
+from coupling.training.environment import continued, describe_environment, environment_changes
+from coupling.training.loss_means import NOT_FINITE
+from coupling.training.setup import Session
+
+PICTURE_COLUMNS = 12
+
+
+class Recorder:
+    """Writes a training's log, pictures, checkpoints and summary; counts its steps and seconds."""
+
+    def __init__(self, session: Session, directory: RunDirectory) -> None:
+        self.session = session
+        self.directory = directory
+        self.step = 0
+        """Steps done."""
+        self.seconds = 0.0
+        """Training time of this run, earlier sessions included."""
+
+    # -- open --------------------------------------------------------------------------------
+
+    def begin(self, *, resume: bool) -> None:
+        """Restore the newest checkpoint if ``resume``; record the environment; start the trackers.
+
+        Raises:
+            InputError: the run cannot be resumed with these data, steps or checkpoints.
+        """
+        session = self.session
+        if resume:
+            session.processes.agree(run_directory=self.directory.path.is_dir())
+            check_same_data(self.directory, {name: data.fingerprints for name, data in session.data.items()})
+            self._restore()
+            session.processes.agree(step=self.step, restored_weights=fingerprint(session.networks.generator))
+        if session.is_main:
+            if resume:
+                self.directory.write_config()  # steps and intervals may be new
+            self._write_environment()
+        if session.config.trackers:
+            project = session.accelerator.project_configuration
+            project.project_dir = project.logging_dir = str(self.directory.path)
+            session.accelerator.init_trackers("trackers", config={"configuration": session.config.yaml()})
+
+    def _write_environment(self) -> None:
+        session = self.session
+        now = describe_environment(session.config, session.accelerator, session.data, session.plugins)
+        before = self.directory.read_json("environment.json")
+        for line in environment_changes(before, now):
+            warn(f"--resume: {line}; the results may differ from those of an uninterrupted run")
+        self.directory.write_json("environment.json", continued(before, now))
+
+    def _restore(self) -> None:
+        session, path, steps = self.session, self.directory.path, self.session.config.training.steps
+        found, complaints = checkpoint.newest(self.directory.checkpoints)
+        for complaint in complaints if session.is_main else ():
+            warn(f"skipped: {complaint}")
+        if found is None and complaints:
+            raise InputError(
+                f"{self.directory.checkpoints}: none of its {len(complaints)} checkpoints is complete (see above); "
+                "restore one, or move them away to start again from step 0"
+            )
+        if found is None:
+            if session.is_main:
+                self.directory.rewind(0)
+                print_line("no checkpoint yet: starting again from step 0")
+            return  # the steps are the same
+        session.state.restore(found)
+        self.step = found.step
+        if self.step > steps:
+            raise InputError(
+                f"training.steps: {steps:,} is less than the {self.step:,} steps that {path} has done; give more, or "
+                "start a new run"
+            )
+        if session.is_main:
+            summary = self.directory.read_json("summary.json")
+            self.seconds = self.directory.rewind(self.step)
+            if summary.get("step") == self.step:  # more than the last line says
+                self.seconds = max(self.seconds, summary.get("seconds", 0.0))
+            print_line(f"{path}: resuming from step {self.step:,} of {steps:,}")
+
+    # -- keep --------------------------------------------------------------------------------
+
+    def log(self, values: Mapping[str, float]) -> None:
+        """Append a line to metrics.jsonl, and pass the values to the trackers."""
+        if self.session.is_main:
+            self.directory.log(self.step, self.seconds, values)
+        if self.session.config.trackers:
+            self.session.accelerator.log(dict(values), step=self.step)
+
+    def note(self, score: Score) -> None:
+        """Log a metric's score, and record in evaluation.json how it was computed."""
+        self.log(score.values)
+        self.directory.note({score.name: score.record}, self.step)
+
+    def draw(self) -> None:
+        """Write one picture of corresponding samples, of the same z every time."""
+        model = self.session.model(self.step)
+        if self.session.is_main and any(domain.is_drawable for domain in model.domains.values()):
+            samples = model.sample(PICTURE_COLUMNS, seed=derive_seed(self.session.config.seed, "picture"))
+            with self.directory.writing(self.directory.picture(self.step)) as path:
+                save_png(picture_grid(samples, model.domains, PICTURE_COLUMNS), path)
+
+    def save(self) -> None:
+        """Write a checkpoint; the other processes wait for it."""
+        if self.session.is_main:
+            self.save_checkpoint()
+            self.summarise("running")
+        else:
+            self.check_finite()
+        self.session.accelerator.wait_for_everyone()
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint on this process alone."""
+        self.check_finite()
+        self.directory.settle()
+        self.session.state.save(self.directory.checkpoints, self.session.config, self.step)
+
+    def check_finite(self) -> None:
+        """Raise :class:`RunError` if anything that would be saved is not finite."""
+        self.session.state.check_finite(self.step, NOT_FINITE)
+
+    def prune(self) -> None:
+        """Delete old checkpoints, except the newest and the best."""
+        best = self.session.measurement.best_scores.best_step
+        checkpoint.prune(self.directory.checkpoints, self.session.config.training.keep_checkpoints, best)
+
+    def summarise(self, status: str) -> None:
+        """Write summary.json; ``status``: running, finished, interrupted or failed."""
+        if self.session.is_main:
+            scores = self.session.measurement.best_scores
+            self.directory.write_json(
+                "summary.json",
+                {
+                    "status": status,
+                    "step": self.step,
+                    "steps": self.session.config.training.steps,
+                    "seconds": round(self.seconds, 1),
+                    "last": scores.last,
+                    "best": scores.best,
+                    "best_checkpoint": self._best_checkpoint(),
+                },
+            )
+
+    def _best_checkpoint(self) -> str | None:
+        """The checkpoint of the first metric's best step, as a path in the run's directory."""
+        step, folder = self.session.measurement.best_scores.best_step, self.directory.checkpoints
+        path = folder / f"step-{step or 0:07d}"
+        return None if step is None or not path.is_dir() else str(path.relative_to(self.directory.path))
+
+    def close(self) -> None:
+        """Release the run directory, and end the trackers."""
+        self.directory.release()
+        if self.session.config.trackers:
+            self.session.accelerator.end_training()
+
+
+def open_run(session: Session, output: Path | None, *, resume: bool) -> Recorder:
+    """Make the run's directory, or resume an existing one; a run that cannot begin stays as it was."""
+    directory = _open_directory(session, output, resume=resume)
+    recorder = Recorder(session, directory)
+    try:
+        recorder.begin(resume=resume)
+    except BaseException:
+        directory.release()
+        raise
+    return recorder
+
+
+def _open_directory(session: Session, output: Path | None, *, resume: bool) -> RunDirectory:
+    """The main process chooses and locks the directory; the others are told its path."""
+    config, path, directory = session.config, None, None
+    if session.is_main:
+        if resume:
+            directory = run_to_resume(config, output, session.plugins.registry)
+            directory.lock()
+        else:
+            directory = RunDirectory.create(config, output)
+        path = str(directory.path)
+    if session.processes.count > 1:
+        from accelerate.utils import broadcast_object_list
+
+        [path] = broadcast_object_list([path])
+    assert path is not None
+    return directory or RunDirectory(Path(path), config)
