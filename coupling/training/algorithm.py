@@ -31,49 +31,59 @@ from coupling.training.gradients import GradientBuffer
 from coupling.training.precision import LossScale, in_full
 
 Losses = dict[str, Tensor]
-"""Scalars by the flat name of a :class:`LossName`; with a term's each where an objective has several terms."""
+"""Scalars by the flat name of a :class:`LossName`; also one for each term if an objective has several."""
+
+
+def gradient_buffer(
+    network: CoupledGenerator | CoupledDiscriminator, losses: Mapping[str, Loss], processes: int = 1
+) -> GradientBuffer:
+    """The gradients of a team: those of its network, then those of the losses' own parameters.
+
+    Parameters that an architecture has frozen (a fixed filter, pretrained features) have none.
+    ``processes``: over how many gradients are averaged.
+    """
+    sharing = network.sharing_sets()
+    for loss in losses.values():
+        if loss.team == network.graph.team:
+            users = tuple(loss.users(network.graph.domains))
+            sharing += [(parameter, users) for parameter in loss.parameters()]
+    return GradientBuffer([(p, users) for p, users in sharing if p.requires_grad], processes)
 
 
 class Team:
-    """A network with the losses' parameters that belong to it, their gradients and optimizer."""
+    """The generators or the discriminators: a network, its gradients and its optimizer."""
 
     def __init__(
         self,
         network: CoupledGenerator | CoupledDiscriminator,
-        losses: Mapping[str, Loss],
-        optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-        processes: int = 1,
+        gradients: GradientBuffer,
+        optimizer: torch.optim.Optimizer,
         scale: LossScale | None = None,
     ) -> None:
-        """``processes``: over how many gradients are averaged. ``scale``: of the objective, for half precision."""
+        """``optimizer``: over ``gradients.parameters``. ``scale``: of the objective, for half precision."""
         self.name = network.graph.team
         self.network = network
-        sharing = network.sharing_sets()
-        for loss in losses.values():
-            if loss.team == self.name:
-                users = tuple(loss.users(network.graph.domains))
-                sharing += [(parameter, users) for parameter in loss.parameters()]
-        # What an architecture has frozen for good (a fixed filter, pretrained features) is not trained.
-        self.gradients = GradientBuffer([(p, users) for p, users in sharing if p.requires_grad], processes)
-        self.optimizer = optimizer(self.gradients.parameters)
+        self.gradients = gradients
+        self.optimizer = optimizer
         self.scale = scale
 
     def freeze(self, frozen: bool) -> None:
-        """Frozen, the team passes gradients through and gathers none: no work is thrown away."""
+        """Freeze or unfreeze all parameters; a frozen team passes gradients through and computes none of its own."""
         for parameter in self.gradients.parameters:
             parameter.requires_grad_(not frozen)
 
     def backward(self, objective: Tensor, micro_batches: int = 1) -> None:
-        """Add to the buffer what the objective of one micro-batch gives to the mean over all processes' samples.
+        """Add the gradients of one micro-batch's objective to the buffer, as a part of the mean over all samples.
 
-        It is divided before it is back-propagated: a sample's gradient in half precision is then that of one process.
+        The objective is divided before back-propagation, so that in half precision a sample's gradient has the same
+        size for any number of processes and micro-batches.
         """
         part = objective / (micro_batches * self.gradients.processes)
         with guarded(f"the {self.name}s' backward pass"):
             (part if self.scale is None else self.scale.scaled(part)).backward()
 
     def step(self) -> None:
-        """Average what is shared, and step. What overflowed half precision is no step."""
+        """Average the shared gradients and step. A step whose gradients overflow half precision is left out."""
         self.gradients.average()
         if self.scale is None or self.scale.unscale(self.gradients.flat, self.optimizer):
             self.optimizer.step()
@@ -81,7 +91,7 @@ class Team:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The part of a step's samples that goes through the networks at once."""
+    """The samples of a step that pass through the networks together."""
 
     step: int
     z: Tensor
@@ -89,11 +99,11 @@ class MicroBatch:
     real: Mapping[str, Tensor]
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     own: slice = field(default_factory=lambda: slice(None))
-    """Where its samples lie in this process's batch."""
+    """The place of its samples in this process's batch."""
 
 
 class Algorithm1:
-    """The coupled GAN's alternating step over two teams."""
+    """The alternating step of a coupled GAN: all discriminators, then all generators."""
 
     def __init__(
         self,
@@ -107,9 +117,9 @@ class Algorithm1:
         accumulate: int = 1,
         averaged: tuple[CoupledDiscriminator, Mapping[str, Loss]] | None = None,
     ) -> None:
-        """``autocast()``: one region a forward. ``uniform(step, purpose, numbers)``: noise for losses.
+        """``autocast()``: a region for one forward pass. ``uniform(step, purpose, numbers)``: noise for losses.
 
-        ``accumulate``: micro-batches that a batch is cut into, so that the memory for one of them is enough.
+        ``accumulate``: number of micro-batches; memory then holds one micro-batch at a time.
         ``averaged``: discriminators and losses as moving averages, which the caller updates after each step.
         """
         self.domains = tuple(domains)
@@ -125,9 +135,9 @@ class Algorithm1:
             for team in TEAMS
         }
         self.several = {team for team, names in terms.items() if len(names) > 1}
-        """Teams whose objective has several terms, which are then logged by name."""
+        """Teams whose objective has several terms; each is then logged by name."""
         self.only: dict[str, str] = {team: names[0] for team, names in terms.items() if len(names) == 1}
-        """The term of a team that has but one."""
+        """{team: its term} for teams with one term."""
         self.g = generators.network
         self.f = cast(CoupledDiscriminator, discriminators.network)
         self.averaged = None if averaged is None else self._averaged(*averaged)
@@ -154,7 +164,7 @@ class Algorithm1:
                 fake = self.generate(part.z)
             records.append(self.discriminator_half(part, fake))
         self.discriminators.step()
-        self.generators.gradients.clear()  # also of what a loss's own parameters got in the other half
+        self.generators.gradients.clear()  # a loss's own parameters may have got gradients in the other half
         for part, record in zip(parts, records, strict=True):
             if not kept:
                 fake = self.generate(part.fresh_z)
@@ -216,12 +226,12 @@ class Algorithm1:
         return Averaged(losses, tap)
 
     def _tap(self, f: CoupledDiscriminator, samples: Mapping[str, Tensor], layer: int) -> PerDomain:
-        """A layer's outputs for other samples than the step's; the running statistics stay."""
+        """A layer's outputs for samples that are not the step's; running statistics do not change."""
         with self.autocast():
             return in_full(f.features(samples, layer))
 
     def _over_samples(self, x: Tensor) -> Tensor:
-        """The mean over the first axis and all processes, which have equally many samples."""
+        """The mean over the first axis and over all processes, which have equally many samples."""
         count = self.discriminators.gradients.processes
         return x.mean(0) if count == 1 else total(x.mean(0)) / count
 
@@ -249,9 +259,9 @@ class Algorithm1:
 
 
 def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | GeneratorHalf) -> PerDomain:
-    """What a loss adds to a team's objective: {domain: scalar}.
+    """The term that a loss adds to a team's objective: {domain: scalar}.
 
-    Raises :class:`PluginError` where it fails, or gives anything else.
+    Raises :class:`PluginError` if the loss fails or returns anything else.
     """
     with guarded(f"loss '{name}' on the {team}s"):
         values: PerDomain = getattr(loss, team)(half)
@@ -266,15 +276,15 @@ def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | Genera
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
             raise PluginError(
                 f"loss '{name}': {team}() gives, for domain '{domain}', something of {found}; return one scalar tensor "
-                "a domain, such as the mean over the batch"
+                "per domain, such as the mean over the batch"
             )
     return values
 
 
 def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[Tensor, Losses]:
-    """The objective (the sum over domains and terms) and its parts, detached; ``named``: each term's too.
+    """The objective (the sum over domains and terms) and its detached parts; ``named``: also those of each term.
 
-    Raises :class:`PluginError` where there is no term at all: nothing says what to do in this step.
+    Raises :class:`PluginError` if no loss has a term in this step.
     """
     totals: Losses = {}
     parts: Losses = {}
@@ -291,7 +301,7 @@ def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[
 
 
 def _mean(records: Sequence[Losses]) -> Losses:
-    """Each loss's mean over micro-batches, which are of one size; a term that one of them lacks is 0 there."""
+    """Each loss's mean over micro-batches of equal size; a term that a micro-batch lacks counts as 0."""
     names = dict.fromkeys(name for record in records for name in record)
     return {
         name: torch.stack([record[name] for record in records if name in record]).sum() / len(records) for name in names

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from coupling.config.config import Config
 from coupling.config.sections import OptimizerConfig
 from coupling.networks.build import Networks
-from coupling.training.algorithm import Algorithm1, Team
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
+from coupling.training.algorithm import Algorithm1, Team, gradient_buffer
 from coupling.training.ema import MovingAverage
 from coupling.training.precision import LossScale, autocast
 
 
 def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
-    """The average that the configuration asks for, by room: of the generators, or of all."""
+    """The moving average that the configuration asks for: of the generators, or of all networks."""
     settings = config.training
     if settings.ema is None:
         return None
@@ -27,7 +28,7 @@ def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
 
 
 def with_averages(networks: Networks, average: MovingAverage | None) -> Networks:
-    """The networks, with the average in place of each that one is kept of."""
+    """The networks, each replaced by its moving average where there is one."""
     kept = {} if average is None else average.networks
     return replace(
         networks,
@@ -51,24 +52,20 @@ def make_algorithm(
     :func:`moving_average`, which the caller updates after each step.
     """
     settings = config.training
-    generators, discriminators = (
-        Team(
-            network,
-            networks.losses,
-            partial(make_optimizer, config.team_optimizer(network.graph.team)),
-            processes,
-            LossScale(device) if settings.precision == "fp16" else None,
-        )
-        for network in (networks.generator, networks.discriminator)
-    )
+
+    def team(network: CoupledGenerator | CoupledDiscriminator) -> Team:
+        gradients = gradient_buffer(network, networks.losses, processes)
+        optimizer = make_optimizer(config.team_optimizer(network.graph.team), gradients.parameters)
+        return Team(network, gradients, optimizer, LossScale(device) if settings.precision == "fp16" else None)
+
     averaged = None
     if average is not None and settings.ema_discriminators:
         kept = with_averages(networks, average)
         averaged = kept.discriminator, kept.losses
     algorithm = Algorithm1(
         list(networks.domains.values()),
-        generators,
-        discriminators,
+        team(networks.generator),
+        team(networks.discriminator),
         networks.losses,
         autocast=partial(autocast, settings.precision, device),
         uniform=uniform,

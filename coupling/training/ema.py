@@ -13,15 +13,15 @@ from torch import Tensor, nn
 class MovingAverage:
     """theta_ema <- decay * theta_ema + (1 - decay) * theta, after every step.
 
-    Early on the decay is smaller, (1 + step) / (10 + step), so that the first weights are forgotten
+    Early on the decay is smaller, (1 + step) / (10 + step), so that the average forgets the first weights
     within few steps. Running statistics are averaged with the same decay, so that they belong to
-    the averaged weights; what cannot be averaged (a counter, a mask) is copied.
+    the averaged weights; tensors without fractions (a counter, a mask) are copied.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
         self.decay = decay
-        self.networks: dict[str, Any] = copy.deepcopy(dict(networks))  # in one, as a loss may refer to another
-        """The averages, in evaluation mode, by the names and of the kinds of ``networks``."""
+        self.networks: dict[str, Any] = copy.deepcopy(dict(networks))  # in one call: a loss may refer to another
+        """The averages, in evaluation mode, with the names and types of ``networks``."""
         for network in self.networks.values():
             network.eval().requires_grad_(False)
         both = self.networks.values(), networks.values()

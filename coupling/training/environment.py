@@ -1,4 +1,4 @@
-"""What a run was computed with, for its record."""
+"""The versions, machine and data that a run was computed with, as environment.json holds them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def describe_environment(
 
 
 def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What a run is gone on with otherwise than before, one a line: ``versions.torch: 2.6.0 -> 2.13.0``."""
+    """What has changed since the run's last session, one line each: ``versions.torch: 2.6.0 -> 2.13.0``."""
     old, new = dict(_flat(before)), dict(_flat(now))
     return [f"{key}: {old[key]} -> {new.get(key)}" for key in old if old[key] != new.get(key)]
 

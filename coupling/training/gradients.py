@@ -27,8 +27,8 @@ class GradientBuffer:
     """A team's gradients in ONE flat buffer, ordered by sharing set; each ``.grad`` is a view of it.
 
     ``parameters``: each parameter once, with the domains that share it. All must have one dtype
-    and device. Between steps the buffer is cleared with :meth:`clear`; ``zero_grad(set_to_none)``
-    would cut the views loose, which :meth:`average` detects.
+    and device. Between steps the buffer is cleared with :meth:`clear`; ``zero_grad(set_to_none=True)``
+    would detach the views; :meth:`average` detects that.
     """
 
     def __init__(self, parameters: SharingSets, processes: int = 1) -> None:
@@ -36,7 +36,7 @@ class GradientBuffer:
         by_set: dict[tuple[str, ...], list[nn.Parameter]] = {}
         for parameter, domains in parameters:
             by_set.setdefault(tuple(domains), []).append(parameter)
-        # Larger sets first: what most domains share lies together.
+        # Larger sets first: parameters that most domains share lie together.
         ordered = sorted(by_set.items(), key=lambda item: -len(item[0]))
         self.parameters = [parameter for _, members in ordered for parameter in members]
         if not self.parameters:
@@ -62,7 +62,7 @@ class GradientBuffer:
 
     @property
     def bytes(self) -> int:
-        """What one all-reduce sends: the team's unique parameters."""
+        """Bytes that one all-reduce sends: the team's unique parameters."""
         return self.flat.numel() * self.flat.element_size()
 
     def clear(self) -> None:
@@ -70,7 +70,7 @@ class GradientBuffer:
         self.flat.zero_()
 
     def average(self) -> None:
-        """Turn the sums that back-propagation left into means over domains, and add up the processes' parts."""
+        """Turn the sums from back-propagation into means over domains, then add up the parts of all processes."""
         self._check_views()
         for domains, part in self.slices:
             if len(domains) > 1:

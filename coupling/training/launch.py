@@ -28,8 +28,8 @@ _PARALLEL = {
     "PMI_SIZE": "mpirun",
     "SLURM_STEP_NUM_TASKS": "srun",
 }
-"""Variables in which a launcher that connects nobody says how often it has started its command. (SLURM_NTASKS is
-none of them: it says what was asked for, also in the batch script and the shell of an allocation, which run once.)"""
+"""Variables in which launchers that do not connect their processes give the number of processes. SLURM_NTASKS is not
+among them: it is also set in the batch script and the shell of an allocation, which run once."""
 
 
 _SHARDING = {
@@ -41,7 +41,7 @@ _SHARDING = {
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Make the accelerator of this process, and reject a launch that would not do what it says.
+    """Make the accelerator of this process. A launch that contradicts the configuration is an error.
 
     Raises:
         ConfigError: launcher and configuration contradict each other.
@@ -81,18 +81,18 @@ def check_trackers(names: Sequence[str]) -> list[str] | None:
 
 
 def _check_sharding() -> None:
-    """Accelerate shards one model with one optimizer; a step here is of two teams, one through the other."""
+    """Raise an error if Accelerate would shard: it shards one model with one optimizer, and a coupled GAN has two."""
     for variable, name in _SHARDING.items():
         if os.environ.get(variable, "false").lower() in ("true", "1"):
             raise InputError(
-                f"launched with {name}: it shards one model with one optimizer, but a coupled GAN trains two, "
-                "one through the other, and averages shared gradients in one buffer a team; these networks "
-                f"fit on one device, so more devices share the batch: {_WORKS} (docs/scaling.md)"
+                f"launched with {name}: it shards one model with one optimizer, but a coupled GAN trains generators "
+                "and discriminators with an optimizer and a buffer of gradients each; these networks fit on one "
+                f"device, so divide the batch among more devices instead: {_WORKS} (docs/scaling.md)"
             )
 
 
 def _check_launch_settings(settings: TrainingConfig) -> None:
-    """What a launcher was asked for, and the configuration alone decides."""
+    """Raise an error if the launcher asks for anything else than the configuration."""
     precision = {"no": "fp32"}.get(given := os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), given)
     if precision not in ("fp32", settings.precision):
         raise ConfigError(
@@ -113,43 +113,43 @@ def _check_launch_settings(settings: TrainingConfig) -> None:
 
 
 def _check_process_count() -> None:
-    """``accelerate launch --cpu --num_processes N`` starts one process, and only these variables tell."""
+    """Raise an error for ``accelerate launch --cpu --num_processes N``, which starts one process."""
     environment = os.environ
     if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
         raise InputError(
             "launched for several processes, but Accelerate started only this one, as it does with --cpu: the others "
-            f"would be missing, and nobody would say so; {_WORKS}; for one process, --num_processes 1"
+            f"would be missing without an error; {_WORKS}; for one process, --num_processes 1"
         )
 
 
 def _check_connected(processes: int) -> None:
-    """Started several times without knowing of each other, each process would train the same run alone."""
+    """Raise an error if processes were started together but are not connected: each would train the run alone."""
     world = _number(os.environ, "WORLD_SIZE")
     if world not in (0, processes):
         raise InputError(
             f"launched as {world} processes, but they are not connected (this one sees {processes}): each would train "
             f"alone; {_WORKS}"
         )
-    # Each copy of a launcher such as torchrun, which says how many it has found, may stand for several processes.
+    # One copy of a launcher such as torchrun may start several processes; it gives the number of copies it found.
     members = _number(os.environ, "GROUP_WORLD_SIZE") or processes
     for variable, launcher in _PARALLEL.items():
         copies = 0 if variable.startswith("SLURM") and _in_terminal() else _number(os.environ, variable)
         if copies > members:
             raise InputError(
                 f"started {copies} times by {launcher} ({variable}), but connected with "
-                f"{members - 1 or 'none'} of the others: the run would be trained several times over, side by side; on "
+                f"{members - 1 or 'none'} of the others: each would train the same run; on "
                 f"one machine, leave {launcher} out and {_WORKS}; on several, let it start torchrun once on each "
-                f"(docs/scaling.md); for runs that have nothing to do with each other, put env -u {variable} before "
+                f"(docs/scaling.md); for independent runs, put env -u {variable} before "
                 "the command"
             )
 
 
 def _number(environment: Mapping[str, str], variable: str) -> int:
-    """The number in a variable; 0 where there is none."""
+    """The number in a variable; 0 if there is none."""
     value = environment.get(variable, "")
     return int(value) if value.isascii() and value.isdigit() else 0
 
 
 def _in_terminal() -> bool:
-    """Whether a person sits in ``srun --pty``, where the first task is a shell and the others have ended."""
+    """Whether this is a shell of ``srun --pty``: only the first task runs on, the others have ended."""
     return "SLURM_PTY_PORT" in os.environ and sys.stdin is not None and sys.stdin.isatty()

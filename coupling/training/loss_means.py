@@ -1,4 +1,4 @@
-"""The losses of a line of metrics.jsonl: means over the steps since the line before."""
+"""The losses in metrics.jsonl: means over the steps since the previous line."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ NOT_FINITE = (
 
 
 class LossMeans:
-    """Mean of each loss since the last line.
+    """The mean of each loss since the last line.
 
-    Sums and counts are part of a checkpoint, so that the first line of a resumed run covers the steps
-    that it would have covered.
+    Sums and counts are part of a checkpoint, so that the first line of a resumed run covers the same steps as
+    in an uninterrupted run.
     """
 
     def __init__(self, across: Callable[[Tensor], Tensor], advice: str, only: Mapping[str, str] | None = None) -> None:
         """``across``: the mean over processes. ``advice``: what to do about a number that is not finite.
 
-        ``only``: the term of a team whose objective has but one, which is not logged beside the whole.
+        ``only``: {team: its only term} where a team's objective has one term, which is then not logged by itself.
         """
         self._across = across
         self._advice = advice
@@ -41,13 +41,13 @@ class LossMeans:
         self._steps = 0
 
     def add(self, step: int, losses: Losses) -> None:
-        """Note the losses of ``step`` (from 1); they stay on the device."""
+        """Keep the losses of ``step`` (from 1) on the device."""
         self._pending.append((step, losses))
 
     def read(self) -> None:
-        """Add up what was noted, in one transfer, which waits for the device: rarely, then.
+        """Add the kept losses to the sums in one transfer. It waits for the device, so call it rarely.
 
-        Raises :class:`RunError` naming the term, domain and step of a number that is not finite.
+        Raises :class:`RunError` that names the term, domain and step of a loss that is not finite.
         """
         if not self._pending:
             return
@@ -64,16 +64,16 @@ class LossMeans:
         self._pending.clear()
 
     def _with_term(self, name: str) -> str:
-        """The name with its term, also if the team has only one."""
+        """The name of a loss with its term, even if the team has only one."""
         loss = LossName.parse(name)
         if loss is None or loss.term is not None:
             return name
         return str(replace(loss, term=self._only.get(loss.team)))
 
     def take(self) -> dict[str, float]:
-        """The means; the next ones begin after this step.
+        """Return the means and start new ones after this step.
 
-        A term that is taken every few steps counts as 0 in the others, so that terms add up to the total.
+        A term that is computed every few steps counts as 0 in the other steps, so that terms add up to the total.
         """
         self.read()
         means = {name: total / self._steps for name, total in self._sums.items()}
@@ -86,7 +86,7 @@ class LossMeans:
         return {"steps": self._steps, "sums": dict(self._sums)}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Put back what :meth:`plain` gave."""
+        """Load what :meth:`plain` returned."""
         self._pending.clear()
         self._steps, self._sums = values.get("steps", 0), dict(values.get("sums", {}))
 

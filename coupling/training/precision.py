@@ -21,26 +21,30 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 _LOWEST = 2.0**-14
-"""A scale below this one makes no gradient finite that a larger one did not."""
+"""The smallest useful scale: below it, gradients that overflow would overflow at any scale."""
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """One region for one forward pass: over two halves, weights cast for the first would serve the second, stale."""
+    """An autocast region for one forward pass.
+
+    It must not span both halves of a step: the weights cast in the first half would be reused, out of date, in the
+    second.
+    """
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=_TYPES[precision])
 
 
 def in_full(tensors: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
-    """The same tensors in at least single precision: losses are not computed in half."""
+    """The same tensors in at least single precision: losses are never computed in half precision."""
     return {name: x.float() if x.dtype in _TYPES.values() else x for name, x in tensors.items()}
 
 
 class LossScale:
     """A factor on one team's loss that keeps its small gradients above half precision's zero.
 
-    It halves where a gradient overflows, and that step is left out; after 2000 steps without overflow it doubles
-    (Micikevicius et al. 2018, section 3.2). Each team has its own: one team's overflow is not the other's.
+    If a gradient overflows, it halves and that step is left out; after 2000 steps without overflow it doubles
+    (Micikevicius et al. 2018, section 3.2). Each team has its own scale, as only one of them may overflow.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,10 +55,10 @@ class LossScale:
         return self._scaler.scale(objective)
 
     def unscale(self, gradients: Tensor, optimizer: torch.optim.Optimizer) -> bool:
-        """Divide the gradients by the scale, set the next one; False: they overflowed, leave the step out.
+        """Divide the gradients by the scale and set the next scale; returns False if they overflowed: leave the step out.
 
-        ``gradients`` holds all those of the optimizer's parameters, of all processes together: so all agree.
-        The optimizer is not asked to skip the step: torch's fused SGD would keep uninitialised memory as momentum.
+        ``gradients``: those of all the optimizer's parameters, summed over all processes, so that all decide alike.
+        The optimizer itself does not skip the step: torch's fused SGD would keep uninitialised memory as momentum.
 
         Raises:
             RunError: no scale makes the gradients finite.
@@ -71,7 +75,7 @@ class LossScale:
         return finite
 
     def tensors(self) -> dict[str, Tensor]:
-        """What going on exactly needs."""
+        """The state of the scale, for a checkpoint."""
         state = self._scaler.state_dict()
         return {
             "scale": torch.tensor(state["scale"], dtype=torch.float64),
@@ -79,6 +83,6 @@ class LossScale:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`tensors` gave."""
+        """Load what :meth:`tensors` returned."""
         own = {"scale": tensors["scale"].item(), "_growth_tracker": int(tensors["since"])}
         self._scaler.load_state_dict(self._scaler.state_dict() | own)

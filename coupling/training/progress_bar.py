@@ -43,20 +43,20 @@ class TrainingBar:
             self._progress.stop()
 
     def advance(self) -> None:
-        """One step is done."""
+        """Count one step."""
         self.step += 1
         if self._progress is not None:
             self._progress.update(self._task, completed=self.step)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done in here is no training: it does not count towards the rate."""
+        """Leave the time spent in this context out of the rate: it is not training."""
         start = time.monotonic()
         yield
         self._elsewhere += time.monotonic() - start
 
     def show(self, losses: Mapping[str, float]) -> None:
-        """Show the newest losses, and how fast it goes."""
+        """Show the newest losses and the speed."""
         if not self.shown:
             return
         now = time.monotonic()

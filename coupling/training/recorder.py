@@ -181,7 +181,7 @@ def open_run(session: Session, output: Path | None, *, resume: bool) -> Recorder
 
 
 def _open_directory(session: Session, output: Path | None, *, resume: bool) -> RunDirectory:
-    """The main process chooses and locks the directory; the others are told its path."""
+    """The main process chooses and locks the directory; the other processes receive its path."""
     config, path, directory = session.config, None, None
     if session.is_main:
         if resume:

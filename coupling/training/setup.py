@@ -102,7 +102,7 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     data = open_domains(config, plugins.registry, accelerator.main_process_first)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
     measurement = Measurement(config, data, networks.losses, plugins.registry)
-    _set_statistics(config, networks, batch, speak=accelerator.is_main_process)
+    _set_statistics(config, networks, batch, is_main=accelerator.is_main_process)
     with accelerator.main_process_first():
         for domain in data.values():
             domain.prepare()
@@ -131,8 +131,8 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     )  # fmt: skip
 
 
-def _set_statistics(config: Config, networks: Networks, batch: Batch, *, speak: bool) -> None:
-    """Say over whose samples batch normalisation is; warn if they are few."""
+def _set_statistics(config: Config, networks: Networks, batch: Batch, *, is_main: bool) -> None:
+    """Set over which samples batch normalisation takes its statistics; warn if these are few."""
     teacher = any(loss.needs_average for loss in networks.losses.values())
     few = set_statistics(
         (networks.generator, networks.discriminator),
@@ -140,9 +140,9 @@ def _set_statistics(config: Config, networks: Networks, batch: Batch, *, speak: 
         synchronised=config.training.sync_batch_norm,
         averaged=networks.discriminator if teacher else None,
     )
-    if speak and config.batch_statistics == "joint":
+    if is_main and config.batch_statistics == "joint":
         print_line(JOINT)
-    if speak and few:
+    if is_main and few:
         warn(few)
 
 

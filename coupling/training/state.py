@@ -1,4 +1,4 @@
-"""Everything that training changes, and how it is saved and put back."""
+"""Everything that training changes, and how it is saved and restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`optimizer_tensors` gave, with each parameter's own strides.
+    """Load what :func:`optimizer_tensors` returned, with each parameter's own strides.
 
     Fused Adam computes wrong updates, silently, on moments whose strides are not the parameter's.
     """
@@ -51,25 +51,25 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 def finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no tensor holds an infinity or what is not a number; those of whole numbers don't.
+    """Whether every tensor is finite; tensors of whole numbers are.
 
-    The largest absolute value of all is finite just where all are. It takes one fused pass and one transfer;
-    asking each tensor would wait for the device as often.
+    The largest absolute value is finite exactly if all values are. It takes one fused pass and one transfer;
+    a check of each tensor would wait for the device each time.
     """
     floats = [x.detach() for x in tensors if (x.is_floating_point() or x.is_complex()) and x.numel()]
     return not floats or bool(torch.nn.utils.get_total_norm(floats, math.inf).isfinite())
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of those that are not finite, in order; one look at each only where there are any."""
+    """The names of the tensors that are not finite, in order; each is checked alone only if there are any."""
     return [] if finite(tensors.values()) else [name for name, x in tensors.items() if not finite([x])]
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Networks, losses, moving average, optimizers, and what goes on being counted.
+    """Networks, losses, moving average, optimizers, loss means and best scores.
 
-    No random state: each step draws from its own seed.
+    There is no random state: each step draws from its own seed.
     """
 
     networks: Networks
@@ -78,21 +78,21 @@ class TrainingState:
     means: LossMeans
     best_scores: BestScores
     given: frozenset[str] = field(init=False)
-    """Tensors that an architecture has brought infinite (a mask of -inf, say): training did not break them."""
+    """Names of tensors that were not finite before training (a mask of -inf, for example)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "given", frozenset(not_finite(self._numbers())))
 
     @property
     def shown(self) -> Networks:
-        """The networks as users will load them: averages where they are kept."""
+        """The networks as users will load them: moving averages where there are any."""
         return with_averages(self.networks, self.average)
 
     @property
-    def _rooms(self) -> dict[str, torch.nn.Module]:
-        """All networks that a checkpoint holds, by what their tensors' names begin with."""
+    def _saved_networks(self) -> dict[str, torch.nn.Module]:
+        """All networks that a checkpoint holds, by the prefix of their tensors' names."""
         return self.networks.named_networks | {
-            average_prefix(room): network for room, network in self._averages.items()
+            average_prefix(name): network for name, network in self._averages.items()
         }
 
     @property
@@ -114,14 +114,14 @@ class TrainingState:
         }
         progress = {"losses": self.means.plain(), "metrics": self.best_scores.plain()}
         described = description(config, self.networks.domains, self.networks.graphs, step)
-        checkpoint.save(folder, step, named_tensors(self._rooms), optimizers, described, progress)
+        checkpoint.save(folder, step, named_tensors(self._saved_networks), optimizers, described, progress)
 
     def restore(self, found: Checkpoint) -> None:
-        """Put back a checkpoint; raises :class:`InputError` naming what does not fit."""
-        self._refuse_other_sharing(found)
+        """Load a checkpoint; raises :class:`InputError` that names what does not fit."""
+        self._check_sharing(found)
         tensors, state, progress = found.model(), found.state(), found.progress()
-        for room, module in self._rooms.items():
-            load_tensors(module, tensors, room, found.path)
+        for prefix, module in self._saved_networks.items():
+            load_tensors(module, tensors, prefix, found.path)
         for team in self.teams:
             own = {k.removeprefix(f"{team.name}."): v for k, v in state.items() if k.startswith(f"{team.name}.")}
             restore_optimizer(team.optimizer, self._numbered(team, own, found))
@@ -132,7 +132,7 @@ class TrainingState:
         self.best_scores.restore(progress.get("metrics", {}))
 
     def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
-        """A team's optimizer: ``<parameter>.<what is kept of it>``."""
+        """The state of a team's optimizer by ``<parameter>.<name in the optimizer>``."""
         names = self._parameter_names(team)
         named = {}
         for key, tensor in optimizer_tensors(team.optimizer).items():
@@ -148,32 +148,32 @@ class TrainingState:
         return [names[id(p)] for p in team.gradients.parameters]
 
     def _numbered(self, team: Team, saved: Mapping[str, Tensor], found: Checkpoint) -> dict[str, Tensor]:
-        """An optimizer's saved state by number; raises :class:`InputError` where it is of other parameters."""
+        """An optimizer's saved state by parameter number; raises :class:`InputError` if it has other parameters."""
         names = self._parameter_names(team)
         shapes = {name: p.shape for name, p in zip(names, team.gradients.parameters, strict=True)}
         lines, numbered = [], {}
         for key, tensor in saved.items():
             name, _, kind = key.rpartition(".")
             if name not in shapes:
-                lines.append(f"{team.name}: {key} is of a parameter that is not trained here")
+                lines.append(f"{team.name}: {key} belongs to a parameter that is not trained here")
             elif tensor.dim() and tensor.shape != shapes[name]:
                 lines.append(f"{team.name}: {key} has shape {tuple(tensor.shape)}, here {tuple(shapes[name])}")
             else:
                 numbered[f"{names.index(name)}.{kind}"] = tensor
-        # Plain SGD keeps nothing, and no team does whose every step has overflowed half precision.
+        # Plain SGD keeps nothing; nor does a team whose steps have all overflowed half precision.
         kept = {key.rpartition(".")[0] for key in saved}
         if saved or (team.scale is None and not isinstance(team.optimizer, torch.optim.SGD)):
-            lines += [f"{team.name}: nothing was kept for {name}" for name in names if name not in kept]
+            lines += [f"{team.name}: the checkpoint has nothing for {name}" for name in names if name not in kept]
         if lines:
             raise InputError(
                 f"{found.path}: its optimizer does not fit its configuration:\n  "
                 + "\n  ".join(lines[:10])
-                + "\ngo on with the versions that environment.json names, or start a new run"
+                + "\ncontinue with the versions that environment.json names, or start a new run"
             )
         return numbered
 
-    def _refuse_other_sharing(self, found: Checkpoint) -> None:
-        """The same configuration may share otherwise: its architecture's plugin may have changed since."""
+    def _check_sharing(self, found: Checkpoint) -> None:
+        """Raise :class:`InputError` if the checkpoint shares other layers: the architecture's plugin may have changed."""
         saved = found.metadata().get("sharing", {})
         lines = []
         for team, graph in self.networks.graphs.items():
@@ -182,22 +182,22 @@ class TrainingState:
             for place, keys, others in (("checkpoint", there, here), ("configuration", here, there)):
                 only = [key for key in keys if key not in others]
                 if only:
-                    lines.append(f"{team}: in the {place} alone: {', '.join(only)}")
+                    lines.append(f"{team}: only in the {place}: {', '.join(only)}")
         if lines:
             raise InputError(
-                f"{found.path}: does not fit its configuration: its layers are shared otherwise:\n  "
+                f"{found.path}: does not fit its configuration: it shares other layers:\n  "
                 + "\n  ".join(lines)
-                + "\ngo on with the versions that environment.json names, or start a new run"
+                + "\ncontinue with the versions that environment.json names, or start a new run"
             )
 
     def check_finite(self, step: int, advice: str) -> None:
-        """Refuse to save what is broken: it must not become the newest checkpoint.
+        """Raise an error if anything that would be saved is not finite, so that no broken checkpoint is the newest.
 
-        Of all that is saved, as a loss need not show it: it is finite where its gradient is infinite, and of what
-        only sampling reads (running statistics, the average) it says nothing. One look at the device, for all.
+        Finite losses do not show it: a gradient may be infinite where the loss is finite, and losses do not read
+        running statistics or the moving average. The check takes one transfer from the device.
 
         Raises:
-            RunError: naming what is not finite, weights first.
+            RunError: a tensor is not finite; the message names the first one, weights before other tensors.
         """
         numbers = {name: tensor for name, tensor in self._numbers().items() if name not in self.given}
         broken = not_finite(numbers)
@@ -206,14 +206,14 @@ class TrainingState:
             raise RunError(f"{broken[0]} is not finite at step {step}{others}: {advice}")
 
     def _numbers(self) -> dict[str, Tensor]:
-        """All that training changes, by a name for people: ``generator: layers...weight``."""
-        spoken: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
-        spoken |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
-        spoken |= {f"average of the {room}": network for room, network in self._averages.items()}
+        """All tensors that training changes, by the name in an error message: ``generator: layers...weight``."""
+        named: dict[str, torch.nn.Module] = {team.name: team.network for team in self.teams}
+        named |= {f"loss {name}": loss for name, loss in self.networks.losses.items()}
+        named |= {f"average of the {name}": network for name, network in self._averages.items()}
         numbers: dict[str, Tensor] = {
-            f"{room}: {name}": x for room, module in spoken.items() for name, x in module.named_parameters()
+            f"{owner}: {name}": x for owner, module in named.items() for name, x in module.named_parameters()
         }
-        numbers |= {f"{room}: {name}": x for room, module in spoken.items() for name, x in module.named_buffers()}
+        numbers |= {f"{owner}: {name}": x for owner, module in named.items() for name, x in module.named_buffers()}
         for team in self.teams:
             numbers |= {f"optimizer of the {team.name}: {k}": x for k, x in self._optimizer_tensors(team).items()}
         return numbers

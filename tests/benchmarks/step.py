@@ -24,7 +24,7 @@ from coupling.networks.architecture import layer_lists
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.plugins import installed
 from coupling.sharing.graph import TEAMS, Rule, SharingGraph
-from coupling.training.algorithm import Algorithm1, Team
+from coupling.training.algorithm import Algorithm1, Team, gradient_buffer
 from coupling.training.build import make_optimizer
 from tests.benchmarks.textbook import Textbook
 
@@ -61,7 +61,8 @@ def build(architecture: str, width: float, domains: int, batch: int, shared: boo
     teams = []
     for network in networks:
         network.to(memory_format=torch.channels_last)
-        teams.append(Team(network, losses, partial(make_optimizer, OptimizerConfig())))
+        gradients = gradient_buffer(network, losses)
+        teams.append(Team(network, gradients, make_optimizer(OptimizerConfig(), gradients.parameters)))
     algorithm = Algorithm1(order, *teams, losses, autocast=contextlib.nullcontext, uniform=lambda *_: torch.empty(0))
     z = torch.rand(batch, 100) * 2 - 1
     real = {d.name: torch.rand(batch, *d.shape) for d in order}

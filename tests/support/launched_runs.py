@@ -32,11 +32,12 @@ from coupling.networks.weights import fingerprint
 from coupling.sharing.graph import Rule, SharingGraph
 from coupling.system.signals import Interrupted
 from coupling.training import setup
-from coupling.training.algorithm import Algorithm1, Team
+from coupling.training.algorithm import Algorithm1
 from coupling.training.inputs import StepInputs
 from coupling.training.state import TrainingState
 from coupling.training.trainer import train
 from tests.support import tiny_plugin as tiny
+from tests.support.teams import make_team
 
 BATCH = 8
 SIDE = 4
@@ -144,7 +145,7 @@ def algorithm(teams, losses, *, accumulate=1, fresh=False):
     losses = {loss.__name__: loss() for loss in losses}
     made = Algorithm1(
         [Domain(n, (1, SIDE, SIDE), (-1, 1)) for n in names],
-        *(Team(network, losses, lambda p: Recorder(p, lr=0.05), count) for network in teams),
+        *(make_team(network, losses, lambda p: Recorder(p, lr=0.05), count) for network in teams),
         losses,
         autocast=contextlib.nullcontext,
         uniform=uniform,

@@ -17,9 +17,10 @@ from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, 
 from coupling.losses.loss import Loss
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.sharing.graph import Rule, SharingGraph
-from coupling.training.algorithm import Algorithm1, MicroBatch, Team, _mean
+from coupling.training.algorithm import Algorithm1, MicroBatch, _mean
 from coupling.training.gradients import GradientBuffer
 from tests.support.reference import Reference
+from tests.support.teams import make_team
 
 WIDTH = 3
 BATCH = 5
@@ -123,7 +124,7 @@ def test_step_equals_separate_networks_with_explicit_mean(made):
     except ConfigError:  # a rule ties a last layer (other width, no normalisation) to a middle one
         assume(False)
     losses = {kind.__name__: kind() for kind in LOSSES[name]}
-    teams = [Team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
+    teams = [make_team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
     domains = [Domain(n, (WIDTH,), (-1, 1)) for n in names]
     algorithm = Algorithm1(domains, *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     reference = Reference(graphs, lists, list(losses.values()), lambda p, n: uniform(0, p, n))
@@ -216,7 +217,7 @@ def test_frozen_discriminators_gather_no_gradient_in_the_generators_half():
     generator = CoupledGenerator(graph["generator"], lists["generator"])
     discriminator = CoupledDiscriminator(graph["discriminator"], lists["discriminator"])
     losses = {"non-saturating": NonSaturating()}
-    teams = [Team(n, losses, lambda p: torch.optim.SGD(p, lr=0.1)) for n in (generator, discriminator)]
+    teams = [make_team(n, losses, lambda p: torch.optim.SGD(p, lr=0.1)) for n in (generator, discriminator)]
     algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     before = [norm.running_mean.clone() for norm in discriminator._norms["layer1[a]"]]
     z = torch.randn(BATCH, WIDTH)
@@ -284,7 +285,7 @@ def test_a_losss_own_parameters_get_the_mean_over_their_users_from_their_teams_h
     generator = CoupledGenerator(graphs["generator"], lists["generator"])
     discriminator = CoupledDiscriminator(graphs["discriminator"], lists["discriminator"])
     losses = {"non-saturating": NonSaturating(), "scaled": Scaled(team, users)}
-    teams = [Team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
+    teams = [make_team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
     algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     z = torch.randn(BATCH, WIDTH, dtype=torch.float64)
     real = {n: torch.randn(BATCH, WIDTH, dtype=torch.float64) for n in "abc"}
@@ -314,7 +315,7 @@ def test_what_an_architecture_froze_stays_as_it_was():
         CoupledDiscriminator(graph["discriminator"], lists["discriminator"]),
     )
     losses = {"non-saturating": NonSaturating()}
-    teams = [Team(n, losses, lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1)) for n in networks]
+    teams = [make_team(n, losses, lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1)) for n in networks]
     algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     before = frozen.clone()
     for step in range(2):
