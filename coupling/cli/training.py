@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -31,7 +32,8 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
     if is_main_process():  # every process of a launch comes here
         click.echo(str(directory.path))
-        print_line(f"next: coupling sample {directory.path}; coupling report {directory.path}")
+        given = [str(directory.path), *(word for module in modules for word in ("--plugin", module))]
+        print_line("next: " + "; ".join(shlex.join(["coupling", verb, *given]) for verb in ("sample", "report")))
 
 
 @click.command()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coupling.batch import Batch
 from coupling.domain import Domain

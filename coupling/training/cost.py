@@ -42,7 +42,7 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average)
     with _Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        inputs.take_step(_STEP, algorithm)
+        inputs.take_step(_STEP, algorithm, average)
     return int(operations.total) // batch.size
 
 

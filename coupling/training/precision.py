@@ -55,7 +55,7 @@ class LossScale:
         return self._scaler.scale(objective)
 
     def unscale(self, gradients: Tensor, optimizer: torch.optim.Optimizer) -> bool:
-        """Divide the gradients by the scale and set the next scale; returns False if they overflowed: leave the step out.
+        """Divide the gradients by the scale and set the next scale; False: they overflowed, leave the step out.
 
         ``gradients``: those of all the optimizer's parameters, summed over all processes, so that all decide alike.
         The optimizer itself does not skip the step: torch's fused SGD would keep uninitialised memory as momentum.

@@ -16,7 +16,7 @@ from coupling.data.domain_data import DomainData, open_domains
 from coupling.losses.loss import Loss, labelled_domains
 from coupling.model.model import CoupledModel
 from coupling.networks.build import Networks, assemble
-from coupling.networks.coupled import to_device
+from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins
 from coupling.system.distributed import Processes
@@ -75,12 +75,9 @@ class Session:
 
     def describe(self) -> list[str]:
         """Device and sizes, for the start of a run."""
-        settings, networks = self.config.training, self.networks
+        settings = self.config.training
         processes = f", {self.processes.count} processes" if self.processes.count > 1 else ""
-        sizes = ", ".join(
-            f"{graph.team}s {sum(p.numel() for p in getattr(networks, team).parameters()):,}"
-            for team, graph in networks.graphs.items()
-        )
+        sizes = ", ".join(_size(network) for network in (self.networks.generator, self.networks.discriminator))
         samples = ", ".join(f"{name} {len(data):,}" for name, data in self.data.items())
         return [
             f"device: {self.device}, {settings.precision}{processes}",
@@ -153,6 +150,12 @@ def _check_labels(config: Config, networks: Networks, data: Mapping[str, DomainD
         labels = {name: data[name].labels(range(len(data[name]))) for name in loss.labels(list(data))}
         with guarded(f"{path}: check_labels() of {config.losses[number].name}", f"{path}."):
             loss.check_labels(labels)
+
+
+def _size(network: CoupledGenerator | CoupledDiscriminator) -> str:
+    """``generators 1,234 (567 shared)``."""
+    shared = sum(p.numel() for p, domains in network.sharing_sets() if len(domains) > 1)
+    return f"{network.graph.team}s {sum(p.numel() for p in network.parameters()):,} ({shared:,} shared)"
 
 
 def _modules(networks: Networks) -> Sequence[torch.nn.Module]:

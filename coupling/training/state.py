@@ -173,7 +173,7 @@ class TrainingState:
         return numbered
 
     def _check_sharing(self, found: Checkpoint) -> None:
-        """Raise :class:`InputError` if the checkpoint shares other layers: the architecture's plugin may have changed."""
+        """Raise :class:`InputError` if the checkpoint shares other layers: the plugin may have changed."""
         saved = found.metadata().get("sharing", {})
         lines = []
         for team, graph in self.networks.graphs.items():

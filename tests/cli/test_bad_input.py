@@ -228,7 +228,7 @@ def test_an_architecture_that_fails(train, plugin):
         ),
         ("0.0 * half.real['a'].sum(), 'bb': half.real['b'].sum()", "gives a term for domain 'bb'; "),
         ("__import__('sys').exit(0)", "loss 'odd' on the discriminators failed: SystemExit: 0"),
-        ("0.5", "for domain 'a', something of type float; return one scalar tensor a domain"),
+        ("0.5", "for domain 'a', something of type float; return one scalar tensor per domain"),
         ("1 / 0", "loss 'odd' on the discriminators failed: ZeroDivisionError: division by zero (plugin_"),
     ],
 )

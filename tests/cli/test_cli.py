@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,6 +35,25 @@ def test_run(train):
         "config.yaml", "environment.json", "metrics.jsonl", "summary.json", "samples", "checkpoints"
     }  # fmt: skip
     assert train().stdout == "runs/tiny-002\n"
+
+
+def test_a_run_ends_with_the_next_commands(train):
+    given = f"--plugin {TINY}"
+    line = train().stderr.splitlines()[-1]
+    assert line == f"next: coupling sample runs/tiny-001 {given}; coupling report runs/tiny-001 {given}"
+
+
+def test_the_next_commands_can_be_run(train, command):
+    line = train("--output", "my run").stderr.splitlines()[-1]
+    for text in line.removeprefix("next: ").split("; "):
+        program, *arguments = shlex.split(text)
+        assert program == "coupling"
+        assert command(*arguments).exit_code == 0, text
+
+
+def test_a_run_that_is_already_finished_ends_with_the_next_commands_too(train, trained):
+    result = train("--output", trained, "--resume")
+    assert result.stderr.splitlines()[-1].startswith("next: coupling sample trained ")
 
 
 def test_a_runs_own_configuration_runs_again(trained, command):

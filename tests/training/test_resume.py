@@ -516,9 +516,9 @@ def test_a_checkpoint_that_is_shared_otherwise_is_refused_with_the_difference(tm
     with pytest.raises(InputError) as error:
         run(tmp_path / "run", "training.steps=4", resume=True)
     message = str(error.value)
-    assert "step-0000002: does not fit its configuration: its layers are shared otherwise:\n" in message
-    assert "discriminator: in the checkpoint alone: layer2[a,b]" in message
-    assert "discriminator: in the configuration alone: layer2[a], layer2[b], layer4[a,b]" in message
+    assert "step-0000002: does not fit its configuration: it shares other layers:\n" in message
+    assert "discriminator: only in the checkpoint: layer2[a,b]" in message
+    assert "discriminator: only in the configuration: layer2[a], layer2[b], layer4[a,b]" in message
     assert "generator" not in message
 
 
@@ -667,11 +667,11 @@ def test_an_optimizers_state_belongs_to_named_parameters(tmp_path):
     saved = {k.removeprefix("generator."): v for k, v in found.state().items() if k.startswith("generator.")}
     assert len(session.state._numbered(team, saved, found)) == len(saved)
     less = {k: v for k, v in saved.items() if not k.startswith(f"{name}.")}
-    with pytest.raises(InputError, match="nothing was kept for " + re.escape(name)):
+    with pytest.raises(InputError, match="the checkpoint has nothing for " + re.escape(name)):
         session.state._numbered(team, less, found)
-    with pytest.raises(InputError, match="nothing was kept for"):
+    with pytest.raises(InputError, match="the checkpoint has nothing for"):
         session.state._numbered(team, {}, found)
-    with pytest.raises(InputError, match=r"more\.exp_avg is of a parameter that is not trained here"):
+    with pytest.raises(InputError, match=r"more\.exp_avg belongs to a parameter that is not trained here"):
         session.state._numbered(team, saved | {"more.exp_avg": torch.ones(1)}, found)
     with pytest.raises(InputError, match="has shape"):
         session.state._numbered(team, saved | {f"{name}.exp_avg": torch.ones(77)}, found)

@@ -54,11 +54,16 @@ def trainer(*overrides):
     return set_up(tiny.config(*overrides), tiny.plugins())
 
 
-def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
-    path = tmp_path / "run"
-    directory = run(path, "metrics=[{name: brightness, every: 2}, {name: brightness, domain: b}]")
-    assert directory.path == path
-    files = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a run that measures two metrics: the first every 2 steps, the second at the end."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    assert run(path, "metrics=[{name: brightness, every: 2}, {name: brightness, domain: b}]").path == path
+    return path
+
+
+def test_a_run_directory_holds_the_files_that_the_design_names(finished):
+    files = sorted(str(p.relative_to(finished)) for p in finished.rglob("*") if p.is_file())
     saved = [
         f"checkpoints/step-000000{n}/{f}"
         for n in (2, 4, 8)  # 2: where the first metric is best
@@ -69,7 +74,9 @@ def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
         [*saved, *pictures, "config.yaml", "environment.json", "evaluation.json", "metrics.jsonl", "summary.json"]
     )
 
-    environment = json.loads((path / "environment.json").read_text())
+
+def test_the_environment_names_versions_processes_and_data(finished):
+    environment = json.loads((finished / "environment.json").read_text())
     assert {"versions", "device", "num_processes", "precision", "data"} <= set(environment)
     assert environment["num_processes"] == 1
     assert {"coupling", "python", "torch", "accelerate"} <= set(environment["versions"])
@@ -78,24 +85,49 @@ def test_the_run_directory_is_as_the_design_fixes_it(tmp_path):
         "b": "tiny:pool:33:17 of 33:90c30b70764a5779f790a96a1530b92e220e02712d2661fbe95d2219c39c9062",
     }
 
-    losses = [row for row in rows(path) if "loss/generator/a" in row]
+
+def test_each_line_of_losses_has_the_step_the_time_and_all_losses(finished):
+    losses = [row for row in rows(finished) if "loss/generator/a" in row]
     assert [row["step"] for row in losses] == [2, 4, 6, 8]
     names = [f"loss/{team}/{d}" for team in ("discriminator", "generator") for d in "ab"]
     for row in losses:
         assert list(row) == ["step", "seconds", *names]
         assert all(math.isfinite(value) for value in row.values())
     assert [row["seconds"] for row in losses] == sorted(row["seconds"] for row in losses)
-    assert [row["step"] for row in rows(path) if "brightness/a" in row] == [2, 4, 6, 8]
-    assert [row["step"] for row in rows(path) if "brightness/b" in row] == [8]  # no `every`: at the end only
 
-    ended = summary(path)
+
+def test_a_metric_is_measured_every_so_many_steps_or_at_the_end(finished):
+    assert [row["step"] for row in rows(finished) if "brightness/a" in row] == [2, 4, 6, 8]
+    assert [row["step"] for row in rows(finished) if "brightness/b" in row] == [8]  # no `every`: at the end only
+
+
+def test_the_summary_has_the_last_and_the_best_score(finished):
+    ended = summary(finished)
     assert (ended["status"], ended["step"]) == ("finished", 8)
-    values = [(row["brightness/a"], row["step"]) for row in rows(path) if "brightness/a" in row]
+    values = [(row["brightness/a"], row["step"]) for row in rows(finished) if "brightness/a" in row]
     best = max(values)
     assert ended["last"]["brightness/a"] == pytest.approx(values[-1][0], rel=1e-5)
     assert ended["best"]["brightness/a"]["value"] == pytest.approx(best[0], rel=1e-5)
     assert ended["best"]["brightness/a"]["step"] == best[1] == 2
     assert ended["best_checkpoint"] == "checkpoints/step-0000002"
+
+
+def test_a_run_starts_with_its_directory_device_and_sizes(tmp_path, capsys):
+    run(tmp_path / "run")
+    networks = trainer().networks
+    total, shared = {}, {}
+    for network in (networks.generator, networks.discriminator):
+        team = network.graph.team
+        total[team] = sum(p.numel() for p in network.parameters())
+        shared[team] = sum(p.numel() for p, domains in network.sharing_sets() if len(domains) > 1)
+        assert 0 < shared[team] < total[team]
+    assert capsys.readouterr().err.splitlines()[:4] == [
+        f"run: {tmp_path / 'run'}",
+        "device: cpu, fp32",
+        f"parameters: generators {total['generator']:,} ({shared['generator']:,} shared), "
+        f"discriminators {total['discriminator']:,} ({shared['discriminator']:,} shared)",
+        "samples: a 16, b 17; 8 steps of 4 a domain",
+    ]
 
 
 def test_the_recorded_configuration_is_complete_and_gives_the_same_run(tmp_path):
@@ -146,7 +178,7 @@ def test_an_undefined_score_is_never_the_best_and_its_reason_is_kept(tmp_path, m
     )
 
 
-def test_progress_is_told_where_there_is_no_terminal(tmp_path, capsys):
+def test_progress_is_a_line_where_there_is_no_terminal(tmp_path, capsys):
     run(tmp_path / "run")
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"tiny: step 8 of 8  D \d\.\d\d  G \d\.\d\d  [\d,]+ images/s  0\.0 min left", last)
