@@ -285,7 +285,7 @@ def test_one_key_turns_the_direction(tmp_path):
 
 def test_accuracy_is_first_of_what_the_protocol_asks_for(monkeypatch, tmp_path):
     made = trainer(*THREE)
-    model, apart = made.model(), {name: set_apart(data) for name, data in made.data.items()}
+    model, apart = made.model(0), {name: set_apart(data) for name, data in made.data.items()}
 
     def share(domain, data):
         samples = range(len(data))
@@ -314,7 +314,7 @@ def test_without_the_targets_labels_there_is_no_accuracy_of_it(monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "labels", known)
     made = trainer(*THREE)
     made.measurement.prepare()
-    values = flat(Accuracy(), Evaluation(made.model(), made.data, 0))
+    values = flat(Accuracy(), Evaluation(made.model(0), made.data, 0))
     assert set(values) == {"accuracy", "accuracy/a"}
     with pytest.raises(ConfigError, match=r"metrics\[0\]\.domain: 'b' is tested on its own samples, of which"):
         trainer(*THREE, "metrics=[{name: accuracy, domain: b}]")
