@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from coupling.data.pictures import picture_grid, save_png
-from coupling.errors import InputError
+from coupling.errors import InputError, cause
 from coupling.metrics.scoring import Score
 from coupling.networks.weights import fingerprint
 from coupling.runs import checkpoint
@@ -34,11 +36,11 @@ class Recorder:
 
     # -- open --------------------------------------------------------------------------------
 
-    def begin(self, *, resume: bool) -> None:
+    def begin(self, environment: Mapping[str, Any], *, resume: bool) -> None:
         """Restore the newest checkpoint if ``resume``; record the environment; start the trackers.
 
         Raises:
-            InputError: the run cannot be resumed with these data, steps or checkpoints.
+            InputError: the run cannot be resumed with these data, steps or checkpoints, or a tracker cannot be started.
         """
         session = self.session
         if resume:
@@ -49,15 +51,22 @@ class Recorder:
         if session.is_main:
             if resume:
                 self.directory.write_config()  # steps and intervals may be new
-            self._write_environment()
+            self._write_environment(environment)
         if session.config.trackers:
-            project = session.accelerator.project_configuration
-            project.project_dir = project.logging_dir = str(self.directory.path)
-            session.accelerator.init_trackers("trackers", config={"configuration": session.config.yaml()})
+            self._start_trackers()
 
-    def _write_environment(self) -> None:
-        session = self.session
-        now = describe_environment(session.config, session.accelerator, session.data, session.plugins)
+    def _start_trackers(self) -> None:
+        accelerator, config = self.session.accelerator, self.session.config
+        project = accelerator.project_configuration
+        project.project_dir = project.logging_dir = str(self.directory.path)
+        try:
+            accelerator.init_trackers("trackers", config={"configuration": config.yaml()})
+        except Exception as error:  # a tracker's library may fail in any way
+            raise InputError(
+                f"trackers: {', '.join(config.trackers)} cannot be started: {cause(error)}; log in to it, or leave it out"
+            ) from error
+
+    def _write_environment(self, now: Mapping[str, Any]) -> None:
         before = self.directory.read_json("environment.json")
         for line in environment_changes(before, now):
             warn(f"--resume: {line}; the results may differ from those of an uninterrupted run")
@@ -169,13 +178,16 @@ class Recorder:
 
 
 def open_run(session: Session, output: Path | None, *, resume: bool) -> Recorder:
-    """Make the run's directory, or resume an existing one; a run that cannot begin stays as it was."""
+    """Make the run's directory, or resume an existing one. A run that cannot begin leaves nothing behind."""
+    environment = describe_environment(session.config, session.accelerator, session.data, session.plugins)
     directory = _open_directory(session, output, resume=resume)
     recorder = Recorder(session, directory)
     try:
-        recorder.begin(resume=resume)
+        recorder.begin(environment, resume=resume)
     except BaseException:
         directory.release()
+        if session.is_main and not resume:
+            shutil.rmtree(directory.path, ignore_errors=True)
         raise
     return recorder
 
