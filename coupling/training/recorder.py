@@ -63,7 +63,7 @@ class Recorder:
             accelerator.init_trackers("trackers", config={"configuration": config.yaml()})
         except Exception as error:  # a tracker's library may fail in any way
             raise InputError(
-                f"trackers: {', '.join(config.trackers)} cannot be started: {cause(error)}; log in to it, or leave it out"
+                f"trackers: {', '.join(config.trackers)} cannot be started: {cause(error)}; log in, or leave it out"
             ) from error
 
     def _write_environment(self, now: Mapping[str, Any]) -> None:

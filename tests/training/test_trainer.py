@@ -678,3 +678,15 @@ def test_one_domain_alone_and_the_conditional_gan_are_configurations(tmp_path):
 
     train(parse_config(plain, plugins=tiny.plugins()), tmp_path / "one", plugins=tiny.plugins())
     assert summary(tmp_path / "one")["status"] == "finished"
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise ConnectionError("no API key configured")
+
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", offline)
+    with pytest.raises(InputError, match=r"trackers: tensorboard cannot be started: .*no API key.*log in, or leave it"):
+        run(tmp_path / "run", "trackers=[tensorboard]")
+    assert not (tmp_path / "run").exists()
+    monkeypatch.undo()
+    run(tmp_path / "run", "training.steps=1")
