@@ -29,7 +29,12 @@ MARKER = "config.yaml"
 
 
 class RunDirectory:
-    """One run's directory."""
+    """The directory of a run on disk.
+
+    Args:
+        path: the directory.
+        config: the configuration of the run.
+    """
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
@@ -38,9 +43,14 @@ class RunDirectory:
 
     @classmethod
     def create(cls, config: Config, output: Path | None) -> RunDirectory:
-        """A new directory, locked: ``output``, or the next free ``runs/<name>-<NNN>``.
+        """Create a new directory and lock it.
 
-        Raises :class:`InputError` where ``output`` holds anything, is in use, or cannot be written.
+        Args:
+            config: the configuration of the run.
+            output: the directory; None: the next free ``runs/<name>-<NNN>``.
+
+        Raises:
+            InputError: ``output`` holds anything, is in use, or cannot be written.
         """
         with writing(output or Path("runs"), OTHER_OUTPUT):
             run = cls(cls._make(config, output), config)
@@ -61,7 +71,14 @@ class RunDirectory:
 
     @staticmethod
     def check_not_taken(output: Path | None) -> None:
-        """Raise :class:`InputError` where ``output`` holds anything: a run is never overwritten."""
+        """Check that a new run can be written to a directory: a run is never overwritten.
+
+        Args:
+            output: the directory; None: a new one.
+
+        Raises:
+            InputError: the directory holds anything, or cannot be read.
+        """
         if output is None:
             return
         with writing(output, OTHER_OUTPUT):  # its name may be too long, or it may not be readable
@@ -81,7 +98,8 @@ class RunDirectory:
     def lock(self) -> None:
         """Lock an existing directory for this process, and remove the temporary files of a killed one.
 
-        Raises :class:`InputError` if a living process has it, or it cannot be written.
+        Raises:
+            InputError: a living process has it, or it cannot be written.
         """
         with writing(self.path, "fix its permissions, or copy it to another place and continue there with --output"):
             try:
@@ -95,7 +113,7 @@ class RunDirectory:
                 raise
 
     def release(self) -> None:
-        """Let other processes have the directory."""
+        """Unlock the directory, so that other processes can use it."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -119,27 +137,36 @@ class RunDirectory:
 
     @property
     def samples(self) -> Path:
-        """Pictures, by step."""
+        """The folder of the pictures, one for each step at which one is drawn."""
         return self.path / "samples"
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints, by step."""
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     def picture(self, step: int) -> Path:
-        """Where the picture of ``step`` goes."""
+        """The file of the picture of a step.
+
+        Args:
+            step: number of finished steps.
+        """
         return self.samples / f"step-{step:07d}.png"
 
     def write_config(self) -> None:
-        """Replace config.yaml."""
+        """Replace ``config.yaml`` by the configuration."""
         with self.writing(self.path / MARKER) as path:
             write_text(path, self.config.yaml())
 
     def log(self, step: int, seconds: float, values: Mapping[str, float], *, evaluated: bool = False) -> None:
-        """Append one line to metrics.jsonl; a number that is not finite is written as null.
+        """Append a line to ``metrics.jsonl``; a number that is not finite is written as null.
 
-        ``evaluated``: measured after the training, on the checkpoint of ``step``, which the line then names again.
+        Args:
+            step: number of finished steps.
+            seconds: seconds of training up to this step.
+            values: {flat name: value}.
+            evaluated: whether the values were measured after the training, on the checkpoint of ``step``; the line then
+                names the step twice.
         """
         line: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
         if evaluated:
@@ -149,14 +176,23 @@ class RunDirectory:
             file.write(json.dumps(line) + "\n")
 
     def note(self, records: Mapping[str, Mapping[str, Any]], step: int) -> None:
-        """Say in evaluation.json what measurements at ``step`` were computed with: {metric: {step: record}}."""
+        """Record in ``evaluation.json`` how values were computed: {metric: {step: record}}.
+
+        Args:
+            records: {metric: record}, JSON values.
+            step: number of finished steps.
+        """
         noted = self.read_json("evaluation.json")
         for name, record in records.items():
             noted.setdefault(name, {})[str(step)] = dict(record)
         self.write_json("evaluation.json", noted)
 
     def seconds_at(self, step: int) -> float:
-        """Seconds trained up to ``step``, as metrics.jsonl has it; 0 where it does not say."""
+        """Seconds of training up to a step, from ``metrics.jsonl``; 0 if it has no earlier line.
+
+        Args:
+            step: number of finished steps.
+        """
         return max((line["seconds"] for line in read_log(self.path) if line["step"] <= step), default=0.0)
 
     def settle(self) -> None:
@@ -182,14 +218,26 @@ class RunDirectory:
         return max((line["seconds"] for line in kept), default=0.0)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """Replace a JSON file as a whole."""
+        """Replace a JSON file, whole or not at all.
+
+        Args:
+            name: name of the file in the directory.
+            values: its content.
+        """
         with self.writing(self.path / name) as path:
             write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of this run, or an empty dict where there is none, or what no run has written.
+        """Read a JSON file.
 
-        Raises :class:`InputError` where it is there and cannot be read.
+        Args:
+            name: name of the file in the directory.
+
+        Returns:
+            Its content; empty if there is no such file, or if it does not hold a JSON object.
+
+        Raises:
+            InputError: the file exists and cannot be read.
         """
         path = self.path / name
         try:
