@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from coupling.cli.group import console, load_plugins, plugin_option, root_group
+from coupling.cli.new_plugin import write_plugin
 from coupling.plugins import installed
 from coupling.system.terminal import print_line
 
@@ -38,8 +39,6 @@ def new_plugin(name: str) -> None:
 
     It can be installed, passes its tests, and has a configuration that trains with it.
     """
-    from coupling.cli.new_plugin import write_plugin
-
     folder = write_plugin(name, Path(), load_plugins(()).registry)
     word = folder.name.removeprefix("coupling-")
     print_line(f"next: cd {folder} && pip install -e '.[test]' && pytest && coupling run {word}.yaml")

@@ -1,4 +1,4 @@
-"""A plugin as a starting point: a folder that installs, passes its tests and runs."""
+"""A new plugin to start from: a folder that can be installed, passes its tests and runs."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ _SUFFIX = ".template"
 
 
 def write_plugin(name: str, parent: Path, registry: Registry) -> Path:
-    """Write the plugin ``name`` into ``parent/coupling-<name>``, which is returned.
+    """Write the plugin ``name`` into the folder ``parent/coupling-<name>``, which is returned.
 
-    Raises :class:`InputError` where the name is none, or taken, or the folder is there or cannot be written.
+    Raises:
+        InputError: the name is not valid or taken, or the folder exists or cannot be written.
     """
     name = name.removeprefix("coupling-")
     _check_name(name, registry)
     package = f"coupling_{name.replace('-', '_')}"
     folder = parent / f"coupling-{name}"
     if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder}: is there already; choose another name, or move it away")
+        raise InputError(f"{folder}: exists already; choose another name, or move it away")
     words = {"name": name, "package": package, "version": __version__}
     with writing(folder, "go to another directory"):
         folder.mkdir(parents=True)
         try:
             for place, template in _templates(importlib.resources.files("coupling.cli") / "plugin_template"):
-                file = folder / _named(place, name, package)
+                file = folder / _path_in_plugin(place, name, package)
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(Template(template.read_text("utf-8")).substitute(words), encoding="utf-8")
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # half a plugin is none
+            shutil.rmtree(folder, ignore_errors=True)  # leave no unfinished plugin
             raise
     return folder
 
 
 def _check_name(name: str, registry: Registry) -> None:
+    """Raise :class:`InputError` if the name is not valid, or a component or package has it."""
     if not re.fullmatch(_NAME, name) or len(name) > _LONGEST:
         near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
         raise InputError(
@@ -59,14 +61,14 @@ def _check_name(name: str, registry: Registry) -> None:
         )
     for component in registry.components.values():
         if component.name == name or component.name.startswith(f"{name}-"):
-            raise InputError(f"NAME '{name}': {component} is there already; choose another name")
+            raise InputError(f"NAME '{name}': {component} exists already; choose another name")
     package = f"coupling_{name.replace('-', '_')}"
     if importlib.util.find_spec(package) is not None:
         raise InputError(f"NAME '{name}': a package '{package}' is installed already; choose another name")
 
 
 def _templates(folder: Traversable, above: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Every template with its path."""
+    """Every template in ``folder`` with its path."""
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _templates(entry, f"{above}{entry.name}/")
@@ -74,7 +76,7 @@ def _templates(folder: Traversable, above: str = "") -> Iterator[tuple[str, Trav
             yield above + entry.name, entry
 
 
-def _named(place: str, name: str, package: str) -> str:
-    """Where a template's text goes in the plugin's folder."""
+def _path_in_plugin(place: str, name: str, package: str) -> str:
+    """The path of a template's text in the plugin's folder."""
     place = place.removesuffix(_SUFFIX).replace("NAME", name).replace("PACKAGE", package)
-    return ".gitignore" if place == "gitignore" else place  # a file of that name would be one for the templates
+    return ".gitignore" if place == "gitignore" else place  # a .gitignore among the templates would apply to them

@@ -1,4 +1,4 @@
-"""What a new user gets wrong: one message with path, value and mend; exit code 2; nothing written, nothing lost."""
+"""Mistakes of a new user: one message with path, value and fix; exit code 2; nothing is written or lost."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
         (["name=my run"], ["name: 'my run' is not valid: a name consists of letters (a to z), digits, - and _"]),
     ],
 )
-def test_configurations(train, changes, fragments):
+def test_a_wrong_configuration_is_an_error_with_path_and_fix(train, changes, fragments):
     refused(train(*changes), *fragments)
 
 
@@ -110,7 +110,7 @@ def test_configurations(train, changes, fragments):
         ("training={batch_size: 4, accumulate: 4, steps: 2}", "training.batch_size: 4 leaves one sample a micro-batch"),
     ],
 )
-def test_what_no_run_would_begin_with_fails_the_check_too(train, change, fragment):
+def test_check_finds_what_a_run_would_not_start_with(train, change, fragment):
     normal = "generator.architecture={name: linear, batch_norm: true}"
     assert fragment in refused(train(change, normal), fragment)
     assert fragment in refused(train(change, normal, verb="check"), fragment)
@@ -127,12 +127,12 @@ def test_what_no_run_would_begin_with_fails_the_check_too(train, change, fragmen
     ],
 )
 @pytest.mark.parametrize("verb", ["run", "check"])
-def test_files(command, verb, text, fragment):
+def test_a_wrong_file_is_an_error(command, verb, text, fragment):
     Path("c.yaml").write_text(text)
     refused(command(verb, "c.yaml"), fragment)
 
 
-def test_files_that_are_none(command):
+def test_a_path_that_is_not_a_file_is_an_error(command):
     refused(command("run", "missing.yaml"), "missing.yaml: no such file")
     Path("folder").mkdir()
     refused(command("run", "folder"), "folder: is a directory; give a file")
@@ -140,7 +140,7 @@ def test_files_that_are_none(command):
     refused(command("run", "latin.yaml"), "latin.yaml: line 1: is not UTF-8 text")
 
 
-def test_a_forgotten_plugin(command):
+def test_a_forgotten_plugin_is_named_in_the_hint(command):
     Path("c.yaml").write_text(yaml.safe_dump(tiny.VALUES))
     refused(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "give --plugin MODULE")
     refused(command("run", "c.yaml", "--plugin", "missing.py"), "--plugin missing.py: there is no file")
@@ -189,7 +189,7 @@ def test_a_forgotten_plugin(command):
         ),
     ],
 )
-def test_data_sets_of_plugins(train, plugin, source, fragments):
+def test_a_wrong_data_set_of_a_plugin_is_an_error(train, plugin, source, fragments):
     path = plugin(source)
     domains = "domains={x: {dataset: {name: numbers}}}"
     told = refused(train(domains, "training.batch_size=8", "sharing={}", "--plugin", path), *fragments)
@@ -199,7 +199,7 @@ def test_data_sets_of_plugins(train, plugin, source, fragments):
         assert f"plugin '{path}'" in told
 
 
-def test_an_architecture_that_fails(train, plugin):
+def test_an_architecture_that_fails_is_named(train, plugin):
     path = plugin(
         """
         class Odd:
@@ -232,7 +232,7 @@ def test_an_architecture_that_fails(train, plugin):
         ("1 / 0", "loss 'odd' on the discriminators failed: ZeroDivisionError: division by zero (plugin_"),
     ],
 )
-def test_losses_that_fail(train, plugin, body, told):
+def test_a_loss_that_fails_is_named(train, plugin, body, told):
     path = plugin(f"""
         from coupling import Loss
         class Odd(Loss):
@@ -305,7 +305,7 @@ def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plug
         ("samples if samples.std() == 0 else sys.exit(0)", " failed: SystemExit: 0"),
     ],
 )
-def test_transforms_that_fail(train, plugin, body, told):
+def test_a_transform_that_fails_is_named(train, plugin, body, told):
     path = plugin(f"""
         import sys
         class Odd:
@@ -326,7 +326,7 @@ def test_transforms_that_fail(train, plugin, body, told):
         ("Broken.apply(x) if self.training else x", "s' backward pass failed: ZeroDivisionError"),
     ],
 )
-def test_layers_that_fail_in_training_alone(train, plugin, team, body, told):
+def test_a_layer_that_fails_only_in_training_is_named(train, plugin, team, body, told):
     path = plugin(f"""
         import torch
         from torch import nn
@@ -363,7 +363,7 @@ def test_layers_that_fail_in_training_alone(train, plugin, team, body, told):
         ("high", "Measured(1.0)", "metrics[0] odd: better is 'high'; use 'higher' or 'lower'"),
     ],
 )
-def test_metrics_that_fail(train, plugin, better, body, told):
+def test_a_metric_that_fails_is_named(train, plugin, better, body, told):
     path = plugin(f"""
         from coupling import Measured, Metric
         class Odd(Metric):
@@ -379,7 +379,7 @@ def test_metrics_that_fail(train, plugin, better, body, told):
     assert told in result.stderr
 
 
-def test_tied_layers_of_different_shape(train, plugin):
+def test_tied_layers_of_different_shape_are_an_error(train, plugin):
     path = plugin(numbers(shape="(1, 8, 8)", low=-1, high=1, sample="torch.zeros(1, 8, 8)"))
     changes = ["domains.b.dataset=numbers", "sharing.generator=[{last: 1}]", "--plugin", path]
     refused(
@@ -389,7 +389,7 @@ def test_tied_layers_of_different_shape(train, plugin):
     )
 
 
-def test_data_that_go_away_during_training(train, plugin):
+def test_data_that_disappear_during_training_end_the_run(train, plugin):
     path = plugin("left = 40\n" + textwrap.dedent(numbers(sample="read(index)")) + textwrap.dedent("""
         def read(index):
             global left
@@ -416,7 +416,7 @@ def test_data_that_go_away_during_training(train, plugin):
     assert Path("out/checkpoints/step-0000008/manifest.json").exists()
 
 
-def test_pictures_of_what_is_none(train, command, plugin):
+def test_a_picture_that_cannot_be_written_is_an_error(train, command, plugin):
     path = plugin(numbers(shape="(3,)", sample="torch.zeros(3)"))
     result = train("domains={x: {dataset: numbers}}", "sharing={}", "--plugin", path, "--output", "out")
     assert result.exit_code == 0, result.output
@@ -446,17 +446,17 @@ def images(train) -> Callable[..., object]:
 SKIP = [f"domains.{d}.dataset.on_error=skip" for d in "ab"]
 
 
-def test_a_folder_that_is_none(images):
+def test_a_folder_that_does_not_exist_is_an_error(images):
     refused(images("domains.a.dataset.path=picture"), "domains.a.dataset: path 'picture'", "did you mean 'pictures'?")
     refused(images("domains.a.dataset.path=pictures/00.png"), "is a file, neither folder nor zip")
 
 
-def test_a_home_directory_of_nobody(images):
+def test_an_unknown_home_directory_is_an_error(images):
     hint = "domains.a.dataset: path '~nosuchuser/x': there is no home directory '~nosuchuser': give the whole path"
     refused(images("domains.a.dataset.path=~nosuchuser/x"), hint)
 
 
-def test_a_name_that_no_file_can_have(train):
+def test_a_name_that_no_file_can_have_is_an_error(train):
     refused(train(f"name={'x' * 300}"), "name: ", "a name has at most 100 characters, this one has 300")
     message = refused(
         train(f"domains.{'d' * 300}={{dataset: tiny}}"), "a name has at most 100 characters, this one has 300"
@@ -465,7 +465,7 @@ def test_a_name_that_no_file_can_have(train):
     assert not Path("runs").exists()
 
 
-def test_a_domain_without_images(images):
+def test_a_domain_without_images_is_an_error(images):
     Path("empty").mkdir()
     Path("empty/readme.txt").write_text("")
     refused(
@@ -486,17 +486,17 @@ def test_corrupt_images_are_named_and_counted(images):
     refused(images(*SKIP, "training.batch_size=9"), "9 is larger than the 8 samples of domain 'a'")  # of 16, not 18
 
 
-def test_an_image_of_another_size(images):
+def test_an_image_of_another_size_is_an_error(images):
     Image.new("RGB", (9, 8)).save("pictures/large.png")
     refused(images(), "large.png is [8, 9], expected [8, 8]", "`resize: crop` or `resize: stretch`")
 
 
-def test_an_image_of_another_mode(images):
+def test_an_image_of_another_mode_is_an_error(images):
     Image.new("I;16", (8, 8)).save("pictures/deep.png")
     refused(images(), "deep.png: has 16-bit gray pixels; convert it to 8-bit RGB or gray")
 
 
-def test_a_data_directory_that_cannot_be_written(images, monkeypatch):
+def test_a_data_directory_that_cannot_be_written_is_an_error(images, monkeypatch):
     Path("file").write_text("")
     monkeypatch.setenv("COUPLING_DATA", "file")
     refused(images(), "file/image-folder: cannot be written: Not a directory", "set COUPLING_DATA")
@@ -514,7 +514,7 @@ def test_an_existing_output_is_left_alone(train):
     assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
 
 
-def test_what_a_run_leaves_that_was_killed_at_once_is_no_run(train):
+def test_a_run_killed_at_its_start_leaves_no_run(train):
     for folder in ("samples", "checkpoints"):
         (Path("out") / folder).mkdir(parents=True)
     Path("out/.lock").write_text("{}")
@@ -523,7 +523,7 @@ def test_what_a_run_leaves_that_was_killed_at_once_is_no_run(train):
     assert not Path("out/.config.yaml.0123456789ab.tmp").exists()
 
 
-def test_an_output_that_is_something_else(train):
+def test_an_output_with_other_files_is_an_error(train):
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("years of work")
     refused(train("--output", "mine"), "mine: exists already and is never overwritten; give another --output")
@@ -534,16 +534,16 @@ def test_an_output_that_is_something_else(train):
     assert Path("mine/thesis.tex").read_text() == "years of work"
 
 
-def test_an_empty_directory_is_taken(train):
+def test_an_empty_directory_can_be_the_output(train):
     Path("empty").mkdir()
     assert train("--output", "empty").exit_code == 0
 
 
-def test_nothing_to_resume(train):
+def test_resume_without_a_run_is_an_error(train):
     refused(train("--resume"), "--resume: there is no run of 'tiny' under runs/ yet; leave --resume out")
 
 
-def test_a_directory_that_cannot_be_written(train):
+def test_a_directory_that_cannot_be_written_is_an_error(train):
     if not Path("/proc/self").exists():
         pytest.skip("needs /proc: root may write everywhere else")
     refused(train("--output", "/proc/run"), "/proc/run: cannot be written", "give another --output")
@@ -564,14 +564,14 @@ def _limited(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_no_room_for_a_run():
+def test_a_full_disk_at_the_start_is_an_error():
     result = _limited(8, "--output", "out")  # a few bytes: some libraries try a temporary file when imported
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: out: cannot be written: File too large; give another --output\n"
     assert not Path("out").exists()  # the next attempt finds no half-made run
 
 
-def test_no_room_for_a_checkpoint(train):
+def test_a_full_disk_at_a_checkpoint_is_an_error(train):
     wide = "generator.architecture.width=200"  # larger than a picture
     result = _limited(50_000, "--output", "out", "--set", wide)
     assert result.returncode == 1  # the run was rightly asked for
@@ -588,7 +588,7 @@ def test_no_room_for_a_checkpoint(train):
 # -- trained runs --------------------------------------------------------------------------------------
 
 
-def test_sampling_from_what_is_no_run(command, train):
+def test_sampling_from_other_paths_is_an_error(command, train):
     assert train("--output", "faces").exit_code == 0
     refused(command("sample", "face"), "face: no such run; did you mean 'faces'?")
     refused(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
@@ -599,7 +599,7 @@ def test_sampling_from_what_is_no_run(command, train):
     refused(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
 
 
-def test_sampling_from_a_damaged_run(command, train):
+def test_sampling_from_a_damaged_run_is_an_error(command, train):
     assert train("--output", "out").exit_code == 0
     model = Path("out/checkpoints/step-0000002/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1])
@@ -614,7 +614,7 @@ def test_sampling_from_a_damaged_run(command, train):
     )
 
 
-def test_losses_that_give_nothing_in_a_step(train, plugin):
+def test_a_loss_that_returns_nothing_in_a_step_is_named(train, plugin):
     path = plugin("""
         from coupling import Loss
         class Rare(Loss):

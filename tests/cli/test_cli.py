@@ -26,7 +26,7 @@ def trained(train) -> Path:
     return Path("trained")
 
 
-def test_run(train):
+def test_run_trains_and_prints_its_directory(train):
     result = train()
     assert result.exit_code == 0
     assert result.stdout == "runs/tiny-001\n"  # results on stdout, the rest on stderr
@@ -73,7 +73,7 @@ def test_a_run_with_a_plugin_can_be_resumed(train, trained):
     assert json.loads((trained / "summary.json").read_text())["step"] == 3
 
 
-def test_check(train):
+def test_check_prints_domains_layers_and_parameters(train):
     result = train(verb="check")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -99,7 +99,7 @@ def test_a_run_says_what_joint_statistics_mean(train):
     assert "a domain's gradient depends on the other domains' samples too" in told
 
 
-def test_sample(trained, command):
+def test_sample_writes_the_images_of_its_seed(trained, command):
     result = command("sample", trained, "--count", 3, "--seed", 1, "--plugin", TINY)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{trained}/sampled\n"
@@ -122,7 +122,7 @@ def test_sample_takes_a_checkpoint_or_a_model_file(trained, command):
         assert result.exit_code == 0, result.output
 
 
-def test_plugins(command):
+def test_plugins_lists_components_by_kind(command):
     result = command("plugins", "--plugin", TINY)
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines()]
@@ -135,7 +135,7 @@ def test_plugins(command):
 
 
 @pytest.mark.parametrize("kind", ["loss", "losses"])
-def test_plugins_of_one_kind(command, kind):
+def test_plugins_lists_one_kind(command, kind):
     lines = command("plugins", kind).stdout.splitlines()
     assert lines[0] == "losses"
     assert any(line.startswith("hinge ") for line in lines)
@@ -151,7 +151,7 @@ def test_names_of_components_are_never_broken(command, monkeypatch):
         assert {component.name, component.owner} <= words
 
 
-def test_one_components_options(command):
+def test_plugins_prints_the_options_of_a_component(command):
     text = " ".join(command("plugins", "image-folder").stdout.split())
     assert text.startswith("dataset image-folder (plugin coupling) All images of a folder")
     assert "path text required the folder or zip; ~ is your home directory" in text
@@ -164,7 +164,7 @@ def test_one_components_options(command):
     refused(command("plugins", "image-foldr"), "no component is called 'image-foldr'; did you mean 'image-folder'?")
 
 
-def test_schema(command):
+def test_schema_has_the_components_of_plugins(command):
     schema = json.loads(command("schema", "--plugin", TINY).stdout)
     assert "dataset tiny" in schema["$defs"]
 
@@ -179,18 +179,18 @@ def test_schema(command):
         (["sample", "x", "--count", "many"], "'many' is not a valid integer"),
     ],
 )
-def test_usage_errors(command, arguments, message):
+def test_a_usage_error_names_the_argument(command, arguments, message):
     refused(command(*arguments), message)
 
 
-def test_help_and_version(command):
+def test_help_and_version_are_printed(command):
     assert "run" in command("--help").stdout
     assert command("-h").exit_code == 0
     assert coupling.__version__ in command("--version").stdout
 
 
-def test_sigterm_where_nothing_is_saved_for_it(trained, command, monkeypatch):
-    """Its code is that of an interruption, what is open is closed, and an interrupted draw says what is kept."""
+def test_sigterm_outside_training_ends_a_command(trained, command, monkeypatch):
+    """The exit code is 143, open files are closed, and an interrupted draw prints how much is kept."""
     handler = signal.getsignal(signal.SIGTERM)
 
     def terminated(*_: object, **__: object) -> None:
@@ -203,7 +203,7 @@ def test_sigterm_where_nothing_is_saved_for_it(trained, command, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_an_interruption_before_training(train, monkeypatch):
+def test_an_interruption_before_training_exits_with_130(train, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -213,7 +213,7 @@ def test_an_interruption_before_training(train, monkeypatch):
     assert result.stderr == "interrupted\n"
 
 
-def test_as_a_module_in_a_process_of_its_own(tmp_path):
+def test_the_package_runs_as_a_module(tmp_path):
     (tmp_path / "c.yaml").write_text("name: x\nname: y\n")
     result = subprocess.run(
         [sys.executable, "-W", "error", "-m", "coupling", "check", "c.yaml"],

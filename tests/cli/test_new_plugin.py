@@ -45,7 +45,7 @@ def run(command, **options) -> str:
     return done.stdout
 
 
-def test_it_is_installed_and_runs(made, environment, tmp_path):
+def test_a_new_plugin_is_installed_and_runs(made, environment, tmp_path):
     here = {"env": environment, "cwd": tmp_path}
     assert "dataset sea-birds (plugin coupling-sea-birds)" in run(
         [sys.executable, "-m", "coupling", "plugins", "sea-birds"], **here
@@ -58,7 +58,7 @@ def test_it_is_installed_and_runs(made, environment, tmp_path):
     assert "sea-birds-smoothness" in metrics
 
 
-def test_its_own_tests_pass(made, environment):
+def test_the_tests_of_a_new_plugin_pass(made, environment):
     output = run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"], env=environment, cwd=made
     )
@@ -66,7 +66,7 @@ def test_its_own_tests_pass(made, environment):
     assert "skipped" not in output
 
 
-def test_it_is_written_as_this_project_is(made):
+def test_a_new_plugin_passes_the_linter(made):
     ruff = shutil.which("ruff")
     if ruff is None:
         pytest.skip("ruff is not installed")
@@ -78,12 +78,12 @@ def test_it_is_written_as_this_project_is(made):
 
 
 @pytest.mark.slow
-def test_it_is_typed(made):
+def test_a_new_plugin_is_typed(made):
     environment = {**os.environ, "MYPYPATH": str(ROOT)}
     run([sys.executable, "-m", "mypy", "--strict", "coupling_sea_birds"], env=environment, cwd=made)
 
 
-def test_its_example_validates_from_its_folder_without_being_installed(made, monkeypatch):
+def test_the_example_validates_without_installing_the_plugin(made, monkeypatch):
     monkeypatch.chdir(made)
     monkeypatch.setattr(sys, "path", sys.path[:])
     for name in [name for name in sys.modules if name.startswith("coupling_sea_birds")]:
@@ -93,7 +93,7 @@ def test_its_example_validates_from_its_folder_without_being_installed(made, mon
     assert list(config.domains) == ["discs", "outlines"]
 
 
-def test_nothing_of_the_template_is_left(made):
+def test_no_placeholder_of_the_template_is_left(made):
     files = [path for path in made.rglob("*") if path.is_file()]
     for path in files:
         text = path.read_text(encoding="utf-8")
@@ -108,14 +108,14 @@ def test_nothing_of_the_template_is_left(made):
     }  # fmt: skip
 
 
-def test_on_the_command_line(command):
+def test_the_command_writes_a_plugin(command):
     result = command("new-plugin", "birds")
     assert result.exit_code == 0, result.output
     assert result.stdout == "coupling-birds\n"
     assert "next: cd coupling-birds && pip install -e '.[test]' && pytest && coupling run birds.yaml" in result.stderr
     before = {path: path.read_bytes() for path in Path("coupling-birds").rglob("*") if path.is_file()}
-    refused(command("new-plugin", "birds"), "coupling-birds: is there already; choose another name, or move it away")
-    refused(command("new-plugin", "coupling-birds"), "coupling-birds: is there already")
+    refused(command("new-plugin", "birds"), "coupling-birds: exists already; choose another name, or move it away")
+    refused(command("new-plugin", "coupling-birds"), "coupling-birds: exists already")
     assert {path: path.read_bytes() for path in Path("coupling-birds").rglob("*") if path.is_file()} == before
 
 
@@ -132,19 +132,19 @@ def test_on_the_command_line(command):
         ("vögel", "'v-gel', for example"),
         (
             "digits",
-            r"architecture 'digits' of plugin '.*' is there already|a package 'coupling_digits' is installed already",
+            r"architecture 'digits' of plugin '.*' exists already|a package 'coupling_digits' is installed already",
         ),
-        ("pixel", "metric 'pixel-agreement' of plugin 'coupling' is there already"),
-        ("negative", "transform 'negative' of plugin 'coupling' is there already"),
+        ("pixel", "metric 'pixel-agreement' of plugin 'coupling' exists already"),
+        ("negative", "transform 'negative' of plugin 'coupling' exists already"),
     ],
 )
-def test_names_that_cannot_be(name, message, tmp_path):
+def test_a_name_that_is_not_valid_is_an_error(name, message, tmp_path):
     with pytest.raises(InputError, match=message):
         write_plugin(name, tmp_path, installed().registry)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_package_of_that_name(tmp_path, monkeypatch):
+def test_the_name_of_an_installed_package_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "coupling_birds.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="a package 'coupling_birds' is installed already; choose another name"):
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 
 
 @given(st.text(max_size=12))
-def test_a_name_is_refused_or_makes_one_folder_beside_others(name):
+def test_a_name_is_rejected_or_makes_one_folder(name):
     """Whatever is given, nothing is written elsewhere: the folder's name is the plugin's."""
     registry = installed().registry
     with pytest.MonkeyPatch.context() as patch:

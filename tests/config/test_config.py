@@ -61,13 +61,13 @@ def problem(*overrides: str) -> str:
         ("[1, 2e3]", [1, 2e3]),
     ],
 )
-def test_scalars(text, value):
+def test_scalars_have_their_type(text, value):
     parsed = parse_yaml(text)
     assert parsed == value
     assert type(parsed) is type(value)
 
 
-def test_anchors_and_merges():
+def test_anchors_and_merges_work():
     text = "base: &base {a: 1, b: 2}\nown: {<<: *base, b: 3}\nagain: {<<: {b: 4}, a: 5}\n"
     assert parse_yaml(text)["own"] == {"a": 1, "b": 3}
     assert parse_yaml(text)["again"] == {"a": 5, "b": 4}
@@ -91,7 +91,7 @@ def test_anchors_and_merges():
         ("[" * 5000, "not valid YAML"),
     ],
 )
-def test_what_is_not_yaml_is_told_with_its_line(text, message):
+def test_wrong_yaml_is_an_error_with_its_line(text, message):
     with pytest.raises(ConfigError) as caught:
         parse_yaml(text)
     assert str(caught.value).startswith(message)
@@ -121,7 +121,7 @@ def test_what_is_not_yaml_is_told_with_its_line(text, message):
         ("sharing.*[*]={last: 1}", lambda v: v["sharing"]["generator"], [{"last": 1}]),
     ],
 )
-def test_override(assignment, place, value):
+def test_an_override_sets_its_key(assignment, place, value):
     values = copy.deepcopy(tiny.VALUES)
     override(values, assignment)
     assert place(values) == value
@@ -149,7 +149,7 @@ def test_an_override_gives_a_listed_component_options():
         ("seed.*=1", "'seed' has nothing that * could stand for"),
     ],
 )
-def test_override_refused(assignment, message):
+def test_a_wrong_override_is_an_error(assignment, message):
     with pytest.raises(ConfigError) as caught:
         override(copy.deepcopy(tiny.VALUES) | {"numbers": [1]}, assignment)
     assert message in str(caught.value)
@@ -164,7 +164,7 @@ def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | in
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_override_sets_one_leaf_and_nothing_else(data):
+def test_an_override_sets_one_leaf_and_nothing_else(data):
     before = tiny.config("metrics=[brightness]").plain()
     leaf = data.draw(st.sampled_from(_leaves(before)))
     brackets = data.draw(st.booleans())
@@ -187,7 +187,7 @@ def test_override_sets_one_leaf_and_nothing_else(data):
 # -- components ------------------------------------------------------------------------------------
 
 
-def test_components_of_a_configuration_in_order():
+def test_components_are_listed_in_order():
     config = tiny.config("metrics=[brightness]", "losses=[hinge, r1]")
     found = [(path, kind, component.name) for path, kind, component in config.components()]
     assert found == [
@@ -261,7 +261,7 @@ def configurations(draw) -> dict[str, Any]:
 @example(tiny.values('domains.a.dataset.pool="\\x85"'))  # a line break of YAML's own
 @example(tiny.values("name='2e-4'", "domains.no={dataset: tiny}"))
 @settings(max_examples=80, deadline=None)
-def test_a_configuration_survives_its_yaml(values):
+def test_a_configuration_is_read_back_from_its_yaml(values):
     config = parse_config(values, plugins=tiny.plugins())
     again = parse_config(parse_yaml(config.yaml()), plugins=tiny.plugins())
     assert again == config
@@ -283,8 +283,8 @@ def test_a_configuration_survives_its_yaml(values):
     st.sampled_from(sorted(Config.model_fields)),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_is_given_the_answer_is_a_message(values, key):
-    """No nonsense in any place of a configuration gets past, or through as another exception."""
+def test_any_wrong_value_is_one_message(values, key):
+    """A wrong value anywhere in a configuration is a ConfigError, and no other exception."""
     told = key
     try:
         parse_config(copy.deepcopy(tiny.VALUES) | {key: values}, plugins=tiny.plugins())
@@ -293,7 +293,7 @@ def test_whatever_is_given_the_answer_is_a_message(values, key):
     assert key in told
 
 
-def test_complete_and_with_the_defaults():
+def test_a_configuration_is_completed_with_the_defaults():
     plain = tiny.config().plain()
     assert plain["training"]["precision"] == "fp32"
     assert plain["losses"] == [{"name": "non-saturating", "weight": 1.0}]
@@ -310,7 +310,7 @@ def test_complete_and_with_the_defaults():
     assert plain["sharing"] == {"generator": [{"first": 2}], "discriminator": [{"last": 2}]}
 
 
-def test_frozen():
+def test_a_configuration_is_frozen():
     config = tiny.config()
     for model, key in ((config, "seed"), (config.training, "steps"), (config.sharing.generator[0], "first")):
         with pytest.raises(pydantic.ValidationError, match="frozen"):
@@ -388,7 +388,7 @@ def test_a_teams_optimizer_changes_what_it_names():
         ("generator.optimizer.betas=[2, 0]", "generator.optimizer.betas[0]: 2 is not valid"),
     ],
 )
-def test_path_value_and_mend(assignment, message):
+def test_a_problem_names_path_value_and_fix(assignment, message):
     told = problem(assignment)
     assert told.startswith(message) or message in told.splitlines()[0]
     assert "\n" not in told
@@ -400,7 +400,7 @@ def test_half_and_part_exclude_each_other():
     )
 
 
-def test_required_keys():
+def test_missing_keys_are_named():
     with pytest.raises(ConfigError) as caught:
         parse_config({"name": "x"}, plugins=tiny.plugins())
     assert str(caught.value).splitlines() == [
@@ -412,7 +412,7 @@ def test_a_long_value_is_cut():
     assert len(problem(f"optimizer.lr=[{', '.join(map(str, range(1000)))}]")) < 250
 
 
-def test_parts_as_the_user_says():
+def test_part_options_choose_a_part():
     assert PartOptions().chosen() is None
     assert PartOptions(half=2).chosen() == (2, 2)
     assert PartOptions(part=(2, 5)).chosen() == (2, 5)
@@ -428,7 +428,7 @@ def load(path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_file(tmp_path):
+def test_a_configuration_is_read_from_a_file(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("\ufeff" + yaml.safe_dump(tiny.VALUES), encoding="utf-8")  # some editors begin a file so
     assert load_config(path, ["seed=7"], plugins=tiny.plugins()) == tiny.config("seed=7")
@@ -446,26 +446,26 @@ def test_problems_in_a_file_stand_under_its_name(tmp_path):
     ("content", "message"),
     [
         (b"", "is empty; a configuration is a mapping with the keys name, domains, generator"),
-        (b"# only a remark\n", "is empty"),
+        (b"# only a comment\n", "is empty"),
         (b"- a\n", "a configuration is a mapping with the keys name"),
         (b"hello", "a configuration is a mapping"),
         (b"seed: 1\nname: \xe9\n", "line 2: is not UTF-8 text; save it in that encoding"),
         (b"PK\x03\x04\xff\xfe", "line 1: is not UTF-8 text"),
     ],
 )
-def test_files_that_hold_none(tmp_path, content, message):
+def test_a_file_without_a_configuration_is_an_error(tmp_path, content, message):
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
     assert load(path).startswith(f"{path}: {message}")
 
 
-def test_no_file(tmp_path):
+def test_a_missing_file_gets_the_nearest_name(tmp_path):
     (tmp_path / "faces.yaml").write_text("")
     assert load(tmp_path / "face.yaml") == f"{tmp_path}/face.yaml: no such file; did you mean '{tmp_path}/faces.yaml'?"
     assert "no such file; there are none" in load(tmp_path / "nowhere" / "face.yaml")
 
 
-def test_no_file_but_examples(tmp_path, monkeypatch):
+def test_a_missing_file_gets_the_name_of_an_example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (".pre-commit-config.yaml", "examples/digits.yaml", "examples/faces.yaml", "train.yml"):
         Path(name).parent.mkdir(exist_ok=True)
@@ -476,13 +476,13 @@ def test_no_file_but_examples(tmp_path, monkeypatch):
     assert load(Path("nofile.yaml")) == f"nofile.yaml: no such file; {known}"
 
 
-def test_a_directory(tmp_path):
+def test_a_directory_is_an_error(tmp_path):
     assert load(tmp_path) == f"{tmp_path}: is a directory; give a file, such as config.yaml"
     (tmp_path / "config.yaml").write_text("")
     assert load(tmp_path) == f"{tmp_path}: is a directory; give a file, such as {tmp_path}/config.yaml"
 
 
-def test_names_are_made_of_what_file_names_are_made_of():
+def test_names_can_be_names_of_files():
     for character in set(string.printable) - set(string.ascii_letters + string.digits + "-_"):
         with pytest.raises(ConfigError):
             parse_config(tiny.VALUES | {"name": f"a{character}"}, plugins=tiny.plugins())
@@ -497,7 +497,7 @@ def test_names_are_made_of_what_file_names_are_made_of():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("value", ["true", "false", "[true, 0.5]", "[1, false]"])
-def test_true_is_no_number(key, value):
+def test_true_is_not_a_number(key, value):
     """For Python it is 1, and ``steps: true`` would train one step."""
     shown = value.replace("true", "True").replace("false", "False")
     place = key.replace(".0.", "[0].")
@@ -511,7 +511,7 @@ def test_true_is_a_boolean_and_a_number_a_number():
 
 
 @pytest.mark.parametrize("annotation", [int, float, int | None, list[int], tuple[float, ...], dict[str, int] | int])
-def test_options_of_components_are_no_booleans_either(annotation):
+def test_true_is_not_a_number_in_options_of_components(annotation):
     def make(*, option): ...
 
     make.__annotations__["option"] = annotation
@@ -522,7 +522,7 @@ def test_options_of_components_are_no_booleans_either(annotation):
 
 
 @pytest.mark.parametrize("annotation", [bool, bool | int, Literal[True, 3], Any, list[bool | float], object])
-def test_options_that_may_be_booleans(annotation):
+def test_options_may_be_booleans(annotation):
     def make(*, option): ...
 
     make.__annotations__["option"] = annotation

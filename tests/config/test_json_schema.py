@@ -1,4 +1,4 @@
-"""The JSON schema: it takes every example, refuses what `coupling` refuses, and describes every option."""
+"""The JSON schema: it accepts every example, rejects what `coupling` rejects, and describes every option."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_there_are_examples():
         "training.ema=null",
     ],
 )
-def test_valid(validator, assignment):
+def test_valid_configurations_pass(validator, assignment):
     validator.validate(tiny.values(assignment))
     tiny.config(assignment)
 
@@ -98,7 +98,7 @@ def test_valid(validator, assignment):
         "sharing.generator=[{frist: 1}]",
     ],
 )
-def test_typos_are_refused(validator, assignment):
+def test_typos_are_rejected(validator, assignment):
     values = copy.deepcopy(tiny.VALUES)
     override(values, assignment)
     assert not validator.is_valid(values)
@@ -133,7 +133,7 @@ def test_every_key_of_the_configuration_is_described(schema):
     assert undescribed == []
 
 
-def test_no_reference_leads_nowhere(schema):
+def test_every_reference_has_a_definition(schema):
     def references(value: Any) -> list[str]:
         if isinstance(value, dict):
             own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
@@ -145,7 +145,7 @@ def test_no_reference_leads_nowhere(schema):
     assert all(reference.removeprefix("#/$defs/") in schema["$defs"] for reference in found)
 
 
-def test_two_components_with_models_of_one_name():
+def test_two_components_may_use_models_of_one_name():
     def first() -> Any:
         class Corner(BaseModel):
             x: int

@@ -108,7 +108,7 @@ def test_wrong_options_are_named_with_their_path(make, options, message):
     assert str(caught.value) == message
 
 
-def test_every_problem_is_said_at_once():
+def test_every_problem_is_in_one_message():
     with pytest.raises(ConfigError) as caught:
         registry(Plain).validate("loss", "x", {"width": -1, "kind": 3, "b": 0}, "losses[0]")
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
@@ -133,25 +133,25 @@ def test_a_default_factory_is_a_default():
     assert first.sizes is not second.sizes
 
 
-def test_checks_of_a_pydantic_model_itself():
+def test_the_checks_of_a_pydantic_model_are_applied():
     with pytest.raises(ConfigError, match=r"^losses\[0\]: kind b goes up to width 10$"):
         registry(Modelled).build("loss", "x", {"width": 11, "kind": "b"}, "losses[0]")
 
 
-def test_no_options():
+def test_a_component_may_have_no_options():
     assert isinstance(registry(Bare).build("loss", "x", {}, ""), Bare)
     with pytest.raises(ConfigError, match="unknown option 'a' of loss 'x'; there are none"):
         registry(Bare).build("loss", "x", {"a": 1}, "")
 
 
-def test_options_named_as_attributes_of_pydantic_models():
+def test_options_may_be_named_as_attributes_of_pydantic_models():
     def make(*, copy: int = 1, schema: int = 2, json: int = 3, model_kind: int = 4) -> list[int]:
         return [copy, schema, json, model_kind]
 
     assert registry(make).build("loss", "x", {"copy": 5}, "") == [5, 2, 3, 4]
 
 
-def test_description_is_the_first_paragraph():
+def test_the_description_is_the_first_paragraph():
     assert registry(Plain).get("loss", "x", "").description == "Made from a class."
 
 
@@ -184,12 +184,12 @@ def callback(*, a: Callable[[], int]): ...
         (3, "not a class or function"),
     ],
 )
-def test_what_cannot_be_a_component(make, reason):
+def test_a_component_with_wrong_options_is_an_error(make, reason):
     with pytest.raises(PluginError, match=reason):
         registry(make)
 
 
-def test_the_nearest_name_and_what_was_left_out():
+def test_an_unknown_name_gets_the_nearest_and_the_broken_plugins():
     made = registry(Plain, "hinge")
     made.broken["coupling-faces"] = "ImportError: no resvg"
     with pytest.raises(ConfigError) as caught:
@@ -208,7 +208,7 @@ def test_the_nearest_name_and_what_was_left_out():
         ("ha", "known: Bags_Under_Eyes, Blond_Hair, Eyeglasses, Smiling"),
     ],
 )
-def test_what_is_near_a_name(name, hint):
+def test_the_nearest_name_is_proposed(name, hint):
     assert nearest(name, ["Smiling", "Blond_Hair", "Eyeglasses", "Bags_Under_Eyes"]) == hint
 
 
@@ -223,7 +223,7 @@ def test_an_exception_of_the_plugin_is_named():
     )
 
 
-def test_errors_of_ours_keep_their_kind_and_get_the_path():
+def test_our_own_errors_keep_their_type_and_get_the_path():
     def make() -> None:
         raise ConfigError("width: too much")
 

@@ -50,14 +50,14 @@ def test_coverage_is_measured_on_held_out_samples_and_kept(model, run, monkeypat
         load_or_measure_coverage(model, "a", search, tiny.plugins(), folder)
 
 
-def test_without_held_out_samples_those_of_the_training_are_taken(model, monkeypatch):
+def test_without_held_out_samples_those_of_the_training_are_used(model, monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "held_out", lambda self: None)
     measured = measure_coverage(model, "a", Search(restarts=1, iterations=1), tiny.plugins(), count=7)
     assert (measured.count, measured.held_out) == (7, False)
     assert "7 training samples" in str(measured)
 
 
-def test_without_data_a_warning_says_that_no_image_can_be_flagged(model, monkeypatch, capsys, tmp_path):
+def test_without_data_a_warning_says_that_coverage_is_not_checked(model, monkeypatch, capsys, tmp_path):
     def gone(self):
         raise coupling.errors.DataError("pictures: no such folder")
 

@@ -50,7 +50,7 @@ def test_an_encoder_is_a_function_of_the_model_and_its_seed(model, three):
     assert NormalPrior(5).least * 0.999 <= codes.norm(dim=1).min()  # a normal prior's support
 
 
-def test_an_encoder_is_kept_for_its_model_alone(model, three, encoder, tmp_path, monkeypatch, capsys):
+def test_an_encoder_is_saved_for_its_model_only(model, three, encoder, tmp_path, monkeypatch, capsys):
     path = tmp_path / "folder" / "encoder.safetensors"
     encoder.save(path)
     monkeypatch.setattr("coupling.generation.encoder.STEPS", 2)

@@ -59,7 +59,7 @@ def test_gray_and_colour_become_each_other(picture):
     assert given.changes == ["colour to gray"]
 
 
-def test_kinds_that_are_safe(picture):
+def test_images_of_eight_bits_are_converted(picture):
     gray = noise(8, 8)
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
         given = read_images([picture(Image.fromarray(gray).convert(mode))], GRAY)
@@ -73,7 +73,7 @@ def test_kinds_that_are_safe(picture):
     assert (given.samples == 1).all()
 
 
-def test_size_is_changed_and_said_but_not_proportions(picture):
+def test_sizes_are_changed_but_not_aspect_ratios(picture):
     given = read_images([picture(noise(16, 16))], GRAY)
     assert given.samples.shape == (1, 1, 8, 8)
     assert given.changes == ["resized from 16×16"]
@@ -88,7 +88,7 @@ def test_size_is_changed_and_said_but_not_proportions(picture):
     assert stretched.samples[0, 0, :, 0].max() < 0.1
 
 
-def test_upright_as_the_camera_says(picture):
+def test_images_are_turned_as_their_exif_says(picture):
     pixels = np.zeros((8, 8), np.uint8)
     pixels[:4] = 200
     exif = Image.Exif()
@@ -98,7 +98,7 @@ def test_upright_as_the_camera_says(picture):
     assert given.samples[0, 0, :, :4].max() < 0.1
 
 
-def test_a_folder_with_other_files_in_it(picture, tmp_path, capsys):
+def test_a_folder_may_hold_other_files(picture, tmp_path, capsys):
     picture(noise(8, 8), "set/b.png")
     picture(noise(8, 8), "set/a.jpg")
     picture(noise(8, 8), "set/deeper/a.png")
@@ -112,7 +112,7 @@ def test_a_folder_with_other_files_in_it(picture, tmp_path, capsys):
     assert "set: 2 hidden or other files (" in capsys.readouterr().err
 
 
-def test_a_zip(picture, tmp_path):
+def test_a_zip_is_read(picture, tmp_path):
     pixels = noise(8, 8)
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.write(picture(pixels, "b.png"), "deep/b.png")
@@ -131,12 +131,12 @@ def test_a_zip(picture, tmp_path):
         (Image.new("CMYK", (8, 8)), "has CMYK pixels"),
     ],
 )
-def test_kinds_that_are_not(picture, content, message):
+def test_images_of_other_depths_are_errors(picture, content, message):
     with pytest.raises(InputError, match=re.escape(message)):
         read_images([picture(content, "x.tif")], GRAY)
 
 
-def test_files_that_are_none(picture, tmp_path):
+def test_files_that_are_not_images_are_errors(picture, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     whole = picture(noise(64, 64, 3), "whole.png").read_bytes()
     (tmp_path / "torn.png").write_bytes(whole[: len(whole) // 2])
@@ -187,17 +187,17 @@ def test_files_that_cannot_be_used_are_left_out(picture, tmp_path, capsys):
     assert str(caught.value).splitlines() == ["5 of 7 images could not be used:", *(f"  {e}" for e in given.errors)]
 
 
-def test_all_files_can_be_used(picture):
+def test_sound_files_pass_the_check(picture):
     read_images([picture(noise(8, 8))], GRAY).check_complete()
 
 
-def test_an_image_that_would_fill_the_memory(picture, monkeypatch):
+def test_a_huge_image_is_an_error(picture, monkeypatch):
     path = picture(noise(64, 64))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match=r"x\.png: Image size \(4096 pixels\) exceeds limit"):
         read_images([path], GRAY)
 
 
-def test_domains_that_are_of_no_images(picture):
+def test_a_domain_without_images_is_an_error(picture):
     with pytest.raises(InputError, match=r"domain 'points' has samples of shape \(7,\), which are not images"):
         read_images([picture(noise(8, 8))], Domain("points", (7,), (0, 1)))

@@ -45,7 +45,7 @@ def together(portions):
 # -- which samples -------------------------------------------------------------------------------------
 
 
-def test_without_filters_they_are_the_models(model):
+def test_without_filters_the_samples_are_the_models(model):
     drawn = together(Selection(model, seed=4).samples(0, 600, ["a", "b"]))
     expected = model.sample(600, seed=4, batch_size=BLOCK)
     for name in "ab":
@@ -57,7 +57,7 @@ def test_without_filters_they_are_the_models(model):
     start=st.integers(0, 700), count=st.integers(1, 400), keep=st.sampled_from([None, 0.004, 0.5, 1.0]),
     truncation=st.sampled_from([None, 0.6]),
 )  # fmt: skip
-def test_a_sample_is_the_same_wherever_the_draw_begins_and_ends(model, start, count, keep, truncation):
+def test_a_sample_does_not_depend_on_start_and_stop(model, start, count, keep, truncation):
     selection = Selection(model, 1, truncation, keep)
     if selection.kept == 1:
         start, count = start % 20, min(count, 20)
@@ -85,7 +85,7 @@ def test_the_best_of_each_block_are_kept_in_order(model):
 
 
 @pytest.mark.parametrize("prior", ["uniform", "normal"])
-def test_truncated_codes_are_of_the_truncated_prior(prior):
+def test_truncated_codes_follow_the_truncated_prior(prior):
     support, bound = prior_of(LatentConfig(prior=prior, size=40)), 0.7
     source = torch.Generator().manual_seed(0)
     z = torch.randn(500, 40, generator=source) if prior == "normal" else torch.rand(500, 40, generator=source) * 2 - 1
@@ -109,7 +109,7 @@ def test_codes_are_truncated_wherever_they_begin(model):
     assert torch.equal(model.latent(0, 5, 3, 0.5), torch.empty(0, 5))
 
 
-def test_filters_that_cannot_be(model, tmp_path):
+def test_wrong_filters_are_errors(model, tmp_path):
     for bound in (0.0, -1.0, 1.0, 2.0):
         with pytest.raises(InputError, match=r"codes of a uniform prior lie in \[-1, 1\]"):
             Selection(model, truncation=bound)
@@ -196,12 +196,12 @@ def test_webdataset_reads_the_shards(model, tmp_path):
             assert np.abs(sample[f"{name}.png"].astype(float) - expected.numpy()).max() <= 0.501
 
 
-def test_names_that_readers_of_a_webdataset_take_for_one(tmp_path):
+def test_domains_that_differ_only_in_case_are_an_error_in_a_webdataset(tmp_path):
     with pytest.raises(InputError, match="A, a, differ only in upper and lower case"):
         FORMATS["webdataset"](tmp_path, ["A", "a"])
 
 
-def test_the_manifest_says_what_was_drawn(model, run, tmp_path):
+def test_the_manifest_records_what_was_drawn(model, run, tmp_path):
     root = write_samples(Selection(model, 7, 0.9, 0.3), tmp_path / "set", 5, source=str(run))
     manifest = json.loads((root / "manifest.json").read_text())
     assert manifest["model"] == str(run)
@@ -219,7 +219,7 @@ def test_the_manifest_says_what_was_drawn(model, run, tmp_path):
 # -- what was interrupted ------------------------------------------------------------------------------
 
 
-def test_a_draw_that_was_killed_anywhere_goes_on_to_the_same_bytes(run, tmp_path):
+def test_a_draw_killed_anywhere_continues_to_the_same_bytes(run, tmp_path):
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.support.killed_draws", run, tmp_path],
         capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
@@ -237,7 +237,7 @@ def test_a_draw_that_was_killed_anywhere_goes_on_to_the_same_bytes(run, tmp_path
             assert len(codes) > least
 
 
-def test_what_is_there_is_not_drawn_again(model, tmp_path, monkeypatch):
+def test_written_samples_are_not_drawn_again(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "PART", 4)
     asked = []
     samples = Selection.samples
@@ -261,7 +261,7 @@ def test_what_is_there_is_not_drawn_again(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_files_of_a_whole_set_that_are_gone_are_told(model, tmp_path, kind):
+def test_missing_files_of_a_complete_set_are_an_error(model, tmp_path, kind):
     path = tmp_path / "set"
     write_samples(Selection(model), path, 10, kind)
     write_samples(Selection(model), path, 10, kind)
@@ -282,7 +282,7 @@ def sample(command, run):
     return lambda *arguments: command("sample", run, "--plugin", TINY, "--output", "set", *arguments)
 
 
-def test_the_command_writes_every_format_and_goes_on(sample):
+def test_the_command_writes_every_format_and_continues(sample):
     arguments = ("--count", 9, "--format", "webdataset", "--shard-size", 4, "--keep", 0.5, "--truncation", 0.8)
     result = sample(*arguments)
     assert (result.exit_code, result.stdout) == (0, "set\n"), result.output
@@ -296,7 +296,7 @@ def test_the_command_writes_every_format_and_goes_on(sample):
     assert "set: all 9 samples are there" in sample(*arguments).stderr
 
 
-def test_another_draw_is_refused(sample, run):
+def test_a_directory_with_other_samples_is_an_error(sample, run):
     assert sample("--count", 5).exit_code == 0
     for arguments, told in (
         (("--count", 6), "whose count is 5, not 6"),
@@ -318,7 +318,7 @@ def test_another_draw_is_refused(sample, run):
     refused(sample("--count", 5), "set: holds 'a' and no manifest.json")
 
 
-def test_bad_arguments_leave_nothing(sample):
+def test_wrong_arguments_write_nothing(sample):
     refused(sample("--format", "parquet"), "'parquet' is not one of")
     refused(sample("--keep", 0), "0.0 is not in the range")
     refused(sample("--truncation", 1.5), "truncation is 1.5")

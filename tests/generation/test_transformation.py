@@ -50,7 +50,7 @@ def copied(run, tmp_path):
     return tmp_path / "run"
 
 
-def test_transform(command, copied, pictures, model):
+def test_transform_writes_images_grid_and_errors(command, copied, pictures, model):
     result = transform(command, copied, pictures, "--from", "a", "--to", "b")
     assert result.exit_code == 0, result.output
     assert "pictures: 1 hidden or other files (" in result.stderr
@@ -88,7 +88,7 @@ def test_transform(command, copied, pictures, model):
     assert "inverting 10 real samples" not in again.stderr
 
 
-def test_a_threshold_of_ones_own_or_none(command, copied, pictures):
+def test_the_threshold_can_be_given_or_left_out(command, copied, pictures):
     quick = ["--iterations", 3, "--restarts", 1]
     told = transform(command, copied, pictures, "--from", "a", "--threshold", 0.9, *quick)
     assert " no " not in told.stdout
@@ -100,7 +100,7 @@ def test_a_threshold_of_ones_own_or_none(command, copied, pictures):
     assert not (copied / "coverage.json").exists()
 
 
-def test_a_name_that_is_no_text_and_a_domain_named_twice(command, copied, pictures, tmp_path):
+def test_undecodable_file_names_and_repeated_domains_work(command, copied, pictures, tmp_path):
     strange = tmp_path / "strange"
     strange.mkdir()
     try:
@@ -114,7 +114,7 @@ def test_a_name_that_is_no_text_and_a_domain_named_twice(command, copied, pictur
     assert "udcff.png" in (copied / "transformed/errors.csv").read_text()
 
 
-def test_a_checkpoints_results_lie_beside_it(command, copied, pictures):
+def test_the_results_of_a_checkpoint_are_beside_it(command, copied, pictures):
     result = transform(command, copied / "checkpoints/step-0000004", pictures / "drawn0.png", "--from", "a",
                        "--iterations", 1)  # fmt: skip
     assert result.stdout.splitlines()[-1] == f"{copied}/transformed-step-0000004"
@@ -143,11 +143,11 @@ def test_results_of_several_calls_are_not_mixed_up(command, copied, pictures):
     refused(again, "mine: holds results of an earlier call (errors.csv); give another --output")
 
 
-def test_two_calls_at_a_time_have_a_folder_each(copied):
+def test_two_calls_at_the_same_time_get_two_folders(copied):
     assert [results_folder(copied, None).name for _ in range(3)] == ["transformed", "transformed-2", "transformed-3"]
 
 
-def test_bad_input(command, copied, pictures):
+def test_a_wrong_argument_is_an_error(command, copied, pictures):
     def refuse(*arguments, fragment):
         refused(transform(command, copied, *arguments), fragment)
 
@@ -205,7 +205,7 @@ def test_a_model_of_one_domain_cannot_transform(tmp_path, command, pictures):
 
 
 def test_the_commands_options_reach_the_search(command, copied, pictures, monkeypatch):
-    """And the encoder does."""
+    """The encoder reaches it too."""
     seen = []
     real = CoupledModel.transform
 
@@ -224,7 +224,7 @@ def test_the_commands_options_reach_the_search(command, copied, pictures, monkey
     refused(transform(command, copied, pictures, "--from", "a", "--device", "cuda:99"), "--device cuda:99: ")
 
 
-def test_transform_with_an_encoder(command, copied, pictures, monkeypatch):
+def test_transform_trains_an_encoder_once(command, copied, pictures, monkeypatch):
     monkeypatch.setattr("coupling.generation.encoder.STEPS", 20)
     arguments = (copied, pictures, "--from", "a", "--restarts", "2", "--iterations", "10", "--encoder")
     result = transform(command, *arguments)

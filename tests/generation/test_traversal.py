@@ -41,7 +41,7 @@ def slerp(a, b, share):
     ]  # fmt: skip
 
 
-def test_spherical_paths_are_the_textbooks():
+def test_spherical_paths_follow_the_textbook():
     first, second = torch.randn(2, 3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = path(first, second, 5, "spherical")
     for pair in range(3):
@@ -72,7 +72,7 @@ def test_codes_without_an_arc_between_them_are_joined_straight(factor):
     torch.testing.assert_close(path(a, factor * a, 4, "spherical"), path(a, factor * a, 4, "straight"))
 
 
-def test_the_way_suits_the_prior():
+def test_the_default_path_suits_the_prior():
     """Halfway along a straight path normal codes are too short by the root of two; on the arc they are not."""
     assert suited_to("uniform") == "straight"
     assert suited_to("normal") == "spherical"
@@ -82,7 +82,7 @@ def test_the_way_suits_the_prior():
     assert abs(norms["straight"] - 0.707) < 0.02
 
 
-def test_samples_along_a_path(model):
+def test_traverse_draws_samples_along_a_path(model):
     found = model.traverse(pairs=3, steps=4, seed=5)
     assert {name: x.shape for name, x in found.items()} == {"a": (3, 4, 1, 4, 4), "b": (3, 4, 1, 4, 4)}
     z = model.latent(6, seed=5)
@@ -98,7 +98,7 @@ def test_samples_along_a_path(model):
     assert not torch.equal(model.traverse(pairs=3, steps=4, seed=6)["a"], found["a"])
 
 
-def test_a_normal_prior_takes_the_arc_unless_told_otherwise(normal_model):
+def test_a_normal_prior_has_spherical_paths_by_default(normal_model):
     default, arc, straight = (
         normal_model.traverse(2, 5, interpolation=way)["a"] for way in (None, "spherical", "straight")
     )
@@ -127,7 +127,7 @@ def test_arguments_that_do_not_fit_are_rejected(model):
         model.traverse(domains=["c"])
 
 
-def test_the_picture(run, model, command):
+def test_the_picture_has_a_row_for_each_domain(run, model, command):
     result = command("traverse", run, "--steps", 5, "--pairs", 2, "--seed", 3, "--plugin", TINY)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{run}/traversal.png\n"
@@ -139,14 +139,14 @@ def test_the_picture(run, model, command):
     assert picture.height > 4 * 64
 
 
-def test_beside_a_checkpoint_not_in_it(run, command):
+def test_the_picture_of_a_checkpoint_is_beside_it(run, command):
     checkpoint = run / "checkpoints" / "step-0000004"
     result = command("traverse", checkpoint, "--steps", 2, "--pairs", 1, "--plugin", TINY)
     assert result.stdout == f"{run}/traversal-step-0000004.png\n"
     assert (run / "traversal-step-0000004.png").is_file()
 
 
-def test_the_moving_picture(run, model, command):
+def test_the_animation_runs_forward_and_back(run, model, command):
     result = command("traverse", run, "--steps", 4, "--pairs", 3, "--seconds", 1.2, "--output", "x/t.gif", "--plugin",
                      TINY)  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -184,7 +184,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_bad_input(run, command):
+def test_a_wrong_argument_is_an_error(run, command):
     refused(command("traverse", run, "--output", "t.jpg"), "--output t.jpg: a traversal is a .png or a .gif")
     refused(command("traverse", run, "--steps", 1), "1 is not in the range 2<=x<=256")
     refused(command("traverse", run, "--pairs", 0), "0 is not in the range")
@@ -194,7 +194,7 @@ def test_bad_input(run, command):
     refused(command("traverse", run, "--output", "file/t.png", "--plugin", TINY), "file/t.png: cannot be written")
 
 
-def test_domains_that_cannot_be_drawn(tmp_path, command):
+def test_domains_without_images_are_left_out(tmp_path, command):
     plugin = tmp_path / "points.py"
     plugin.write_text(
         "import torch\nfrom coupling import Dataset, hookimpl\n"

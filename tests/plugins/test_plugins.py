@@ -41,7 +41,7 @@ def test_built_in_components_are_loaded_as_those_of_plugins():
 
 
 @pytest.mark.usefixtures("command")
-def test_a_plugin_by_file_and_by_module(plugin, monkeypatch):
+def test_a_plugin_is_loaded_by_file_and_by_module(plugin, monkeypatch):
     path = plugin(DATASET)
     by_file = Plugins((str(path),), entry_points=False)
     assert by_file.registry.components["dataset", "things"].owner == str(path)
@@ -88,12 +88,12 @@ def test_a_plugin_by_file_and_by_module(plugin, monkeypatch):
         ),
     ],
 )
-def test_a_plugin_that_was_asked_for_is_an_error(plugin, source, message):
+def test_a_named_plugin_that_fails_is_an_error(plugin, source, message):
     assert message in named(plugin(source))
 
 
 @pytest.mark.usefixtures("command")
-def test_files_that_are_none(tmp_path):
+def test_a_file_that_is_not_a_module_is_an_error(tmp_path):
     assert "there is no file" in named(tmp_path / "missing.py")
     (tmp_path / "my-plugin.py").write_text("")
     assert "'my-plugin' cannot be a module's name: rename the file" in named(tmp_path / "my-plugin.py")
@@ -104,7 +104,7 @@ def test_files_that_are_none(tmp_path):
         Plugins(("no_such_module",), entry_points=False)
 
 
-def test_a_failed_plugin_leaves_no_trace(plugin, installing):
+def test_a_plugin_that_fails_leaves_nothing_registered(plugin, installing):
     half = plugin(DATASET + "    register('more', 3)\n")
     installing(half=half)
     plugins = Plugins()
@@ -114,7 +114,7 @@ def test_a_failed_plugin_leaves_no_trace(plugin, installing):
     assert "'more', which is not a class or function" in plugins.registry.broken["half"]
 
 
-def test_a_broken_plugin_is_isolated_and_the_others_stay(plugin, installing):
+def test_a_broken_plugin_does_not_affect_others(plugin, installing):
     installing(bad=plugin("raise RuntimeError('two\\nlines')"), good=plugin(DATASET))
     plugins = Plugins()
     assert plugins.owners == ["coupling", "good"]
@@ -125,7 +125,7 @@ def test_a_broken_plugin_is_isolated_and_the_others_stay(plugin, installing):
         plugins.registry.get("dataset", "x", "domains.a.dataset")
 
 
-def test_a_broken_entry_point_of_a_distribution_takes_no_other_with_it(plugin, installing, monkeypatch):
+def test_a_broken_entry_point_does_not_affect_others_of_its_distribution(plugin, installing, monkeypatch):
     installing(one=plugin(DATASET), two=plugin("1 / 0"))
     points = importlib.metadata.entry_points(group="coupling")
 
@@ -141,14 +141,14 @@ def test_a_broken_entry_point_of_a_distribution_takes_no_other_with_it(plugin, i
     assert "ZeroDivisionError" in plugins.registry.broken["both"]
 
 
-def test_the_same_name_in_two_plugins_names_both(plugin, installing):
+def test_a_name_in_two_plugins_is_an_error_naming_both(plugin, installing):
     installing(first=plugin(DATASET), second=plugin(DATASET))
     plugins = Plugins()
     assert plugins.registry.components["dataset", "things"].owner == "first"
     assert "dataset 'things' is registered twice: by 'first' and by 'second'" in plugins.registry.broken["second"]
 
 
-def test_a_broken_plugin_is_told_in_one_line_and_named_where_it_is_missed(plugin, installing, command):
+def test_a_broken_plugin_is_named_where_a_component_is_missing(plugin, installing, command):
     installing(faces=plugin("import resvg_of_another_name"))
     result = command("plugins")
     assert result.exit_code == 0
@@ -185,13 +185,13 @@ def test_a_plugin_adds_a_command(plugin, installing, command):
     refused(command("gret"), "no command 'gret'; did you mean 'greet'?")
 
 
-def test_a_command_of_ours_is_taken(plugin, installing, command):
+def test_a_plugin_cannot_replace_our_own_command(plugin, installing, command):
     installing(rude=plugin(COMMAND.replace("greet", "check")))
     assert "is registered twice: by 'coupling' and by 'rude'" in command("greet").stderr
     assert "Say hello." not in command("--help").stdout
 
 
-def test_a_command_of_two_plugins_names_both(plugin, installing, command):
+def test_a_command_in_two_plugins_is_an_error_naming_both(plugin, installing, command):
     installing(polite=plugin(COMMAND), rude=plugin(COMMAND))
     assert command("greet").stdout == "hello\n"
     assert installed().registry.broken["rude"] == (
@@ -200,7 +200,7 @@ def test_a_command_of_two_plugins_names_both(plugin, installing, command):
     )
 
 
-def test_a_plugin_that_fails_to_make_its_commands_costs_only_them(plugin, installing, command):
+def test_a_plugin_that_fails_to_make_its_commands_loses_only_them(plugin, installing, command):
     installing(bad=plugin("@hookimpl\ndef register_commands(cli): 1 / 0"))
     assert command("--help").exit_code == 0
     result = command("greet")
@@ -233,7 +233,7 @@ def test_hooks_of_a_run_are_called(plugin, train):
     assert training == ["training", 4, ["a", "b"], ["step-0000004"]]
 
 
-def test_a_hook_that_fails_costs_nobody_a_run(plugin, train):
+def test_a_hook_that_fails_does_not_end_the_run(plugin, train):
     bad = plugin("@hookimpl\ndef after_step(run): 1 / 0\n@hookimpl\ndef after_training(run): raise KeyError('x')")
     result = train("--output", "out", "--plugin", bad)
     assert result.exit_code == 0, result.output
@@ -262,7 +262,7 @@ def after_step(run): 1 / 0
 
 
 def test_the_author_of_a_plugin_gets_every_frame_on_request(plugin, train, monkeypatch):
-    """Of all that a message was made of; users get the message."""
+    """Tracebacks of all exceptions behind a message; users get the message only."""
     failing, said = plugin(FAILING), {}
     for wanted in ("", "0", "1"):
         monkeypatch.setenv("COUPLING_TRACEBACK", wanted)
@@ -276,7 +276,7 @@ def test_the_author_of_a_plugin_gets_every_frame_on_request(plugin, train, monke
         assert fragment in said["1"]
 
 
-def test_a_failed_hook_and_a_broken_plugin_say_where_on_request(plugin, train, installing, command, monkeypatch):
+def test_a_failed_hook_and_a_broken_plugin_print_tracebacks_on_request(plugin, train, installing, command, monkeypatch):
     monkeypatch.setenv("COUPLING_TRACEBACK", "1")
     result = train("training.steps=1", "--output", "out", "--plugin", plugin(FAILING))
     assert result.exit_code == 0, result.output
@@ -287,6 +287,6 @@ def test_a_failed_hook_and_a_broken_plugin_say_where_on_request(plugin, train, i
     assert "in deep\n    def deep(): raise ValueError('no')" in result.stderr
 
 
-def test_the_plugins_of_a_run_are_on_record(train):
+def test_the_plugins_of_a_run_are_recorded(train):
     assert train("--output", "out").exit_code == 0
     assert json.loads(Path("out/environment.json").read_text())["plugins"][TINY] == ""
