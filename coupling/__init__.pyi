@@ -48,6 +48,7 @@ from .data.images.decoding import open_image as open_image
 from .data.images.decoding import pixel_kind as pixel_kind
 from .data.images.image import ImageArray as ImageArray
 from .data.images.image import UnreadableImage as UnreadableImage
+from .data.images.image import check_regular as check_regular
 from .data.images.image_cache import ImageCache as ImageCache
 
 # Layers: modules for architectures.

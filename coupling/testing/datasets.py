@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import torch
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
+from coupling.system.data_directory import data_directory
 from coupling.system.seeds import seed_all
 from coupling.testing.check import Check, Tests, require
 from coupling.testing.small_run import BATCH, opened
@@ -15,11 +17,16 @@ from coupling.testing.small_run import BATCH, opened
 
 def _samples(check: Check) -> None:
     data = _dataset(check)
-    shape, (low, high), count = tuple(data.shape), data.range, len(data)
-    require(count > 0, "has no samples")
+    shape, (low, high) = tuple(data.shape), data.range
+    before = None if data.counted_by_prepare else len(data)
     data.prepare()
     data.prepare()  # must be safe to repeat
-    count = len(data)  # preparing may have left out unreadable ones
+    count = len(data)
+    require(count > 0, "has no samples")
+    require(
+        before in (None, count),
+        f"has {before} samples before prepare() and {count} after it; set counted_by_prepare = True",
+    )
     chosen = [*sorted({0, count // 2, count - 1}), 0]
     batch = data.batch(chosen)
     require(isinstance(batch, Tensor), f"batch() gives a {type(batch).__name__}, not a tensor")
@@ -77,6 +84,29 @@ def _labels(check: Check) -> None:
         require(len(apart) > 0, "held_out() has no samples")
 
 
+def _identities(check: Check) -> None:
+    """A sample's name, by which parts are cut, does not depend on where the data lie."""
+    data = _dataset(check)
+    data.prepare()
+    paths = [os.getcwd(), str(data_directory("any").parent)]
+    paths += [value for value in check.options.values() if isinstance(value, str) and os.path.isabs(value)]
+    names = data.identities()
+    if names is None:
+        require(
+            not any(path in data.source for path in paths),
+            f"its source, '{data.source}', holds a path, so its parts depend on where the data lie; override "
+            "identities()",
+        )
+        return
+    require(len(names) == len(data), f"identities() gives {len(names)} names for {len(data)} samples")
+    require(all(isinstance(name, str) for name in names), "identities() gives names that are not texts")
+    require(len(set(names)) == len(names), "identities() gives one name to several samples")
+    require(
+        not any(path in name for path in paths for name in names),
+        "identities() gives names that hold the path of the data",
+    )
+
+
 def _opens(check: Check) -> None:
     """The data set opens in a configuration and passes all checks of the framework."""
     data = opened(check, {"it": {"dataset": {**check.options, "name": check.component.name}}})["it"]
@@ -94,5 +124,6 @@ TESTS: Tests = {
     "samples are as declared": _samples,
     "samples are the same in every epoch and process": _repeats,
     "labels and attributes fit the samples": _labels,
+    "names of samples do not depend on their place": _identities,
     "opens as a domain": _opens,
 }

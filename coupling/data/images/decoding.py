@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.image import ImageArray, UnreadableImage, check_regular
 from coupling.errors import DataError
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
@@ -112,8 +112,10 @@ def open_image(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
         UnreadableImage: the file is not an image, is damaged or too large; also for every error in the block.
     """
     try:
+        if isinstance(file, Path):
+            check_regular(file, name)
         with warnings.catch_warnings():
-            # Large photographs are meant; from twice its limit on, Pillow refuses.
+            # Large photographs are meant; from twice its limit on, Pillow raises an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(file)
         with image:

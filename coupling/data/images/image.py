@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,3 +15,10 @@ ImageArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 class UnreadableImage(DataError):  # noqa: N818  (says what the sample is)
     """A sample that cannot be read, raised by a function that makes images; the message names the sample."""
+
+
+
+def check_regular(path: Path, name: str) -> None:
+    """Raise :class:`UnreadableImage` for a pipe, a socket or a device: reading one may wait forever."""
+    if path.exists() and not path.is_file():
+        raise UnreadableImage(f"{name}: is not a regular file")

@@ -37,7 +37,8 @@ def photographs(folder: str | None) -> list[Path]:
     root = expand_home(folder)
     if not root.is_dir():
         raise ConfigError(f"backgrounds: '{folder}' is {'a file' if root.exists() else 'not there'}; name a folder")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    images = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(images, key=lambda path: path.relative_to(root).as_posix())  # the same order on every system
     if not found:
         raise DataError(f"backgrounds: {root} holds no images; images are files named {', '.join(sorted(SUFFIXES))}")
     return found

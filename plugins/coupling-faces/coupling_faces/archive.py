@@ -8,6 +8,7 @@ is sent where each image begins.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -125,6 +126,8 @@ def _folder(path: Path, faces: FaceList, modified: int) -> FolderImages:
         content, changes = sha256(), sha256(str(path).encode("utf-8", "surrogatepass"))
         for name in faces.names:
             found = files[name].stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe may wait forever
+                raise DataError(f"{path / name}: is not a regular file; get the images again")
             content.update(f"{name}:{found.st_size}\n".encode())
             changes.update(f"{found.st_mtime_ns}\n".encode())
     except OSError as error:

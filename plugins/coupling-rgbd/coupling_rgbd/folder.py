@@ -217,7 +217,9 @@ def _found(root: Path, pattern: str, suffixes: Iterable[str]) -> dict[str, str]:
     for path in sorted(root.glob(pattern)):
         name = path.relative_to(root).as_posix()
         matched = expression.fullmatch(name.removesuffix(path.suffix) if open_end else name)
-        if matched is None or path.suffix.lower() not in suffixes or path.name.startswith(".") or path.is_dir():
+        if matched is None or path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if path.exists() and not path.is_file():  # a folder, or a pipe, whose reading would never end
             continue
         frame = "/".join(matched.groups())
         if frame in files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -220,8 +221,8 @@ class Frames(CachedImages):
         return self.cache.images
 
     def identities(self) -> list[str]:
-        """The names of the frames."""
-        return [self._reader.frames[index] for index in self._kept.tolist()]
+        """The name of each frame: the path of its files in the folder, without what they have in common."""
+        return [unicodedata.normalize("NFC", self._reader.frames[index]) for index in self._kept.tolist()]
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Samples ``indices``: (len(indices), *shape) in the range; of windows, the middle ones."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling import EIGHT_BIT_MODES, UnreadableImage, open_image, pixel_kind
+from coupling import EIGHT_BIT_MODES, UnreadableImage, check_regular, open_image, pixel_kind
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
@@ -50,6 +50,7 @@ def _pixels(root: Path, name: str) -> NDArray[Any]:
 
 def _array(root: Path, name: str) -> NDArray[Any]:
     try:
+        check_regular(root / name, name)
         return np.asarray(np.load(root / name, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise UnreadableImage(f"{name}: not a whole .npy file: {error}") from error
@@ -78,9 +79,10 @@ def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
 def _mistaken(path: Path) -> str | None:
     """A description of what the file is instead of an image; None: unknown."""
     try:
+        check_regular(path, path.name)
         with open(path, "rb") as file:
             start = file.read(512).lstrip()
-    except OSError:
+    except (OSError, UnreadableImage):
         return None
     if not start:
         return "an empty file; the download or copy stopped before it"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling import ConfigError, DataError
+from coupling import ConfigError, DataError, ProgramError
 from coupling.testing import open_domains
 from coupling_rgbd.folder import ColorDepthFolder, _blocks, _natural
 from coupling_rgbd.testing import millimetres, scene, write_frames
@@ -231,6 +231,8 @@ def test_what_is_skipped_is_skipped_in_both(folder: Path) -> None:
         assert len(one) == 8
         assert one.groups().tolist() == [0, 1, 1, 2, 2, 3, 3, 4]
         again = opened(folder, one.modality, on_error="skip")
+        with pytest.raises(ProgramError, match=r"only after prepare\(\)"):
+            len(again)
         again.prepare()
         assert len(again) == 8
     assert "cannot read 1 of 10" in message(folder, "color")
