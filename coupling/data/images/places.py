@@ -22,6 +22,8 @@ def image_files(path: str) -> ImageFiles:
     root = real_path(path)
     if root.is_dir():
         return FolderFiles(root)
+    if not root.is_file():  # reading a pipe or a device may wait forever
+        raise ConfigError(f"path '{path}' is a special file; images come from a folder or a zip")
     if root.suffix.lower() == ".zip" or zipfile.is_zipfile(root):
         return ZipFiles(root)
     kind = "another kind of archive: unpack it, or pack it as a zip" if _is_archive(root) else "neither folder nor zip"
