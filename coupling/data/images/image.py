@@ -17,7 +17,6 @@ class UnreadableImage(DataError):  # noqa: N818  (says what the sample is)
     """A sample that cannot be read, raised by a function that makes images; the message names the sample."""
 
 
-
 def check_regular(path: Path, name: str) -> None:
     """Raise :class:`UnreadableImage` for a pipe, a socket or a device: reading one may wait forever."""
     if path.exists() and not path.is_file():
