@@ -48,7 +48,7 @@ class Batches:
         return chosen
 
     def keys(self, step: int) -> list[int]:
-        """For each of :meth:`numbers`, what its augmentation is drawn from: an integer in [0, 2^63)."""
+        """The key of each of :meth:`numbers`, from which its augmentation is drawn: an integer in [0, 2^63)."""
         name = self.data.domain.name
         return [derive_seed(self.seed, "augmentation", name, position) for position in self._positions(step).tolist()]
 
@@ -63,7 +63,7 @@ class Batches:
 
     def batch(self, step: int) -> Tensor:
         """The samples of step ``step``: (this process's share of the batch, *shape), on the CPU."""
-        # What is read in the next step is told now: it is found once, not once for each.
+        # The next step is announced to the data set, so its numbers and keys are computed here, once.
         self._reads = {s: self._reads.get(s) or (self.numbers(s), self.keys(s)) for s in (step, step + 1)}
         samples = self.data.read(*self._reads[step])
         if not self._checked:

@@ -302,11 +302,11 @@ def open_domains(
         )
         for name, of in opened.items()
     }
-    if any(dataset.counted_by_prepare for dataset in datasets.values()):
+    counted = [data for data in domains.values() if data.dataset.counted_by_prepare]
+    if counted:
         with one_first():
-            for data in domains.values():
-                if data.dataset.counted_by_prepare:
-                    data.prepare()
+            for data in counted:
+                data.prepare()
     pools = read_pools(datasets, parts, {name: of.name for name, of in opened.items()}, origins)
     for name, data in domains.items():
         data.pool = pools[name]

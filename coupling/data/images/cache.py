@@ -1,10 +1,10 @@
-"""Images made once, by all cores, and from then on read from one memory-mapped file.
+"""Images made once, by all cores, and then read from one memory-mapped file.
 
 Rendering and decoding are too slow to repeat each epoch. :func:`cached_images` writes their result
 as ``<hash of key>.npy`` with a record ``<hash of key>.json`` beside it. The array is streamed into a
-temporary file that takes its name only when it is complete and on disk, so an interruption at any
-moment leaves nothing that a later call would take for data. (It is streamed, not mapped for writing,
-since a full disk is an exception for a write and a fatal signal for a store into a mapping.)
+temporary file that takes its name only when it is complete and on disk. So an interruption at any
+moment leaves nothing that a later call would take for data. (The array is streamed, not mapped for writing,
+because a full disk raises an exception in a write and a fatal signal in a mapping.)
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ _STALE = 24 * 3600  # seconds after which a temporary file's writer is taken to 
 
 @dataclass(frozen=True)
 class CachedRecord:
-    """What the ``.json`` beside prepared images says of them."""
+    """The record of cached images, kept beside them as ``.json``."""
 
     key: dict[str, object]
     shape: tuple[int, int, int, int]
     """(count, height, width, channels) of the array, without the samples left out."""
     sha256: str
-    """Of the array's bytes in C order."""
+    """SHA-256 of the array's bytes in C order, in hexadecimal digits."""
     left_out: tuple[str, ...]
     """One message for each sample that was left out (``on_error="skip"``)."""
     missing: tuple[int, ...] = ()
-    """Their numbers among the samples that were asked for, ascending."""
+    """Numbers of those samples, ascending."""
 
 
 def cached_images(
@@ -80,19 +80,18 @@ def cached_images(
     """Images ``make(0) ... make(count - 1)`` as a read-only memory-mapped array.
 
     Args:
-        directory: where the files lie or will lie; made at need.
+        directory: where the files lie; made if necessary.
         key: all that the images depend on, as JSON values. The same key opens the same files.
         count: number of samples, at least 1.
         shape: (height, width, channels) of each image.
-        make: gives sample ``i`` as uint8 of ``shape``, the same each time it is called. Picklable
-            where processes are used. Raises :class:`UnreadableImage` for a sample that cannot be had.
-        title: what the progress bar and the messages say is being done, e.g. ``"Drawing avatars"``.
-        processes: worker processes; by default one a core, and none for few images. 1: this process.
-        on_error: "stop" raises one error over all unreadable samples; "skip" leaves them out, says so
-            (each time the images are opened), and the array has fewer rows.
+        make: makes sample ``i`` as uint8 of ``shape``, the same each time; picklable. Raises
+            :class:`UnreadableImage` for a sample that cannot be read.
+        title: what the progress bar and messages name, e.g. ``"Drawing avatars"``.
+        processes: worker processes; default: one for each core, none for few images. 1: this process.
+        on_error: "stop" raises one error for all unreadable samples; "skip" leaves them out and reports them.
 
     Returns:
-        uint8, (count less what was left out, height, width, channels), C order.
+        uint8, (number of readable samples, height, width, channels), C order.
 
     Raises:
         DataError: a sample is unreadable, not as declared, or could not be made; none is left; or
@@ -125,7 +124,7 @@ def cached_record(
         left_out = tuple(record["left_out"])
         missing = tuple(record["missing"]) if left_out else ()
         return CachedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing)
-    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: as good as not there
+    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
         return None
 
 
@@ -194,7 +193,7 @@ def _prepare(
 
 
 def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the ``.npy`` header; its length is the same whatever the count (NumPy leaves room to grow)."""
+    """Write the ``.npy`` header; its length does not depend on the count, as NumPy pads it."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import torch
 from pydantic import Field
@@ -34,6 +34,18 @@ from coupling.system.terminal import print_line
 _QUICK = 64 * 2**20  # bytes of image files that decode about as fast as worker processes start
 
 
+PathOption: TypeAlias = Annotated[str, Field(min_length=1, description="the folder or zip; ~ is your home directory")]
+
+ClassesOption: TypeAlias = Annotated[
+    list[str] | None,
+    Field(
+        min_length=1,
+        description="folders in it whose images are the classes; labels number the classes of all domains by name, "
+        "in the order in which the domains list them; default: no labels",
+    ),
+]
+
+
 class ImageFolder(CachedImages):
     """All images of a folder and its subfolders, or of a zip, decoded once and then read from one file.
 
@@ -52,19 +64,12 @@ class ImageFolder(CachedImages):
     def __init__(
         self,
         *,
-        path: Annotated[str, Field(min_length=1, description="the folder or zip; ~ is your home directory")],
+        path: PathOption,
         size: SizeOption = None,
         crop: CropOption = None,
         resize: ResizeOption = "none",
         mode: ModeOption = "rgb",
-        classes: Annotated[
-            list[str] | None,
-            Field(
-                min_length=1,
-                description="folders in it whose images are the classes; labels number all domains' classes by name, "
-                "in the order in which the domains list them; default: no labels",
-            ),
-        ] = None,
+        classes: ClassesOption = None,
         on_error: OnErrorOption = "stop",
     ) -> None:
         self._files = image_files(path)

@@ -155,7 +155,7 @@ def matching_rows(table: Any, wanted: Wanted, place: Place) -> NDArray[np.int64]
 
 
 def whole_numbers(table: Any, columns: Sequence[str], rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Columns of classes, truth values and whole numbers at ``rows``, (len(rows),) each; -1 where there is none."""
+    """Columns of classes, truth values and whole numbers at ``rows``, (len(rows),) each; -1 for missing values."""
     if not columns:
         return {}
     compute = importlib.import_module("pyarrow.compute")

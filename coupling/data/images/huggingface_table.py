@@ -63,7 +63,7 @@ class Place:
 
     @property
     def key(self) -> dict[str, object]:
-        """What names it, as JSON values."""
+        """Identifies the split, as JSON values."""
         where = str(self.folder or self.path)
         return {"dataset": where, "config": self.config, "split": self.split, "revision": self.revision}
 
@@ -77,7 +77,7 @@ class Place:
     @cached_property
     def table(self) -> Any:
         """The split with random access; downloaded if it is not there."""
-        name = self.used  # a split that is not there is refused before anything is downloaded
+        name = self.used  # a missing split is an error before anything is downloaded
         with self._explained():
             if self._saved is not None:
                 return self._saved
@@ -125,7 +125,7 @@ class Place:
 
     @cached_property
     def _saved(self) -> Any:
-        """What ``save_to_disk`` wrote; None: it is another kind of folder, or on the hub."""
+        """The data that ``save_to_disk`` wrote; None: it is another kind of folder, or on the hub."""
         if self.folder is None or not any((self.folder / f).is_file() for f in ("state.json", "dataset_dict.json")):
             return None
         if self.config is not None:
@@ -170,8 +170,8 @@ class Place:
             )
         if type(error).__name__ == "DatasetNotFoundError":
             return DataError(
-                f"{text} Write path as USER/NAME, or give a folder (there is none of this name here); a private data "
-                "set needs `hf auth login`, or HF_TOKEN"
+                f"{text} Write path as USER/NAME, or give a folder (there is no folder of this name here); a private "
+                "data set needs `hf auth login`, or HF_TOKEN"
             )
         if type(error).__name__ in ("EmptyDatasetError", "DataFilesNotFoundError"):
             return DataError(f"{self}: there are no files that `datasets` can read: {text}")

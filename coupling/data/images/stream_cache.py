@@ -1,9 +1,9 @@
-"""Images of a stream, kept as they come: a stream that breaks off goes on where it was.
+"""The cache of a stream's images: an interrupted stream continues where it was.
 
-A stream has no random access, so its first ``count`` images are written to the file that
-:mod:`coupling.data.images.cache` would have made, one after the other. Beside the growing file lies a
-journal: how many images are surely in it, and the stream's position after them. Whatever ends the
-process, the next one goes on from there; when all are in, the file takes its name.
+A stream has no random access, so its first ``count`` images are written one after the other to the file
+that :mod:`coupling.data.images.cache` would have made. A journal beside the growing file says how many
+images are safely in it, and the stream's position after them. Whatever ends the process, the next one
+continues from there. When all images are in, the file takes its name.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ from coupling.system.file_lock import FileLock
 from coupling.system.terminal import print_line, progress
 
 _EVERY = 256
-"""Images after which the journal is written: what an interruption costs, at most."""
+"""Images after which the journal is written: an interruption loses at most so many."""
 
 
 class ImageStream(ABC):
-    """Images in an order that is always the same, and a position in it that can be written down.
+    """Images in a fixed order, and a position in it that can be written down.
 
     Iterating raises :class:`DataError` where the stream breaks off.
     """
 
     stamp: str
-    """Names the version of what is read: a position is good for that one alone."""
+    """Names the version of the data: a position is valid for one version only."""
 
     numbers: tuple[str, ...]
-    """What is known of each image: names of whole numbers."""
+    """Names of the whole numbers that are known of each image."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[ImageArray | UnreadableImage, tuple[int, ...]]]:
-        """Each image, uint8 (height, width, channels), or why it cannot be had; and its :attr:`numbers`."""
+        """Each image, uint8 (height, width, channels), or why it cannot be read; and its :attr:`numbers`."""
 
     @abstractmethod
     def position(self) -> Any:
-        """JSON values: where the image that follows the last one lies."""
+        """The position of the next image, as JSON values."""
 
     @abstractmethod
     def seek(self, position: Any) -> None:
-        """Let the next image be the one at ``position``."""
+        """Continue with the image at ``position``."""
 
 
 @dataclass
 class _Journal:
-    """What is surely in the growing files."""
+    """The images that are safely in the growing files."""
 
     stamp: str
     numbers: tuple[str, ...]
@@ -74,8 +74,10 @@ class _Journal:
     @classmethod
     def read(cls, path: Path) -> _Journal | None:
         try:
-            said = json.loads(path.read_text("utf-8"))
-            return cls(said["stamp"], tuple(said["numbers"]), int(said["rows"]), said["position"], said["left_out"])
+            saved = json.loads(path.read_text("utf-8"))
+            return cls(
+                saved["stamp"], tuple(saved["numbers"]), int(saved["rows"]), saved["position"], saved["left_out"]
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -155,7 +157,7 @@ def _numbers_path(array: Path) -> Path:
 
 
 def _part(directory: Path, key: Mapping[str, object], shape: tuple[int, int, int]) -> Path:
-    """The growing file. The count is no part of its name: asking for more goes on where less ended."""
+    """The growing file. Its name does not depend on the count: a larger count continues where a smaller one ended."""
     return cache.array_path(directory, cache.full_key(key, 0, shape)).with_suffix(".part")
 
 
@@ -195,7 +197,7 @@ class _Reading:
         self.image_size = int(np.prod(shape))
 
     def finish(self, stream: ImageStream) -> None:
-        """Read what is missing, and give the files their names."""
+        """Read the missing images, and give the files their names."""
         with cache.writing(self.directory), _growing(self.part) as images, _growing(self.numbers_path) as numbers:
             cache.write_header(images, (0, *self.shape))
             start = images.tell()
@@ -205,7 +207,7 @@ class _Reading:
                 file.seek(0, os.SEEK_END)
             journal.rows = min(journal.rows, self.count)
             if journal.rows < self.count:
-                self._refuse_full_disk(journal.rows)
+                self._check_disk_space(journal.rows)
                 self._read(stream, journal, images, numbers)
             self._complete(journal, start, images, numbers)
         with cache.writing(self.directory):  # the files are closed: Windows renames no open file
@@ -214,7 +216,7 @@ class _Reading:
             self.numbers_path.unlink(missing_ok=True)
 
     def _journal(self, stream: ImageStream, start: int, images: BinaryIO, numbers: BinaryIO) -> _Journal:
-        """Of this version of the stream and held by the files; a new one otherwise."""
+        """The journal, if it belongs to this version of the stream and the files hold its images; else a new one."""
         found = _Journal.read(self.journal_path)
         fresh = _Journal(stream.stamp, stream.numbers)
         if found is None:
@@ -223,10 +225,10 @@ class _Reading:
         held &= os.fstat(numbers.fileno()).st_size >= found.rows * 8 * len(found.numbers)
         if not held or (found.stamp, found.numbers) != (fresh.stamp, fresh.numbers):
             why = "are of another version" if held else "are damaged"
-            print_line(f"{self.title}: the {found.rows:,} images that are there {why}; beginning anew")
+            print_line(f"{self.title}: the {found.rows:,} images that are there {why}; starting again")
             return fresh
         if found.rows < self.count:
-            print_line(f"{self.title}: going on after the {found.rows:,} images that are there")
+            print_line(f"{self.title}: continuing after the {found.rows:,} images that are there")
             stream.seek(found.position)
         return found
 
@@ -250,8 +252,12 @@ class _Reading:
                 if journal.rows == self.count:
                     return
         raise DataError(
-            f"{self.title}: the stream ends after {journal.rows:,} images, fewer than the {self.count:,} asked for; "
-            + (f"set limit: {journal.rows}" if journal.rows else "see which samples it has, and what the filter takes")
+            f"{self.title}: the stream ends after {journal.rows:,} images, fewer than the limit of {self.count:,}; "
+            + (
+                f"set limit: {journal.rows}"
+                if journal.rows
+                else "check which samples it has, and which of them the filter takes"
+            )
         )
 
     def _note(self, journal: _Journal, position: Any, images: BinaryIO, numbers: BinaryIO) -> None:
@@ -279,18 +285,18 @@ class _Reading:
         with cache.replacing(self.array.with_suffix(".json")) as file:
             file.write(json.dumps(asdict(record), indent=1).encode())
 
-    def _refuse_full_disk(self, rows: int) -> None:
+    def _check_disk_space(self, rows: int) -> None:
         needed, free = (self.count - rows) * self.image_size, shutil.disk_usage(self.directory).free
         if needed > free:
             raise DataError(
                 f"{self.title}: {self.count - rows:,} images of {self.shape} need {needed / 1e9:.1f} GB, and "
-                f"{self.directory} has room for {free / 1e9:.1f}; lower limit or size, or set COUPLING_DATA to a "
+                f"{self.directory} has {free / 1e9:.1f} GB left; lower limit or size, or set COUPLING_DATA to a "
                 "directory elsewhere"
             )
 
 
 @contextlib.contextmanager
 def _growing(path: Path) -> Iterator[BinaryIO]:
-    """A file to be read and written, made at need, at its beginning."""
+    """A file open for reading and writing at its beginning; it is made if necessary."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         yield file

@@ -328,7 +328,7 @@ def test_a_stream_that_broke_off_goes_on_where_it_was(
     kept = (stop - 1) // 2 * 2 if stop else 0  # row 0 is not wanted
     images.prepare()
     assert counting.rows == list(range(kept + 1 if kept else 0, 8))
-    assert (f"going on after the {kept} images" in capsys.readouterr().err) == (kept > 0)
+    assert (f"continuing after the {kept} images" in capsys.readouterr().err) == (kept > 0)
     torch.testing.assert_close(images.batch(range(7)), expected(*range(1, 8)), rtol=0, atol=1e-6)
     assert images.labels is not None
     assert images.labels.tolist() == CLASSES[1:8]
@@ -340,7 +340,7 @@ def test_a_higher_limit_goes_on_where_a_stream_ended_too_early(
 ) -> None:
     monkeypatch.setattr(stream_cache, "_EVERY", 1)
     counting = Counting(monkeypatch)
-    with pytest.raises(DataError, match=r"the stream ends after 4 images, fewer than the 20 asked for; set limit: 4"):
+    with pytest.raises(DataError, match=r"the stream ends after 4 images, fewer than the limit of 20; set limit: 4"):
         HuggingFace(path=place, streaming=True, limit=20, filter={"kind": "cat"}, size=(6, 8)).prepare()
     counting.rows = []
     fewer = HuggingFace(path=place, streaming=True, limit=4, filter={"kind": "cat"}, size=(6, 8))
@@ -407,7 +407,7 @@ def test_a_journal_that_does_not_fit_is_not_trusted(
 def test_a_disk_that_is_too_small_is_said_before_anything_is_read(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counting = Counting(monkeypatch)
     monkeypatch.setattr(stream_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(DataError, match=r"5 images of .* need 0\.0 GB, and .* has room for 0\.0; lower limit or size"):
+    with pytest.raises(DataError, match=r"5 images of .* need 0\.0 GB, and .* has 0\.0 GB left; lower limit or size"):
         HuggingFace(path=place, streaming=True, limit=5, size=(6, 8)).prepare()
     assert counting.rows == []
 
