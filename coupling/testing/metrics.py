@@ -1,4 +1,4 @@
-"""What is checked of a metric."""
+"""Checks of a metric."""
 
 from __future__ import annotations
 

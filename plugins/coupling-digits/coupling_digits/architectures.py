@@ -99,8 +99,8 @@ class FullyConnectedDigits(Digits):
 class Digits32:
     """Networks for 32x32 images, such as MNIST-M: upsampling; four strided convolutions and a dense layer.
 
-    Made for discriminators that share their FIRST layers and keep heads of their own, against a
-    least-squares loss: what is seen of strokes and textures is one, what is real is each domain's.
+    Made for a least-squares loss and discriminators that share their FIRST layers, which see strokes and textures, and
+    keep last layers of their own, which judge what is real in their domain.
 
     ======  ==============================================  ===========================================
     layer   generator                                       discriminator

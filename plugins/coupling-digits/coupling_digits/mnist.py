@@ -102,7 +102,7 @@ class Mnist(OfficialDigits):
     """MNIST: handwritten digits, 28x28 grey, 60,000 to train and 10,000 to test.
 
     Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads the four official
-    files, packed or not, from `mnist/` in the data directory; what is missing is downloaded there when first
+    files, packed or not, from `mnist/` in the data directory; missing files are downloaded there when first
     read. Raises DataError where it cannot be, or where a file is damaged or not the official one.
     """
 

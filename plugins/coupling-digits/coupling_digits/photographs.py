@@ -30,7 +30,7 @@ SHIPPED = (
 def photographs(folder: str | None) -> list[Path]:
     """The image files of ``folder`` and its subfolders in the order of their paths; None: scikit-image's.
 
-    Raises ConfigError where it is no folder, DataError where there are none.
+    Raises ConfigError if it is not a folder, DataError if it holds none.
     """
     if folder is None:
         return _shipped()

@@ -93,7 +93,7 @@ class Usps(OfficialDigits):
 
     Samples are (1, 28, 28) in [0, 1] unless the options say otherwise; ink is 1. Reads `usps.bz2` and
     `usps.t.bz2` of the libsvm collection, packed or not, or `usps.h5` with {train, test}/{data, target}, from
-    `usps/` in the data directory; what is missing is downloaded there when first read. Raises DataError where
+    `usps/` in the data directory; missing files are downloaded there when first read. Raises DataError where
     it cannot be, or where a file is damaged or does not hold the official digits.
 
     The split is the usual one; the paper's authors' own had 7,438 and 1,860.

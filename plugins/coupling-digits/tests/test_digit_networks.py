@@ -155,7 +155,7 @@ def test_larger_networks_learn_everywhere() -> None:
 
 @pytest.mark.parametrize("architecture", [Digits(), FullyConnectedDigits()])
 @pytest.mark.parametrize("shape", [(1, 32, 32), (28, 28), (1, 28, 27), (100,)])
-def test_other_shapes_are_refused_by_name(architecture: Digits, shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_rejected_by_name(architecture: Digits, shape: tuple[int, ...]) -> None:
     domain = Domain("street-numbers", shape, (0.0, 1.0))
     with pytest.raises(ConfigError, match=r"'street-numbers'.*28, 28"):
         architecture.generator(domain, 100)

@@ -40,13 +40,13 @@ def test_draws_and_pools_differ():
     assert Draw("one", 10, 1).source == "one/10 of draw 1"
 
 
-def test_a_number_without_a_count_is_refused():
+def test_a_number_without_a_count_is_rejected():
     with pytest.raises(ConfigError, match="draw: 3 has no effect on all samples; give a 'count' too"):
         Draw("pool", None, 3)
 
 
 @pytest.mark.parametrize(("make", "size"), [(Mnist, 60_000), (Usps, 7291)])
-def test_more_than_there_are_is_refused_before_anything_is_read(make, size, tmp_path, monkeypatch):
+def test_more_than_there_are_is_rejected_before_anything_is_read(make, size, tmp_path, monkeypatch):
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path))
     assert len(make(count=size)) == size
     with pytest.raises(ConfigError, match=rf"count: {size + 1} is more than the {size} samples of \w+/train"):
@@ -140,6 +140,6 @@ def test_the_papers_numbers(tmp_path, monkeypatch):
         ({"protocol": "papr"}, "'papr' is not valid: should be 'paper', 'held-out' or 'full'"),
     ],
 )
-def test_what_contradicts_a_protocol_is_refused(name, options, message):
+def test_what_contradicts_a_protocol_is_rejected(name, options, message):
     with pytest.raises(ConfigError, match=f"domains.a.dataset.*{message}"):
         opened({"name": name, **options})

@@ -158,7 +158,7 @@ def test_construction_and_length_of_the_official_files_need_none(directory: Path
     assert not list(directory.iterdir())
 
 
-def test_other_content_is_refused_unless_told_otherwise(made: Path) -> None:
+def test_other_content_is_rejected_unless_verify_is_false(made: Path) -> None:
     found = hashlib.sha256(idx(IMAGES)).hexdigest()
     with pytest.raises(DataError) as caught:
         Mnist().prepare()
@@ -219,10 +219,10 @@ def test_own_images_must_be_28x28_and_at_least_one(made: Path, images: NDArray[n
 
 
 def test_unreadable_file_is_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def reject(path: Path) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_bytes", reject)
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz: cannot be read \(Permission denied\)"):
         Mnist().prepare()
 

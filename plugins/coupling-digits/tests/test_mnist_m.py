@@ -298,7 +298,7 @@ def test_bad_files_are_named(data, name, content, message):
         MnistM(verify=False).prepare()
 
 
-def test_half_unpacked_files_are_refused(data):
+def test_half_unpacked_files_are_rejected(data):
     unpack(data, files())
     with pytest.raises(DataError, match=r"mnist_m_train_labels.txt: lists 5 images, the official one 59001"):
         MnistM().prepare()

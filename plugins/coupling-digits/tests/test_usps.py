@@ -159,7 +159,7 @@ def test_official_by_content_or_by_the_published_file(directory, monkeypatch):
         assert part in str(caught.value)
 
 
-def test_another_split_of_the_same_digits_is_refused(directory):
+def test_another_split_of_the_same_digits_is_rejected(directory):
     write_hdf5(directory / "usps.h5")
     with pytest.raises(DataError, match=r"its 7 samples to train have SHA-256 .* expected 7291"):
         Usps().prepare()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from coupling import DataError, print_line
 from coupling_faces.lists import FaceList
-from coupling_faces.official_files import IMAGES, find, refuse_cut, refuse_other_zip, refuse_page
+from coupling_faces.official_files import IMAGES, find, reject_cut, reject_other_zip, reject_page
 
 _HEADER = struct.Struct("<4s22xHH")  # of a member: signature, ..., lengths of its name and of its extra field
 _ENCRYPTED = 1  # a bit of a member's flags
@@ -122,7 +122,7 @@ def _folder(path: Path, faces: FaceList, modified: int) -> FolderImages:
     try:
         with os.scandir(path) as entries:
             files = {entry.name: entry for entry in entries if entry.name.endswith(".jpg")}
-        _refuse_missing(path, faces, files)
+        _reject_missing(path, faces, files)
         content, changes = sha256(), sha256(str(path).encode("utf-8", "surrogatepass"))
         for name in faces.names:
             found = files[name].stat()
@@ -140,19 +140,19 @@ def _zip(path: Path, folder: Path, faces: FaceList, verify: bool, notes: Path, m
     size = path.stat().st_size
     try:
         with open(path, "rb") as file:
-            refuse_page(path, file.read(1024), folder)
+            reject_page(path, file.read(1024), folder)
         if verify and size < IMAGES.size:
-            refuse_cut(path, f"{size:,}", f"{IMAGES.size:,} bytes", folder)
+            reject_cut(path, f"{size:,}", f"{IMAGES.size:,} bytes", folder)
         with zipfile.ZipFile(path) as opened:
             members = {member.filename.rpartition("/")[2]: member for member in opened.infolist()}
     except zipfile.BadZipFile:
         raise DataError(
-            f"{path}: is no zip, or has lost its end, where the directory is ({size:,} bytes; the official one has "
+            f"{path}: is not a zip, or has lost its end, where the directory is ({size:,} bytes; the official one has "
             f"{IMAGES.size:,}); get it again"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    _refuse_missing(path, faces, members)
+    _reject_missing(path, faces, members)
     chosen = [members[name] for name in faces.names]
     for member in chosen:
         if member.flag_bits & _ENCRYPTED:
@@ -160,7 +160,7 @@ def _zip(path: Path, folder: Path, faces: FaceList, verify: bool, notes: Path, m
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{path}: {member.filename} is compressed in a way that is not deflate; {_REPACK}")
     if verify:
-        refuse_other_zip(path, notes)
+        reject_other_zip(path, notes)
     return ZipImages(
         path,
         tuple(member.filename for member in chosen),
@@ -172,7 +172,7 @@ def _zip(path: Path, folder: Path, faces: FaceList, verify: bool, notes: Path, m
     )
 
 
-def _refuse_missing(path: Path, faces: FaceList, there: dict[str, Any]) -> None:
+def _reject_missing(path: Path, faces: FaceList, there: dict[str, Any]) -> None:
     """Raise :class:`DataError` where images of the list are missing; say how many others are not in the list."""
     missing = [name for name in faces.names if name not in there]
     if missing:

@@ -237,7 +237,7 @@ class CelebA(Dataset):
             title=f"Decoding CelebA to {self._side}x{self._side} pixels",
         )
         if cache.record is None:
-            _refuse_too_full(self._directory, cache.count * math.prod(cache.shape))
+            _reject_too_full(self._directory, cache.count * math.prod(cache.shape))
         return cache.images.view(np.ndarray)  # views of a memmap are slow to make
 
     @property
@@ -252,7 +252,7 @@ def _decoder(images: Images, side: int, aspect: Aspect, official: bool) -> Decod
     return Decoder(images, side, aspect, official)
 
 
-def _refuse_too_full(directory: Path, size: int) -> None:
+def _reject_too_full(directory: Path, size: int) -> None:
     """Raise :class:`DataError` where ``size`` bytes do not fit, before minutes are spent on it."""
     place = next(folder for folder in (directory, *directory.parents) if folder.exists())
     free = shutil.disk_usage(place).free

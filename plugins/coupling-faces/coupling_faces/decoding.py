@@ -37,7 +37,7 @@ class Decoder:
             with Image.open(io.BytesIO(content), formats=["JPEG"]) as opened:
                 image: Image.Image = opened.convert("RGB")
         except Exception as error:  # what decoders raise on damaged files has no common kind
-            raise DataError(f"{self.images.place(number)}: is no JPEG image, or a damaged one ({error})") from error
+            raise DataError(f"{self.images.place(number)}: is not a JPEG image, or is damaged ({error})") from error
         if self.official and image.size != OFFICIAL_SIZE:
             raise DataError(
                 f"{self.images.place(number)}: is {image.width}x{image.height} pixels, CelebA's aligned images are "

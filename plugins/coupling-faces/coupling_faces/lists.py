@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling import ConfigError, DataError, nearest
-from coupling_faces.official_files import ATTRIBUTES, PARTITION, find, read_list, refuse_cut, refuse_other_list
+from coupling_faces.official_files import ATTRIBUTES, PARTITION, find, read_list, reject_cut, reject_other_list
 
 NAMES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
@@ -72,8 +72,8 @@ def _face_list(path: Path, folder: Path, verify: bool, modified: int) -> FaceLis
     if not count.strip().isdigit():
         raise DataError(f"{path}: line 1 is '{_shown(count)}'; the official list begins with the number of its images")
     if not rows and int(count):
-        refuse_cut(path, "0", f"{int(count):,} images", folder)
-    _refuse_other_columns(header, path)
+        reject_cut(path, "0", f"{int(count):,} images", folder)
+    _reject_other_columns(header, path)
     names: list[str] = []
     flags: list[bytes] = []
     for number, row in enumerate(rows, start=3):
@@ -88,10 +88,10 @@ def _face_list(path: Path, folder: Path, verify: bool, modified: int) -> FaceLis
         names.append(name.decode("utf-8", "replace"))
         flags.append(marks)
     if len(names) < int(count):
-        refuse_cut(path, f"{len(names):,}", f"{int(count):,} images", folder)
-    _refuse_disorder(path, names, int(count))
+        reject_cut(path, f"{len(names):,}", f"{int(count):,} images", folder)
+    _reject_disorder(path, names, int(count))
     if verify:
-        refuse_other_list(path, content, ATTRIBUTES)
+        reject_other_list(path, content, ATTRIBUTES)
     marked = np.frombuffer(b"".join(flags), np.uint8).reshape(len(names), len(NAMES))
     return FaceList(path, tuple(names), marked == ord("1"))
 
@@ -104,7 +104,7 @@ def _rows(content: bytes, path: Path) -> list[bytes]:
     return rows
 
 
-def _refuse_other_columns(header: bytes, path: Path) -> None:
+def _reject_other_columns(header: bytes, path: Path) -> None:
     columns = header.decode("utf-8", "replace").split()
     for number, (column, name) in enumerate(zip(columns, NAMES, strict=False), start=1):
         if column != name:
@@ -113,7 +113,7 @@ def _refuse_other_columns(header: bytes, path: Path) -> None:
         raise DataError(f"{path}: line 2 names {len(columns)} attributes; CelebA has {len(NAMES)}")
 
 
-def _refuse_disorder(path: Path, names: list[str], count: int) -> None:
+def _reject_disorder(path: Path, names: list[str], count: int) -> None:
     if len(names) > count:
         raise DataError(f"{path}: line 1 says {count:,} images, but {len(names):,} follow; get the official list")
     if len(set(names)) < len(names):
@@ -145,14 +145,14 @@ def _partition(path: Path, folder: Path, faces: FaceList, verify: bool, modified
         numbers[words[0].decode("utf-8", "replace")] = int(words[1])
     missing = [name for name in faces.names if name not in numbers]
     if missing and list(numbers) == list(faces.names[: len(numbers)]):
-        refuse_cut(path, f"{len(numbers):,}", f"{len(faces.names):,} images", folder)
+        reject_cut(path, f"{len(numbers):,}", f"{len(faces.names):,} images", folder)
     if missing:
         raise DataError(
             f"{path}: has no row for {len(missing):,} images of {faces.path.name}, '{missing[0]}' for one; the two "
             "lists are not of the same data set: get the one that goes with the other"
         )
     if verify:
-        refuse_other_list(path, content, PARTITION)
+        reject_other_list(path, content, PARTITION)
     return np.array([numbers[name] for name in faces.names], np.int64)
 
 

@@ -64,20 +64,20 @@ def look_at_images(folder: Path) -> None:
                 beginning = file.read(1024)
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-        refuse_page(path, beginning, folder)
+        reject_page(path, beginning, folder)
 
 
 def read_list(path: Path, folder: Path) -> bytes:
-    """The content of a list. Raises :class:`DataError` where it cannot be read or is no list at all."""
+    """The content of a list. Raises :class:`DataError` where it cannot be read or is not a list."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    refuse_page(path, content[:1024], folder)
+    reject_page(path, content[:1024], folder)
     return content
 
 
-def refuse_page(path: Path, beginning: bytes, folder: Path) -> None:
+def reject_page(path: Path, beginning: bytes, folder: Path) -> None:
     """Raise :class:`DataError` for an empty file, and for a web page that was saved in the file's place."""
     if not beginning:
         raise DataError(f"{path}: is empty; get it again. {wanted(folder)}")
@@ -88,12 +88,12 @@ def refuse_page(path: Path, beginning: bytes, folder: Path) -> None:
         )
 
 
-def refuse_cut(path: Path, holds: str, whole: str, folder: Path) -> None:
+def reject_cut(path: Path, holds: str, whole: str, folder: Path) -> None:
     """Raise :class:`DataError` for a download that was cut off."""
     raise DataError(f"{path}: holds {holds} of {whole}: its download was cut off; get it again. {wanted(folder)}")
 
 
-def refuse_other_list(path: Path, content: bytes, file: OfficialFile) -> None:
+def reject_other_list(path: Path, content: bytes, file: OfficialFile) -> None:
     """Raise :class:`DataError` where a list is not the official one.
 
     The ends of its lines do not count: copies that went through git or an editor have others.
@@ -109,7 +109,7 @@ def _line_ends(content: bytes) -> Iterator[bytes]:
     yield plain.replace(b"\n", b"\r\n")
 
 
-def refuse_other_zip(path: Path, notes: Path) -> None:
+def reject_other_zip(path: Path, notes: Path) -> None:
     """Raise :class:`DataError` where the zip is not the official one, byte for byte; ``notes``: a folder for a note."""
     md5 = md5_of(path, IMAGES.md5, notes / "verified.json")
     if md5 != IMAGES.md5:

@@ -39,7 +39,7 @@ _NOT_BLOND = ("#2c1b18", "#563426", "#9b3d14")
 
 # What a face is drawn from, unless its attribute says otherwise. Left out are headgear (it hides the
 # hair), sunglasses (they hide the eyes) and jokes (hearts for eyes); the colours of skin and of hair are
-# apart, so that each can be told.
+# apart, so that each can be recognised.
 _VARIANTS: Mapping[str, Sequence[str]] = {
     "top": (
         *("bigHair", "bob", "curly", "curvy", "dreads", "fro", "longButNotTooLong", "miaWallace", "shaggy"),

@@ -59,7 +59,7 @@ def test_each_hidden_layer_is_normalised_and_activated() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 96, 96), (3, 64, 128), (64, 64), (64,)])
-def test_other_shapes_are_refused_by_name(shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_rejected_by_name(shape: tuple[int, ...]) -> None:
     for build in (Faces().generator, Faces().discriminator):
         with pytest.raises(ConfigError, match="'faces'"):
             build(domain(*shape), 1)

@@ -75,7 +75,7 @@ def official(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def refused(result: Result, *fragments: str) -> None:
+def rejected(result: Result, *fragments: str) -> None:
     """One message that holds ``fragments``, exit code 2, no traceback."""
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -92,7 +92,7 @@ def wanted(folder: Path) -> tuple[str, ...]:
 
 def test_nothing_is_there(coupling: Coupling, data: Path) -> None:
     result = coupling("check")
-    refused(result, "domains.smiling.dataset", "list_attr_celeba.txt is not there", *wanted(data / "celeba"))
+    rejected(result, "domains.smiling.dataset", "list_attr_celeba.txt is not there", *wanted(data / "celeba"))
     assert not data.exists()
 
 
@@ -108,20 +108,20 @@ def test_the_real_files_are_as_large_as_is_said() -> None:
 def test_a_file_is_missing(file: OfficialFile, coupling: Coupling, made: Path) -> None:
     (made / file.name).unlink()
     partition = "domains.smiling.dataset.partition=train"
-    refused(coupling("run", *OWN, partition), f"{file.name} is not there", *wanted(made))
+    rejected(coupling("run", *OWN, partition), f"{file.name} is not there", *wanted(made))
 
 
 @pytest.mark.parametrize("name", ["list_attr_celeba (1).txt", "list_attr_celeba.csv", "list_attr_celebA.txt"])
 def test_a_file_of_nearly_the_name_is_there(name: str, coupling: Coupling, made: Path) -> None:
     (made / ATTRIBUTES.name).rename(made / name)
-    refused(coupling("check", *OWN), f"did you mean '{name}'? Rename it", *wanted(made))
+    rejected(coupling("check", *OWN), f"did you mean '{name}'? Rename it", *wanted(made))
 
 
 def test_a_file_of_another_name_and_the_right_size_is_there(coupling: Coupling, made: Path) -> None:
     (made / ATTRIBUTES.name).unlink()
     with open(made / "download", "wb") as file:
         file.truncate(ATTRIBUTES.size)
-    refused(coupling("check"), "'download' has its size: rename it")
+    rejected(coupling("check"), "'download' has its size: rename it")
 
 
 PAGE = b"\xef\xbb\xbf\r\n <!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>" + 2000 * b" "
@@ -136,7 +136,7 @@ def test_a_page_was_saved_in_the_file_s_place(
     (official / file.name).write_bytes(content)
     for verb in ("check", "run"):
         result = coupling(verb, "domains.smiling.dataset.partition=train", *verify)
-        refused(result, str(official / file.name), "is a web page" if content else "is empty", *wanted(official)[4:])
+        rejected(result, str(official / file.name), "is a web page" if content else "is empty", *wanted(official)[4:])
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.97], ids=str)
@@ -148,8 +148,8 @@ def test_a_download_was_cut_off(
     content = (official / file.name).read_bytes()
     (official / file.name).write_bytes(content[: int(keep * len(content))])
     result = coupling("run", "domains.smiling.dataset.partition=train", *verify)
-    cut = "cut off; get it again" if file is not IMAGES or not verify else "is no zip, or has lost its end"
-    refused(result, str(official / file.name), cut)
+    cut = "cut off; get it again" if file is not IMAGES or not verify else "is not a zip, or has lost its end"
+    rejected(result, str(official / file.name), cut)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -164,7 +164,7 @@ def test_a_file_is_not_the_official_one(file: OfficialFile, coupling: Coupling, 
         content = content.replace(b"12.jpg 0", b"12.jpg 1").replace(b"000009.jpg 1", b"000009.jpg 0")
     (official / file.name).write_bytes(content)
     result = coupling("run", "domains.smiling.dataset.partition=train")
-    refused(result, f"{official / file.name}: is not the official file", "its MD5 is", "`verify: false`")
+    rejected(result, f"{official / file.name}: is not the official file", "its MD5 is", "`verify: false`")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -210,7 +210,7 @@ def test_a_list_that_is_no_list(coupling: Coupling, made: Path) -> None:
     for number, (message, rows) in enumerate(cases.items()):
         path.write_text("\n".join(rows) + "\n" * (1 + number % 2))
         lists._face_list.cache_clear()
-        refused(coupling("check", *OWN), f"{path}: {message}")
+        rejected(coupling("check", *OWN), f"{path}: {message}")
 
 
 def test_a_partition_list_of_other_images(coupling: Coupling, made: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_partition_list_of_other_images(coupling: Coupling, made: Path) -> Non
     for message, rows in cases.items():
         path.write_text("\n".join(rows))
         lists._partition.cache_clear()
-        refused(coupling("check", *OWN, "domains.serious.dataset.partition=test"), f"{path}: {message}")
+        rejected(coupling("check", *OWN, "domains.serious.dataset.partition=test"), f"{path}: {message}")
 
 
 def rewrite(path: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]) -> None:
@@ -240,11 +240,11 @@ def rewrite(path: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]
 def test_images_of_the_list_are_missing(coupling: Coupling, made: Path) -> None:
     rewrite(made / IMAGES.name, lambda name, content: (name, content) if int(name[-6:-4]) < 8 else None)
     expected = f"{made / IMAGES.name}: lacks 5 of the 12 images of list_attr_celeba.txt, '000008.jpg' for one"
-    refused(coupling("run", *OWN), expected)
+    rejected(coupling("run", *OWN), expected)
     with zipfile.ZipFile(made / IMAGES.name) as opened:
         opened.extractall(made)
     (made / IMAGES.name).unlink()
-    refused(coupling("run", *OWN), f"{made / 'img_align_celeba'}: lacks 5 of the 12", "put the zip itself there")
+    rejected(coupling("run", *OWN), f"{made / 'img_align_celeba'}: lacks 5 of the 12", "put the zip itself there")
 
 
 def test_images_beyond_the_list_are_left_out_and_counted(coupling: Coupling, made: Path) -> None:
@@ -275,14 +275,14 @@ def test_a_member_of_the_zip_is_broken(part: str, way: tuple[str, ...], coupling
             content[begin - 29] = 9
     path.write_bytes(content)
     result = coupling("run", *OWN, *way)
-    refused(result, f"{path}: img_align_celeba/0000", "is damaged in the zip (its CRC-32 is wrong); get the zip again")
+    rejected(result, f"{path}: img_align_celeba/0000", "is damaged in the zip (its CRC-32 is wrong); get the zip again")
 
 
 @pytest.mark.parametrize("way", [(), LIVE], ids=["cache", "live"])
 @pytest.mark.parametrize("content", [b"text", b"\xff\xd8\xff\xe0 no JPEG", b"torn"], ids=["text", "marker", "torn"])
 def test_a_file_is_no_image(content: bytes, way: tuple[str, ...], coupling: Coupling, made: Path) -> None:
     rewrite(made / IMAGES.name, lambda name, whole: (name, whole[:-3000] if content == b"torn" else content))
-    refused(coupling("run", *OWN, *way), "000", ".jpg: is no JPEG image, or a damaged one")
+    rejected(coupling("run", *OWN, *way), "000", ".jpg: is not a JPEG image, or is damaged")
 
 
 def test_an_image_of_another_size_is_not_celeba_s(
@@ -294,7 +294,7 @@ def test_an_image_of_another_size_is_not_celeba_s(
     file = io.BytesIO()
     Image.new("RGB", (218, 178)).save(file, "JPEG")
     (official / "img_align_celeba/000002.jpg").write_bytes(file.getvalue())
-    refused(coupling("run"), "000002.jpg: is 218x178 pixels, CelebA's aligned images are 178x218", "`verify: false`")
+    rejected(coupling("run"), "000002.jpg: is 218x178 pixels, CelebA's aligned images are 178x218", "`verify: false`")
     assert coupling("run", *OWN).exit_code == 0
 
 
@@ -305,7 +305,7 @@ def test_a_zip_that_is_packed_otherwise(field: int, value: int, message: str, co
     while (begin := content.find(b"PK\1\2", begin + 1)) >= 0:
         content[begin + field] = value
     (made / IMAGES.name).write_bytes(content)
-    refused(coupling("run", *OWN), "img_align_celeba/000001.jpg", message, "unpack them into a folder")
+    rejected(coupling("run", *OWN), "img_align_celeba/000001.jpg", message, "unpack them into a folder")
 
 
 def test_its_options_are_shown() -> None:
@@ -315,20 +315,20 @@ def test_its_options_are_shown() -> None:
 
 def test_an_attribute_that_does_not_exist(coupling: Coupling) -> None:
     result = coupling("check", "domains.smiling.dataset.attributes={Smilling: true}")
-    refused(result, "domains.smiling.dataset.attributes.Smilling", "did you mean 'Smiling'?")
+    rejected(result, "domains.smiling.dataset.attributes.Smilling", "did you mean 'Smiling'?")
 
 
 def test_attributes_that_no_image_has(coupling: Coupling, made: Path) -> None:
     everything = ", ".join(f"{name}: true" for name in NAMES)
     result = coupling("check", *OWN, f"domains.smiling.dataset.attributes={{{everything}}}")
-    refused(result, "domains.smiling.dataset: attributes: no image of partition 'all' is as {5_o_Clock_Shadow: true")
+    rejected(result, "domains.smiling.dataset: attributes: no image of partition 'all' is as {5_o_Clock_Shadow: true")
 
 
 def test_selections_with_images_in_common_are_told(coupling: Coupling, made: Path) -> None:
     flags = face_list(made, False).flags
     common = int((flags[:, NAMES.index("Smiling")] & flags[:, NAMES.index("Young")]).sum())
     young = (*OWN, "domains.serious.dataset.attributes={Young: true}")
-    refused(coupling("check", *young), f"domains 'smiling' and 'serious' have samples in common: {common} images of")
+    rejected(coupling("check", *young), f"domains 'smiling' and 'serious' have samples in common: {common} images of")
     meant = [f"domains.{name}.dataset.part=all" for name in ("smiling", "serious")]
     result = coupling("check", *young, *meant)
     assert result.exit_code == 0, result.output
@@ -339,7 +339,7 @@ def test_selections_with_images_in_common_are_told(coupling: Coupling, made: Pat
 def test_no_room_for_the_decoded_images(coupling: Coupling, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil._ntuple_diskusage(10**9, 10**9 - 5, 5)
     monkeypatch.setattr(celeba.shutil, "disk_usage", lambda place: full)
-    refused(coupling("run", *OWN), "the decoded images take 0.0 GB", "`cache: false`", "COUPLING_DATA")
+    rejected(coupling("run", *OWN), "the decoded images take 0.0 GB", "`cache: false`", "COUPLING_DATA")
     assert coupling("run", *OWN, *LIVE).exit_code == 0
 
 

@@ -21,9 +21,9 @@ class Camera:
 
     planes: Planes
     across: float
-    """x / z of what is seen at the right edge."""
+    """x / z of points at the right edge."""
     down: float
-    """y / z of what is seen at the lower edge."""
+    """y / z of points at the lower edge."""
 
     @classmethod
     def of(cls, planes: Planes, field_of_view: float, size: tuple[int, int] = FRAME) -> Camera:

@@ -147,7 +147,7 @@ class Nyu(Frames):
     def check(self) -> None:
         """Hold the labelled file, where it is read, against its published size and MD5; once."""
         if self._official is not None:
-            nyu_labeled.refuse_other(self._official, self.cache.directory)
+            nyu_labeled.reject_other(self._official, self.cache.directory)
 
     def groups(self) -> Tensor:
         """The scene of each frame."""

@@ -146,7 +146,7 @@ def described(path: Path) -> Labeled:
     return _described(path, modified)
 
 
-def refuse_other(path: Path, notes: Path) -> None:
+def reject_other(path: Path, notes: Path) -> None:
     """Raise :class:`DataError` where the file is not the official one, byte for byte; ``notes``: where to note it."""
     size = path.stat().st_size
     md5 = md5_of(path, MD5, notes / "verified.json") if size == SIZE else None

@@ -144,7 +144,7 @@ class PointCloud:
 
 
 class _Painter:
-    """A picture (height, width, 3) on which what is nearer covers what is farther."""
+    """A picture (height, width, 3) on which nearer points cover farther ones."""
 
     def __init__(self, picture: NDArray[np.float32]) -> None:
         self._picture = picture

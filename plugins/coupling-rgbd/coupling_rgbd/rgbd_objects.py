@@ -57,7 +57,7 @@ class View:
 
     @classmethod
     def parse(cls, stem: str, folder: str) -> View | None:
-        """The view of a file's name without its ending, in ``folder``; None where it is no such name."""
+        """The view of a file's name without its ending, in ``folder``; None for other names."""
         found = _FILE.fullmatch(stem)
         if found is None or folder != f"{found['category']}/{found['object']}":
             return None
@@ -81,7 +81,7 @@ class RgbdObjects(Frames):
 
     Raises:
         DataError: the files are not there, are of other names, or one of a pair is missing;
-            :meth:`prepare`: a file is damaged, or is no depth in millimetres.
+            :meth:`prepare`: a file is damaged, or is not depth in millimetres.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class RgbdObjects(Frames):
 
 
 def _views(root: Path, every: int) -> list[View]:
-    """All views whose two files are there; raises :class:`DataError` saying what is wrong."""
+    """All views whose two files are there; raises :class:`DataError` for a file that is missing or misplaced."""
     colors, depths = set[View](), set[View]()
     full_frames = others = 0
     for folder, name in _names(root):
@@ -220,7 +220,7 @@ def _check_pairs(root: Path, colors: set[View], depths: set[View]) -> None:
 
 
 def _names(root: Path) -> Iterator[tuple[str, str]]:
-    """(category/object, file's name) of all files two folders down; raises where a folder is no object's."""
+    """(category/object, file's name) of all files two folders down; raises :class:`DataError` for other folders."""
     if not root.is_dir():
         return
     for category in _folders(root):

@@ -43,7 +43,7 @@ def command(*arguments: str | Path | float) -> Result:
     return invoke("point-cloud", *arguments)
 
 
-def refused(*arguments: str | Path | float) -> str:
+def rejected(*arguments: str | Path | float) -> str:
     result = command(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -64,7 +64,7 @@ def test_ply_files_and_one_picture(run: Path, tmp_path: Path) -> None:
     assert (again / "000000.ply").read_bytes() == (tmp_path / "out/000000.ply").read_bytes()
     assert command(run, "--count", 1, "--seed", 1, "--output", tmp_path / "seed").exit_code == 0
     assert (tmp_path / "seed/000000.ply").read_bytes() != (again / "000000.ply").read_bytes()
-    assert "holds more than 1 point clouds of an earlier draw" in refused(
+    assert "holds more than 1 point clouds of an earlier draw" in rejected(
         run, "--count", 1, "--output", tmp_path / "out"
     )
 
@@ -97,7 +97,7 @@ def test_beside_the_checkpoints_by_default(run: Path) -> None:
     ],
 )
 def test_what_cannot_be_a_pair(run: Path, arguments: list[str], said: str) -> None:
-    assert said in refused(run, *arguments)
+    assert said in rejected(run, *arguments)
 
 
 def test_a_data_set_whose_camera_is_not_known(data: Path, tmp_path: Path) -> None:
@@ -105,13 +105,13 @@ def test_a_data_set_whose_camera_is_not_known(data: Path, tmp_path: Path) -> Non
     dataset = {"name": "color-depth-folder", "path": "room", "window": 16, "blocks": 4}
     values = {**VALUES, "domains": {m: {"dataset": {**dataset, "modality": m}} for m in ("color", "depth")}}
     made = train(parse_config({**values, "name": "room"}), tmp_path / "run").path
-    assert "does not say what camera its pictures are of; give --near, --far, --field-of-view" in refused(made)
+    assert "does not say what camera its pictures are of; give --near, --far, --field-of-view" in rejected(made)
     result = command(made, "--near", 0.5, "--far", 5, "--field-of-view", 57, "--count", 1)
     assert result.exit_code == 0, result.output
     for domain, (channels, option) in {"color": (1, "--depth"), "depth": (3, "--color")}.items():
         alone = {**values, "domains": {domain: values["domains"][domain]}}
         single = train(parse_config({**alone, "name": "one"}), tmp_path / domain).path
-        assert f"{option}: name a domain; of {channels}-channel images there are: none" in refused(single)
+        assert f"{option}: name a domain; of {channels}-channel images there are: none" in rejected(single)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def opened(path: Path, modality: Any, **options: Any) -> ColorDepthFolder:
 
 
 def message(path: Path, modality: Any = "depth", **options: Any) -> str:
-    """What preparing the data set is refused with."""
+    """What preparing the data set is rejected with."""
     with pytest.raises((ConfigError, DataError)) as caught:
         opened(path, modality, **options).prepare()
     return str(caught.value)

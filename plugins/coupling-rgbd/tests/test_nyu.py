@@ -35,7 +35,7 @@ def opened(modality: Any = "depth", **options: Any) -> Nyu:
     return Nyu(**{"modality": modality, "size": SIZE, "window": None, "verify": False, **options})
 
 
-def refused(modality: Any = "depth", **options: Any) -> str:
+def rejected(modality: Any = "depth", **options: Any) -> str:
     with pytest.raises((ConfigError, DataError)) as caught:
         opened(modality, **options).prepare()
     return str(caught.value)
@@ -93,11 +93,11 @@ def test_raw_depth_is_swapped_and_in_metres(root: Path) -> None:
     np.testing.assert_array_equal(RawFrames(path.parent, (swapped.name,)).metres(0), metres)
 
 
-def test_raw_frames_without_a_reading_are_refused(root: Path) -> None:
+def test_raw_frames_without_a_reading_are_rejected(root: Path) -> None:
     for path in (root / "raw").rglob("d-*.pgm"):
         size = 2 * SIZE[0] * SIZE[1]
         path.write_bytes(path.read_bytes()[:-size] + np.full(SIZE, 2047, "<u2").tobytes())
-    assert "none has a depth reading" in refused(frames="raw")
+    assert "none has a depth reading" in rejected(frames="raw")
 
 
 def test_numbers_of_the_sensor() -> None:
@@ -157,7 +157,7 @@ def test_a_file_of_another_size(official: Path, options: dict[str, Any]) -> None
     size = official.stat().st_size
     with open(official, "ab") as file:
         file.write(b"more")
-    told = refused(**options, verify=True)
+    told = rejected(**options, verify=True)
     assert f"{MAT}: is not the official file: it has {size + 4:,} bytes, expected {size:,}; get {MAT} (2,972," in told
     assert told.endswith(" again, or set `verify: false` to read another file of that layout")
     opened(**options).prepare()
@@ -171,7 +171,7 @@ def test_a_file_of_another_checksum(official: Path, options: dict[str, Any]) -> 
         file.seek(200)  # in MATLAB's header, which nobody reads
         file.write(b"!")
     wrong = hashlib.md5(official.read_bytes()).hexdigest()
-    told = refused(**options, verify=True)
+    told = rejected(**options, verify=True)
     assert f"{MAT}: is not the official file: its MD5 is {wrong}, expected {right}; get {MAT} (2,972,037,809 b" in told
     assert told.endswith(" again, or set `verify: false` to read another file of that layout")
     with pytest.raises(DataError, match="is not the official file"):
@@ -186,7 +186,7 @@ def test_a_file_that_is_not_read_is_not_checked(root: Path) -> None:
 @pytest.mark.parametrize("version", ["4", "5"])
 def test_an_old_matlab_file(root: Path, version: Any) -> None:
     scipy.io.savemat(root / MAT, {"depths": np.ones((8, 6))}, format=version)
-    told = refused()
+    told = rejected()
     assert f"a MATLAB {version} file, an old format: the labelled file is HDF5 (MATLAB 7.3)" in told
     assert "2,972,037,809 bytes" in told
     assert "'-v7.3'" in told
@@ -197,31 +197,31 @@ def test_an_old_matlab_file(root: Path, version: Any) -> None:
 )
 def test_an_empty_file(root: Path, content: bytes, said: str) -> None:
     (root / MAT).write_bytes(content)
-    assert f"{MAT}: {said}get {MAT} (2,972,037,809 bytes" in refused()
+    assert f"{MAT}: {said}get {MAT} (2,972,037,809 bytes" in rejected()
 
 
 def test_a_web_page_and_something_else(root: Path) -> None:
     (root / MAT).write_bytes(b"\n<!DOCTYPE html>")
-    assert "an HTML page, saved in place of the data; get nyu_depth_v2_labeled.mat" in refused()
+    assert "an HTML page, saved in place of the data; get nyu_depth_v2_labeled.mat" in rejected()
     (root / MAT).write_bytes(b"PK\x03\x04")
-    assert "no HDF5 file: it begins with '50 4b 03 04'" in refused()
+    assert "no HDF5 file: it begins with '50 4b 03 04'" in rejected()
 
 
 @pytest.mark.parametrize("share", [0.99, 0.5, 0.02])
 def test_a_truncated_file(root: Path, share: float) -> None:
     content = (root / MAT).read_bytes()
     (root / MAT).write_bytes(content[: int(len(content) * share)])
-    told = refused()
+    told = rejected()
     assert "truncated or damaged, " in told or "no HDF5 file" in told
     assert "again" in told
 
 
 def test_no_file(root: Path) -> None:
     (root / MAT).unlink()
-    told = refused()
+    told = rejected()
     assert f"{MAT} is not there; get {MAT}" in told
     assert "and put it there" in told
-    assert f"{MAT} is not there" in refused("color", frames="raw")
+    assert f"{MAT} is not there" in rejected("color", frames="raw")
     assert len(opened("color", frames="raw", registered="keep")) == 40
     with pytest.raises(ConfigError, match="path 'x': there is no such folder"):
         opened(path="x")
@@ -231,19 +231,19 @@ def test_no_file(root: Path) -> None:
 def test_a_file_of_nearly_the_name(root: Path, name: str) -> None:
     (root / MAT).rename(root / name)
     hint = f"did you mean '{name}'? Rename it if it is the official file; else get {MAT}"
-    assert f"{MAT} is not there; {hint}" in refused()
-    assert hint in refused("color", frames="raw")
+    assert f"{MAT} is not there; {hint}" in rejected()
+    assert hint in rejected("color", frames="raw")
 
 
 def test_a_file_of_another_name_and_the_right_size(official: Path) -> None:
     official.rename(official.with_name("download"))
-    assert f"{MAT} is not there, but 'download' has its size: rename it; else get {MAT}" in refused()
+    assert f"{MAT} is not there, but 'download' has its size: rename it; else get {MAT}" in rejected()
 
 
 def test_no_raw_frames(root: Path) -> None:
     for path in (root / "raw").rglob("r-*"):
         path.unlink()
-    assert "there are no r-*.ppm in its folders; put the scenes of the raw data" in refused("color", frames="raw")
+    assert "there are no r-*.ppm in its folders; put the scenes of the raw data" in rejected("color", frames="raw")
 
 
 def test_another_hdf5_file(root: Path) -> None:
@@ -251,14 +251,14 @@ def test_another_hdf5_file(root: Path) -> None:
     with matlab_file(root / MAT) as file:
         file["images"] = np.zeros((2, 3, 8, 6), np.uint8)
         file["depth"] = np.zeros((2, 8, 6), np.float32)
-    assert "holds no depths, rawDepths, scenes, rawRgbFilenames, rawDepthFilenames, but depth, images" in refused()
+    assert "holds no depths, rawDepths, scenes, rawRgbFilenames, rawDepthFilenames, but depth, images" in rejected()
 
 
 def test_damaged_raw_frames(root: Path) -> None:
     path = next((root / "raw").rglob("r-*30.ppm"))
     path.write_bytes(path.read_bytes()[:-500])
     next((root / "raw").rglob("r-*31.ppm")).write_bytes(b"")
-    told = refused("color", frames="raw")
+    told = rejected("color", frames="raw")
     assert "cannot read 2 of 24 samples" in told
     assert "an empty file" in told
     frames = opened("color", frames="raw", on_error="skip")
@@ -267,13 +267,13 @@ def test_damaged_raw_frames(root: Path) -> None:
     bad = next((root / "raw").rglob("d-*30.pgm"))
     height, width = SIZE
     bad.write_bytes(b"P5 %d %d 65535\n" % (width, height) + b"\xff" * (2 * height * width))
-    assert "no raw depth of a Kinect: numbers up to 65535, expected 11 bits" in refused(frames="raw")
+    assert "no raw depth of a Kinect: numbers up to 65535, expected 11 bits" in rejected(frames="raw")
     Image.new("L", (width, height), 9).save(bad)
-    assert "8-bit pixels" in refused(frames="raw")
+    assert "8-bit pixels" in rejected(frames="raw")
     write_raw_depth(bad, np.ones(SIZE, np.float32))
     opened(frames="raw").prepare()
 
 
 def test_h5py_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "pip install 'coupling-rgbd[nyu]'" in refused(near=0.5)
+    assert "pip install 'coupling-rgbd[nyu]'" in rejected(near=0.5)
