@@ -1,4 +1,4 @@
-"""What `coupling check` builds and prints."""
+"""The output of `coupling check`: what a configuration builds."""
 
 from __future__ import annotations
 

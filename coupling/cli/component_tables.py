@@ -1,4 +1,4 @@
-"""What `coupling plugins` prints: the components by kind, and one component's options."""
+"""The output of `coupling plugins`: the components by kind, and the options of a component."""
 
 from __future__ import annotations
 

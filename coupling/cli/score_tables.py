@@ -1,4 +1,4 @@
-"""What `coupling evaluate` prints."""
+"""The output of `coupling evaluate`."""
 
 from __future__ import annotations
 

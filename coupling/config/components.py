@@ -1,4 +1,4 @@
-"""How a configuration names components: by name, with options; and the options that every data set takes."""
+"""References to components in a configuration, by name and options, and the options of every data set."""
 
 from __future__ import annotations
 

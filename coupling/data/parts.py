@@ -1,4 +1,4 @@
-"""Which part of its pool each domain gets, and what domains may have in common."""
+"""The choice of each domain's part of its pool, and checks of samples that domains share."""
 
 from __future__ import annotations
 

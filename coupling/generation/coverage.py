@@ -1,4 +1,4 @@
-"""Which images a model covers: those that it reconstructs about as well as real samples of the domain.
+"""The coverage of a model: the images that it reconstructs about as well as real samples of the domain.
 
 Inversion finds the best code for any image, also for one that the model cannot draw; its images in other domains then
 mean nothing. So the error of an image is compared with the errors of real samples of the domain, held-out ones if the

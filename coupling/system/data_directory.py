@@ -1,4 +1,4 @@
-"""Where data sets live on disk."""
+"""The directory of data sets on disk."""
 
 from __future__ import annotations
 

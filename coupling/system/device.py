@@ -1,4 +1,4 @@
-"""Where tensors are: a device that is there."""
+"""The device of tensors: the choice of one, and the signs that its memory is full."""
 
 from __future__ import annotations
 

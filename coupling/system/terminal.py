@@ -1,4 +1,4 @@
-"""What people see while they wait: messages and progress, on stderr, so that stdout holds results only."""
+"""Messages, warnings and progress bars on stderr, so that stdout holds results only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step costs: floating-point operations, counted on one real step of two samples."""
+"""The cost of a step: floating-point operations, counted on one real step of two samples."""
 
 from __future__ import annotations
 

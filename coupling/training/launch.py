@@ -1,4 +1,4 @@
-"""How a run is launched: device, processes and trackers, all by Accelerate."""
+"""The launch of a run: device, processes and trackers, all by Accelerate."""
 
 from __future__ import annotations
 

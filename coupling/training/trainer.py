@@ -32,7 +32,7 @@ def train(
     resume: bool = False,
     plugins: GivenPlugins = None,
 ) -> RunDirectory:
-    """Train a configuration, as ``coupling run`` does.
+    """Train a configuration by Algorithm 1, as ``coupling run`` does.
 
     Args:
         config: the configuration, from :func:`coupling.load_config`.

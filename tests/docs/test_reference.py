@@ -36,6 +36,7 @@ FROM_THE_PAPER = {
     "SharingGraph": "equation 2",
     "deconvolution_layer": "Tables 11 to 14",
     "output_activation": "supplement",
+    "train": "Algorithm 1",
 }
 """Names that come from the paper, and the place in it that their descriptions name."""
 

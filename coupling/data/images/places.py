@@ -1,4 +1,4 @@
-"""Where images lie: a folder or a zip, found by its path."""
+"""The place of images: a folder or a zip, found by its path."""
 
 from __future__ import annotations
 
