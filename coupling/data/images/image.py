@@ -1,4 +1,4 @@
-"""An image as bytes, and one that cannot be had."""
+"""Images as bytes, and the error for an image that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ class UnreadableImage(DataError):  # noqa: N818  (says what the sample is)
 
 
 def check_regular(path: Path, name: str) -> None:
-    """Raise :class:`UnreadableImage` for a pipe, a socket or a device: reading one may wait forever."""
+    """Check that a file is a regular one: reading a pipe, a socket or a device may wait forever.
+
+    Args:
+        path: the file.
+        name: name of the image in messages.
+
+    Raises:
+        UnreadableImage: it is a pipe, a socket or a device.
+    """
     if path.exists() and not path.is_file():
         raise UnreadableImage(f"{name}: is not a regular file")
