@@ -576,7 +576,7 @@ def test_a_full_disk_at_a_checkpoint_is_an_error(train):
     result = _limited(50_000, "--output", "out", "--set", wide)
     assert result.returncode == 1  # the run was rightly asked for
     assert "Traceback" not in result.stderr
-    assert "0000001: cannot be written: " in result.stderr
+    assert "out/checkpoints/step-0000002: cannot be written: " in result.stderr
     assert "continue with --resume" in result.stderr
     assert json.loads(Path("out/summary.json").read_text())["status"] == "failed"
     assert list(Path("out/checkpoints").iterdir()) == []

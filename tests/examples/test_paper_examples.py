@@ -291,8 +291,8 @@ def made_files(tmp_path_factory):
 
 
 def opened(name: str) -> Config:
-    """A configuration; CelebA's files are made ones."""
-    verify = ["domains.*.dataset.verify=false"] if name.startswith("celeba") else []
+    """A configuration; the files of CelebA and NYU are made ones."""
+    verify = ["domains.*.dataset.verify=false"] if name.startswith(("celeba", "nyu")) else []
     return load_config(PAPER / f"{name}.yaml", verify).completed(installed().registry)
 
 

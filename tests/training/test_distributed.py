@@ -361,9 +361,9 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch, overrides, messa
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"ACCELERATE_USE_FSDP": "true"}, "launched with FSDP: .* a coupled GAN trains two"),
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "launched with DeepSpeed: .* a coupled GAN trains two"),
-        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "launched with Megatron-LM: .* a coupled GAN trains two"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "launched with FSDP: .* trains generators and discriminators"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "launched with DeepSpeed: .* trains generators and discriminators"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "launched with Megatron-LM: .* trains generators and discriminators"),
         ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}, "started only this one"),
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "training.precision: fp32, but launched with mixed precision bf16"),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "training.accumulate: 1, but launched with 4"),
