@@ -1,8 +1,8 @@
 """Checkpoints: safetensors and a manifest, written whole or not at all, verified when read.
 
-No pickle: loading a checkpoint from a stranger can execute nothing. ``model.safetensors`` holds
+No pickle: loading a checkpoint from any source executes nothing. ``model.safetensors`` holds
 what users need (generators: live and averaged; discriminators; losses), and its metadata all that
-rebuilds the networks; ``state.safetensors`` what only going on needs: the optimizers, and in its metadata
+rebuilds the networks; ``state.safetensors`` what only resuming needs: the optimizers, and in its metadata
 how far the metrics and the losses' means are. Random states are none of it: every step draws from its
 own seed.
 """
@@ -56,7 +56,7 @@ class Checkpoint:
         return read_tensors(self.path / "model.safetensors")
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors that only going on needs."""
+        """Tensors that only resuming needs."""
         return read_tensors(self.path / "state.safetensors")
 
     def metadata(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Checkpoint:
         return read_metadata(self.path / "model.safetensors")
 
     def progress(self) -> dict[str, Any]:
-        """What only going on needs and is no tensor: how the metrics stand, the losses' sums."""
+        """Values that only resuming needs: the last and best scores, the sums of losses."""
         return read_metadata(self.path / "state.safetensors")
 
 
@@ -130,7 +130,7 @@ def _write_files(
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
     """Delete all but the newest ``keep`` checkpoints and that of step ``best``, and what interrupted writing left."""
-    with contextlib.suppress(OSError):  # what stays costs room, and nothing else
+    with contextlib.suppress(OSError):  # a rest only costs disk space
         for stale in folder.glob(".step-*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
         for old in _newest_first(folder)[keep:]:
@@ -211,8 +211,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     version = manifest.get("version")
     if version != VERSION:
         raise IntactError(
-            f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: go on with the "
-            "version that wrote it (environment.json names it), or train anew"
+            f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: continue with "
+            "the version that wrote it (environment.json names it), or train again"
         )
     files = manifest.get("files")
     described = isinstance(files, dict) and all({"bytes", "sha256"} <= set(files.get(name) or ()) for name in _FILES)
@@ -225,7 +225,7 @@ def _unreadable(path: Path, error: OSError) -> IntactError:
     """Rights or a device that fails say nothing about what was written: it may be whole."""
     return IntactError(
         f"{path}: cannot be read: {error.strerror or error}; that is no damage, so no older checkpoint is taken in its "
-        "place: mend its permissions or the disk, or move the checkpoint away yourself"
+        "place: fix its permissions or the disk, or move the checkpoint away yourself"
     )
 
 

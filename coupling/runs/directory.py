@@ -203,7 +203,7 @@ class RunDirectory:
                 sync(path)
 
     def rewind(self, step: int) -> float:
-        """Drop from metrics.jsonl what a run that goes on at ``step`` writes again, and a torn last line.
+        """Drop from metrics.jsonl the lines that a run resumed at ``step`` writes again, and an incomplete last line.
 
         That is what comes after ``step``, and what was measured at it: a checkpoint is saved after
         the step's losses are logged and before its metrics are. What ``coupling evaluate`` measured up to
@@ -245,7 +245,7 @@ class RunDirectory:
         except (FileNotFoundError, ValueError):
             return {}
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}; mend its permissions") from None
+            raise InputError(f"{path}: cannot be read: {error.strerror}; fix its permissions") from None
         return values if isinstance(values, dict) else {}
 
     def writing(self, path: Path) -> AbstractContextManager[Path]:
@@ -272,5 +272,5 @@ def _number(value: float) -> float | None:
 
 
 def _stays(line: Mapping[str, Any]) -> bool:
-    """Whether what was written at a checkpoint's own step is not written again by a run that goes on from it."""
+    """Whether what was written at a checkpoint's own step is not written again by a run resumed from it."""
     return EVALUATED in line or any(LossName.parse(name) is not None for name in line)

@@ -86,4 +86,6 @@ def _explained(address: HubAddress) -> Iterator[None]:
         raise InputError(f"{address}: holds no {FILE}, so it is no model that coupling wrote") from None
     except (errors.HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{address}: the hub refused, or cannot be reached: {reason}; log in with {login}") from None
+        raise InputError(
+            f"{address}: the hub rejected the request, or cannot be reached: {reason}; log in with {login}"
+        ) from None

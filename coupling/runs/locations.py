@@ -25,7 +25,7 @@ def locate(path: str | Path, token: str | None = None) -> Path:
     try:
         return _located(path)
     except OSError as error:  # a folder that may not be entered
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}; mend its permissions") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}; fix its permissions") from None
 
 
 def _located(path: Path) -> Path:

@@ -34,7 +34,7 @@ def may_differ(line: str, keys: tuple[str, ...] = MAY_CHANGE) -> bool:
 
 
 def run_to_resume(config: Config, output: Path | None, registry: Registry) -> RunDirectory:
-    """The run to go on with: ``output``, or the newest of this configuration under runs/.
+    """The run to resume: ``output``, or the newest of this configuration under runs/.
 
     Raises :class:`InputError` where there is none, or it was made with another configuration.
     """
@@ -72,7 +72,7 @@ def _is_run(path: Path) -> bool:
     try:
         return (path / MARKER).is_file()
     except OSError as error:  # a folder that may not be entered
-        raise InputError(f"--resume: {path}: cannot be read: {error.strerror}; mend its permissions") from None
+        raise InputError(f"--resume: {path}: cannot be read: {error.strerror}; fix its permissions") from None
 
 
 def _changes(run: Path, config: Config, registry: Registry) -> list[str]:

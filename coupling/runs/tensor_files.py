@@ -41,7 +41,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU: safetensors keeps no strides, and refuses names for one memory."""
+    """Contiguous copies on the CPU: safetensors keeps no strides, and rejects two names for one memory."""
     return {
         name: tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
         for name, tensor in tensors.items()

@@ -36,7 +36,7 @@ class Processes:
         return value
 
     def agree(self, **values: object) -> None:
-        """Refuse to go on where the processes' values differ: they would compute different things.
+        """Raise an error if the processes' values differ: they would compute different things.
 
         Raises:
             RunError: naming what differs, and which processes differ from the main one.
@@ -68,7 +68,7 @@ def explain_lost_process() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise RunError(
             f"process {dist.get_rank()} of {dist.get_world_size()} lost the others: one has died, or has not answered "
-            f"for {PATIENCE}; look above, or in its own log, for what it said; then go on with --resume ({error})"
+            f"for {PATIENCE}; look above, or in its own log, for its message; then continue with --resume ({error})"
         ) from None
 
 

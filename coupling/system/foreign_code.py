@@ -1,4 +1,4 @@
-"""Calls of code that is not ours: whatever it raises is told in one message that says whose it is."""
+"""Calls of a plugin's code: whatever it raises becomes one message that names the plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def guarded(what: str, prefix: str = "") -> Iterator[None]:
     """Turn an exception of a plugin's code into a :class:`PluginError`, "<what> failed: ...".
 
     Errors of coupling's own kinds, which such code raises on purpose, get ``prefix``: the place in the configuration.
-    Memory that ran out and a lost process are no plugin's fault and told by others.
+    Running out of memory and losing a process are not the plugin's fault; others explain them.
     """
     try:
         yield

@@ -23,7 +23,7 @@ class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
 
     def __init__(self, number: int, step: int, path: Path) -> None:
         name = signal.Signals(number).name
-        super().__init__(f"{name} at step {step:,}: saved in {path}; go on with --resume")
+        super().__init__(f"{name} at step {step:,}: saved in {path}; continue with --resume")
         self.exit_code = 128 + number
 
 

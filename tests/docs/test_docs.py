@@ -200,7 +200,7 @@ def test_the_python_of_generated_pairs_runs(few_faces, capsys):
 
 @pytest.fixture
 def few_faces(tmp_path, monkeypatch):
-    """The run that the documents go on with, of few faces and one step."""
+    """The run that the documents use, of few faces and one step."""
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]

@@ -200,8 +200,8 @@ def refusal(kind, message="x"):
         (refusal(errors.RevisionNotFoundError), "has no revision 'v1'"),
         (refusal(errors.RemoteEntryNotFoundError), "holds no model.safetensors, so it is no model"),
         (errors.LocalEntryNotFoundError("x"), "the hub cannot be reached, and the model is not in its cache"),
-        (refusal(errors.HfHubHTTPError, "Too many\n requests"), "the hub refused, .*: Too many requests"),
-        (OSError("no route"), "the hub refused, or cannot be reached: no route"),
+        (refusal(errors.HfHubHTTPError, "Too many\n requests"), "the hub rejected the request, .*: Too many requests"),
+        (OSError("no route"), "the hub rejected the request, or cannot be reached: no route"),
     ],
 )  # fmt: skip
 def test_errors_of_the_hub_are_one_message(error, message, monkeypatch, command):

@@ -608,7 +608,7 @@ def test_signals_and_kills_of_real_processes(tmp_path):
     assert [int(code) for code in ended.stdout.split()] == [143, -9, 130]
     said = " ".join(ended.stderr.split())
     assert "Traceback" not in said
-    assert said.count(f"saved in {path}; go on with --resume") == 2
+    assert said.count(f"saved in {path}; continue with --resume") == 2
     assert saved(path) < 2000
     settings = (*settings, f"training.steps={saved(path) + 4}")
     run(path, *settings, resume=True)
