@@ -39,7 +39,7 @@ def trainer(*overrides):
 
 
 def first_half(made):
-    """The discriminators' half of the first step, as the losses are given it."""
+    """The discriminators' half of the first step, as losses receive it."""
     seen = {}
     classification = made.networks.losses["classification"]
     plain = classification.discriminator
@@ -105,7 +105,7 @@ TEACHER = (
 )
 
 
-def test_an_averaged_teacher_says_the_class_of_the_unchanged_sample():
+def test_an_averaged_teacher_classifies_the_sample_before_augmentation():
     made = trainer(TEACHER, "training.ema_discriminators=true", "training.ema=0.9", "training.batch_size=16")
     for step in range(20):
         made.inputs.take_step(step, made.algorithm, made.average)
@@ -127,7 +127,7 @@ def test_an_averaged_teacher_says_the_class_of_the_unchanged_sample():
     assert term.item() == pytest.approx(sum(expected) / len(expected), rel=1e-4)
 
 
-def test_a_teacher_that_is_not_averaged_is_refused():
+def test_a_teacher_without_an_average_is_an_error():
     with pytest.raises(ConfigError, match=r"^losses\[2\] consistency: reads .* set training\.ema_discriminators: true"):
         trainer(TEACHER)
 
@@ -175,7 +175,7 @@ def test_a_target_label_is_never_read_in_training(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("first", "told"),
+    ("first", "warned"),
     [
         ("{name: accuracy, domain: b}", True),
         ("accuracy", True),
@@ -183,10 +183,10 @@ def test_a_target_label_is_never_read_in_training(tmp_path, monkeypatch):
         ("information", False),
     ],
 )
-def test_a_checkpoint_chosen_by_target_labels_is_called_an_oracles(tmp_path, capsys, first, told):
+def test_a_checkpoint_chosen_by_target_labels_gets_a_warning(tmp_path, capsys, first, warned):
     config = tiny.config(ALL, f"metrics=[{first}, {{name: accuracy, domain: b}}]", "training.steps=1")
     train(config, tmp_path / "run", plugins=tiny.plugins())
-    assert ("is selected by an oracle and is not a valid result" in capsys.readouterr().err) == told
+    assert ("is selected by an oracle and is not a valid result" in capsys.readouterr().err) == warned
 
 
 def test_the_classifier_learns_is_saved_and_classifies_every_domain(tmp_path):
@@ -217,7 +217,7 @@ def test_the_classifier_learns_is_saved_and_classifies_every_domain(tmp_path):
     assert made.read_json("summary.json")["best_checkpoint"] is not None  # by information, the first metric
 
 
-def test_what_cannot_be_classified_is_said(tmp_path):
+def test_a_model_without_a_classifier_says_so(tmp_path):
     made = train(tiny.config("training.steps=1"), tmp_path / "run", plugins=tiny.plugins())
     with pytest.raises(InputError, match="trained without a classification loss"):
         load_model(made.path, plugins=tiny.plugins()).classify(torch.zeros(1, 1, 4, 4), "a")
@@ -242,8 +242,8 @@ THREE = (
 TERMS = {"classification": "a", "entropy": "bc", "consistency": "bc", "feature-matching": "abc"}
 
 
-def test_any_number_of_domains_is_adapted_to(tmp_path):
-    """One is labelled; the terms and measures of the others are of all that are not, without naming them."""
+def test_a_classifier_adapts_to_any_number_of_domains(tmp_path):
+    """One domain has labels; terms and metrics of the others take all domains without labels by default."""
     made = trainer(*THREE, "training.steps=200", "training.ema_discriminators=true")
     losses = made.networks.losses
     assert losses["entropy"].domains == losses["consistency"].domains == ["b", "c"]
@@ -273,7 +273,7 @@ def test_any_number_of_domains_is_adapted_to(tmp_path):
     }
 
 
-def test_one_key_turns_the_direction(tmp_path):
+def test_one_key_swaps_source_and_target(tmp_path):
     made = trainer(*THREE, "losses.1.domains=[c]")
     assert made.inputs.labelled == ["c"]
     assert made.networks.losses["entropy"].domains == ["a", "b"]
@@ -283,7 +283,7 @@ def test_one_key_turns_the_direction(tmp_path):
         trainer(*THREE, "losses.1.domains=[a, b, c]")
 
 
-def test_accuracy_is_first_of_what_the_protocol_asks_for(monkeypatch, tmp_path):
+def test_accuracy_is_first_the_value_that_the_protocol_asks_for(monkeypatch, tmp_path):
     made = trainer(*THREE)
     model, apart = made.model(0), {name: set_apart(data) for name, data in made.data.items()}
 
@@ -307,8 +307,8 @@ def test_accuracy_is_first_of_what_the_protocol_asks_for(monkeypatch, tmp_path):
         Accuracy().prepare(made.data, 0)
 
 
-def test_without_the_targets_labels_there_is_no_accuracy_of_it(monkeypatch):
-    """Of a domain that nobody has labelled: left out, or refused where it is named, before anything is trained."""
+def test_a_domain_without_labels_has_no_accuracy(monkeypatch):
+    """It is left out by default, and an error before training where it is named."""
     plain = tiny.Tiny.labels.fget
     known = property(lambda self: plain(self) if self.source == "tiny:source" else None)
     monkeypatch.setattr(tiny.Tiny, "labels", known)
@@ -326,8 +326,8 @@ def test_without_the_targets_labels_there_is_no_accuracy_of_it(monkeypatch):
 AVERAGED = (CLASSES, "training.ema_discriminators=true", "metrics=[{name: accuracy, domain: b}]")
 
 
-def test_the_averaged_classifier_is_the_one_that_is_used(tmp_path):
-    """By metrics in training, by the loaded model, by its export; the live one on request."""
+def test_the_averaged_classifier_is_used(tmp_path):
+    """Metrics, the loaded model and its export use it; the live one is used on request."""
     made = trainer(*AVERAGED)
     Trainer(made, open_run(made, tmp_path / "run", resume=False)).run()
     images = tiny.Tiny(count=9).samples
@@ -352,8 +352,8 @@ def made_live(made, images):
     return made.networks.losses["classification"].logits(hidden(made, "b", images)).softmax(1)
 
 
-def test_a_checkpoint_without_the_classifiers_average(tmp_path):
-    """It is classified with what it has; it is not gone on with."""
+def test_a_checkpoint_without_the_classifiers_average_classifies_but_cannot_be_resumed(tmp_path):
+    """It classifies with the live classifier."""
     train(tiny.config(CLASSES, "training.steps=2"), tmp_path / "run", plugins=tiny.plugins())
     found, _ = checkpoint.newest(tmp_path / "run/checkpoints")
     assert not any(name.startswith(("ema_discriminator.", "ema_loss.")) for name in found.model())
@@ -369,7 +369,7 @@ def test_a_checkpoint_without_the_classifiers_average(tmp_path):
     assert torch.equal(load_model(file, plugins=tiny.plugins()).classify(images, "b"), expected)
 
 
-def test_an_average_without_a_decay_is_refused():
+def test_an_average_without_a_decay_is_an_error():
     with pytest.raises(
         ConfigError, match=r"^training\.ema_discriminators: true needs a decay, but training\.ema is null"
     ):
@@ -391,12 +391,12 @@ def test_an_average_without_a_decay_is_refused():
         ),
     ],
 )  # fmt: skip
-def test_losses_that_do_not_suit_the_domains(losses, message):
+def test_losses_that_do_not_fit_the_domains_are_errors(losses, message):
     with pytest.raises(ConfigError, match=message):
         trainer(f"losses={losses}")
 
 
-def test_labels_that_do_not_suit(monkeypatch, capsys):
+def test_labels_that_do_not_fit_are_errors(monkeypatch, capsys):
     monkeypatch.setattr(tiny.Tiny, "labels", property(lambda self: torch.full((len(self),), 4)))
     with pytest.raises(ConfigError, match=r"losses\[1\]\.classes: 2, but domain 'a' has labels 4.*classes: 5 or more"):
         trainer(CLASSES)
@@ -415,7 +415,7 @@ def test_labels_that_do_not_suit(monkeypatch, capsys):
 ACCURACY = "metrics=[{name: accuracy, domain: b}]"
 
 
-def test_a_measure_of_a_classifier_that_there_is_not_is_refused_before_anything_is_trained(train):
+def test_a_metric_of_a_missing_classifier_is_an_error_before_training(train):
     for metric in (ACCURACY, ACCURACY.replace("accuracy", "information")):
         for verb in ("run", "check"):
             refused(
@@ -424,7 +424,7 @@ def test_a_measure_of_a_classifier_that_there_is_not_is_refused_before_anything_
     assert train("--output", "out").exit_code == 0
 
 
-def test_samples_of_a_class_that_the_classifier_lacks_count_as_wrong_and_it_is_said(tmp_path, monkeypatch, capsys):
+def test_samples_of_a_class_that_the_classifier_lacks_count_as_wrong_with_a_warning(tmp_path, monkeypatch, capsys):
     plain = tiny.Tiny.labels.fget
     monkeypatch.setattr(
         tiny.Tiny, "labels", property(lambda self: plain(self) + (5 if self.source == "tiny:target" else 0))
@@ -439,7 +439,7 @@ def test_samples_of_a_class_that_the_classifier_lacks_count_as_wrong_and_it_is_s
     assert record["samples"] == {"b": {"own": 33, "held-out": 10}}
 
 
-def test_augmentation_is_the_affine_map_that_it_says():
+def test_augmentation_is_the_documented_affine_map():
     images = torch.rand(3, 2, 8, 8)
     still = torch.full((3, 4), 0.5)
     torch.testing.assert_close(Augmentation(30, 0.2, 0.3)(images, still), images, rtol=1e-4, atol=1e-5)
@@ -451,7 +451,7 @@ def test_augmentation_is_the_affine_map_that_it_says():
     assert not Augmentation(0, 0, 0)
 
 
-def test_slant_and_stretch_are_what_they_say():
+def test_slant_and_stretch_have_the_documented_size():
     still = torch.full((1, 6), 0.5)
     random = torch.rand(1, 2, 8, 12)
     torch.testing.assert_close(Augmentation(30, 0.2, 0.3, 0.5, 0.5)(random, still), random, rtol=1e-4, atol=1e-5)

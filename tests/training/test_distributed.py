@@ -100,7 +100,7 @@ NORMALISED_TRAFFIC = {"losses": "non-saturating", "batch_norm": True, "names": [
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A folder with everything that two processes do for these tests, started once."""
+    """A folder with the results of two processes for all these tests; they are started once."""
     folder = tmp_path_factory.mktemp("two")
     on_two(
         (processes.write_gradients, {"cases": CASES, "folder": folder}),
@@ -137,15 +137,15 @@ def test_gradients_of_two_processes_equal_those_of_one(done):
 
 
 @pytest.mark.parametrize(("count", "shared"), [(1, (3, 2)), (2, (3, 2)), (4, (3, 2)), (4, (0, 0)), (4, (5, 4))])
-def test_what_a_step_needs_is_what_the_documented_formulas_say(count, shared):
-    """Parameters, bytes of training state, operations; ``tests/benchmarks/scaling.py`` goes on to 16 domains."""
+def test_the_documented_formulas_give_what_a_step_needs(count, shared):
+    """Parameters, bytes of training state, operations; ``tests/benchmarks/scaling.py`` continues to 16 domains."""
     found, _, _ = scaling.measured(count, 0.125, 4, 1, shared)
     assert found == scaling.expected(count, 0.125, 1, shared)
     assert scaling.expected(count, 0.125, 2, shared).sent == tuple(4 * n for n in reversed(found.parameters.values()))
 
 
 def test_statistics_that_are_not_synchronised_give_other_gradients():
-    """What the test above would notice: a normalisation over half the batch."""
+    """So the test above would notice a normalisation over half the batch."""
     whole = processes.gradients("non-saturating", batch_norm=True)
     halves = processes.gradients("non-saturating", batch_norm=True, accumulate=2)
     assert error(halves["generator"], whole["generator"]) > 1e-3
@@ -179,7 +179,7 @@ def test_a_step_sends_each_teams_unique_parameters_once(done):
     assert sorted(sent) == sorted([*forward * 4])
 
 
-def test_two_processes_equal_one_and_going_on_equals_one_go(done, tmp_path):
+def test_two_processes_equal_one_and_a_resumed_run_equals_an_uninterrupted_one(done, tmp_path):
     """Whole runs: penalties, plain SGD, batch normalisation; a signal to one process; what is written."""
     one, normal, stateless = tmp_path / "one", tmp_path / "normal", tmp_path / "stateless"
     two, parts, normal_two = done / "two", done / "parts", done / "normal-two"
@@ -216,7 +216,7 @@ def scales(path):
     return {team: (found[f"{team}.scale"], found[f"{team}.since"]) for team in ("generator", "discriminator")}
 
 
-def test_half_precision_on_two_processes_is_that_of_one(done, tmp_path):
+def test_half_precision_on_two_processes_equals_that_on_one(done, tmp_path):
     """Batch normalisation and gradients across processes, each team with one scale for all processes."""
     train(tiny.config(*HALF), tmp_path, plugins=tiny.plugins())
     expected, found = tensors(tmp_path), tensors(done / "half-two")
@@ -226,8 +226,8 @@ def test_half_precision_on_two_processes_is_that_of_one(done, tmp_path):
     assert scales(done / "half-two") == scales(tmp_path) == dict.fromkeys(("generator", "discriminator"), (2.0**16, 5))
 
 
-def test_an_overflow_in_one_process_is_a_step_left_out_in_all(done):
-    """The last step, of all processes' discriminators, and of nothing else."""
+def test_an_overflow_in_one_process_leaves_the_step_out_in_all(done):
+    """The last step of the discriminators, in all processes; nothing else is left out."""
     path = done / "overflow"
     assert scales(path) == {"generator": (2.0**16, 5), "discriminator": (2.0**15, 0)}
     before, after = (checkpoint.verified(path / f"checkpoints/step-000000{step}").model() for step in (4, 5))
@@ -253,14 +253,14 @@ def test_compiled_teams_on_two_processes_take_the_steps_of_one(tmp_path, backend
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_processes_that_start_differently_are_refused(done):
+def test_processes_that_start_differently_are_an_error(done):
     for rank in (0, 1):
         message = (done / f"message-{rank}").read_text()
         assert "the processes do not agree on the initial weights: process 1 differs from process 0" in message
     assert not (done / "run").exists()
 
 
-def test_processes_that_read_other_weights_are_refused(done):
+def test_processes_that_restore_different_weights_are_an_error(done):
     for rank in (0, 1):
         message = Path(f"{done / 'half-two'}-message-{rank}").read_text()
         assert "the processes do not agree on the restored weights: process 1 differs from process 0" in message
@@ -283,31 +283,31 @@ def test_a_process_that_dies_ends_the_others_with_a_message(tmp_path):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No launcher of these tests' own has left its variables."""
+    """An environment without the variables of a launcher that started the tests."""
     for name in os.environ:
         if name.startswith(("ACCELERATE_", "MASTER_", "WORLD_SIZE", "GROUP_", "OMPI_", "PMI_", "MV2_", "SLURM_")):
             monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE"])
-def test_processes_that_are_not_connected_are_refused(alone, monkeypatch, tmp_path, variable):
+def test_processes_that_are_not_connected_are_an_error(alone, monkeypatch, tmp_path, variable):
     monkeypatch.setenv(variable, "1")
     set_up(tiny.config(), tiny.plugins())
     monkeypatch.setenv(variable, "2")
     refusal = r"^(launched as 2 processes|started 2 times by mpirun \(\w+_SIZE\)), but"
-    with pytest.raises(InputError, match=refusal) as refused:
+    with pytest.raises(InputError, match=refusal) as error:
         train(tiny.config(), tmp_path / "run", plugins=tiny.plugins())
-    assert "accelerate launch --multi_gpu --num_processes N, on CPUs with ACCELERATE_USE_CPU=true" in str(refused.value)
+    assert "accelerate launch --multi_gpu --num_processes N, on CPUs with ACCELERATE_USE_CPU=true" in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_tasks_of_a_slurm_step_are_refused(alone, monkeypatch):
+def test_the_tasks_of_a_slurm_step_are_an_error(alone, monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     with pytest.raises(InputError, match=r"started 8 times by srun .* none of the others: .* env -u SLURM_STEP_NUM_T"):
         set_up(tiny.config(), tiny.plugins())
 
 
-def test_what_slurm_starts_once_is_not_refused(alone, monkeypatch):
+def test_a_command_that_slurm_starts_once_is_valid(alone, monkeypatch):
     """A batch script, a shell in an allocation, a step of one task, and the shell of ``srun --ntasks 4 --pty bash``."""
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_NPROCS", "4")
@@ -323,8 +323,8 @@ def test_what_slurm_starts_once_is_not_refused(alone, monkeypatch):
     set_up(tiny.config(), tiny.plugins())
 
 
-def test_launchers_that_found_each_other_are_not_refused(alone, monkeypatch):
-    """``srun --ntasks 2 torchrun --nnodes 2 --nproc_per_node 2``, and the same without a place to meet."""
+def test_connected_launchers_are_valid(alone, monkeypatch):
+    """``srun --ntasks 2 torchrun --nnodes 2 --nproc_per_node 2``, and the same without a rendezvous address."""
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
@@ -349,7 +349,7 @@ def test_launchers_that_found_each_other_are_not_refused(alone, monkeypatch):
         (("training.accumulate=2",), r"among 3 processes times 2 micro-batches .* a multiple of 6"),
     ],
 )
-def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch, overrides, message):
+def test_a_batch_that_cannot_be_divided_is_an_error(monkeypatch, overrides, message):
     from accelerate import Accelerator
 
     monkeypatch.setattr(Accelerator, "num_processes", 3)
@@ -370,7 +370,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch, overrides, messa
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "training.compile: false, but launched with a dynamo backend"),
     ],
 )
-def test_launches_that_would_not_do_what_they_say_are_refused(alone, monkeypatch, variables, message):
+def test_launches_that_contradict_the_configuration_are_errors(alone, monkeypatch, variables, message):
     set_up(tiny.config(), tiny.plugins())
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -388,7 +388,7 @@ def test_launches_that_would_not_do_what_they_say_are_refused(alone, monkeypatch
         (1, (), None),
     ],
 )
-def test_a_warning_where_batch_statistics_are_of_few_samples(count, overrides, message):
+def test_batch_statistics_of_few_samples_get_a_warning(count, overrides, message):
     from coupling.training.batch_statistics import set_statistics
 
     teams = processes.networks(True)
@@ -401,7 +401,7 @@ def test_a_warning_where_batch_statistics_are_of_few_samples(count, overrides, m
 
 
 @pytest.mark.parametrize(("count", "accumulate", "synchronised"), [(8, 1, "false"), (1, 8, "true"), (2, 4, "false")])
-def test_statistics_of_one_sample_are_refused(count, accumulate, synchronised):
+def test_batch_statistics_of_one_sample_are_an_error(count, accumulate, synchronised):
     from coupling.training.batch_statistics import set_statistics
 
     overrides = ("training.batch_size=8", f"training.accumulate={accumulate}")
@@ -411,7 +411,7 @@ def test_statistics_of_one_sample_are_refused(count, accumulate, synchronised):
         set_statistics(processes.networks(True), batch, synchronised=settings.sync_batch_norm)
 
 
-def test_an_average_that_would_differ_between_processes_is_refused():
+def test_an_average_that_would_differ_between_processes_is_an_error():
     from coupling.training.batch_statistics import set_statistics
 
     def given(count, synchronised, batch_norm=True):
@@ -461,10 +461,10 @@ ACCELERATE = ("accelerate.commands.launch",)
         (*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"),
     ],
 )
-def test_the_command_under_a_launcher(tmp_path, launcher):
+def test_the_command_runs_under_a_launcher(tmp_path, launcher):
     ended = make_accelerator(tmp_path, launcher, ACCELERATE_USE_CPU="true")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == [str(tmp_path / "run")]  # the main process alone speaks
+    assert ended.stdout.split() == [str(tmp_path / "run")]  # the main process alone prints
     assert json.loads((tmp_path / "run/environment.json").read_text())["num_processes"] == 2
     assert [row["step"] for row in rows(tmp_path / "run")] == [2]
 
@@ -480,7 +480,7 @@ def test_the_command_under_a_launcher(tmp_path, launcher):
         ("--cpu --num_processes 1 --mixed_precision bf16", "training.precision: fp32, but launched with"),
     ],
 )
-def test_launchers_that_are_refused(tmp_path, options, message):
+def test_launches_that_cannot_work_are_errors(tmp_path, options, message):
     if "multi_gpu" in options and torch.cuda.is_available():
         pytest.skip("with GPUs, they are connected")
     ended = make_accelerator(tmp_path, (*ACCELERATE, *options.split()))
@@ -491,16 +491,16 @@ def test_launchers_that_are_refused(tmp_path, options, message):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs an mpirun")
-def test_mpirun_connects_nobody_unless_accelerate_is_told_to(tmp_path):
-    """Of any MPI; some start no more processes than cores, and none for root, unless told so."""
-    told = dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
-    told["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
+def test_mpirun_connects_processes_only_with_accelerates_variables(tmp_path):
+    """Some MPIs start no more processes than cores, and none for root, without an option."""
+    allowed = dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+    allowed["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
     command = [sys.executable, *coupling_run(configured(tmp_path), tmp_path / "run")]
 
     def started(**variables):
         return subprocess.run(
             ["mpirun", "-n", "2", *command],
-            env=environment(**told, **variables), capture_output=True, text=True, timeout=300, check=False,
+            env=environment(**allowed, **variables), capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     ended = started()

@@ -32,7 +32,7 @@ SETTINGS = ("training.checkpoint_every=3", "training.log_every=2", "training.sam
 
 @pytest.fixture
 def tmp_path():
-    """In memory where that can be; any user may enter."""
+    """A folder in memory if possible, which every user may enter."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -89,13 +89,13 @@ def kill_at_random(tmp_path, kills, seed):
     return lost, inside, steps
 
 
-def test_a_few_kills(tmp_path):
+def test_a_run_survives_a_few_kills(tmp_path):
     lost, _, _ = kill_at_random(tmp_path, 3, seed=1)
     assert max(lost) <= 5  # a checkpoint each 5 steps
 
 
 @pytest.mark.slow
-def test_fifty_kills(tmp_path):
+def test_a_run_survives_fifty_kills(tmp_path):
     lost, inside, steps = kill_at_random(tmp_path, 50, seed=0)
     assert max(lost) <= 5
     print(f"50 kills in {steps} steps, {inside} in a checkpoint; steps lost: {max(lost)} at most, {sum(lost)} in all")
@@ -106,7 +106,7 @@ def test_fifty_kills(tmp_path):
 
 @contextlib.contextmanager
 def small_files(size):
-    """No file may grow beyond ``size`` bytes, as on a disk that fills up."""
+    """Limit the size of every file to ``size`` bytes, like a disk that fills up."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -117,7 +117,7 @@ def small_files(size):
 
 @pytest.mark.parametrize("size", [0, 100, 3000, 8000])
 def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, size):
-    """At several moments: nothing fits, a line does, half a model, all but the optimizers."""
+    """It fills up at several moments: nothing fits, a line, half a model, all but the optimizers."""
     settings = ("training.steps=9",)
     run(tmp_path / "whole", *settings)
     limit = contextlib.ExitStack()
@@ -134,8 +134,8 @@ def test_a_disk_that_fills_up_loses_no_checkpoint(tmp_path, size):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_file_system_that_is_full(tmp_path):
-    """A real one, which has no room for the summary either; with room, the run goes on where it was."""
+def test_a_run_on_a_full_file_system_can_be_resumed(tmp_path):
+    """A real file system; the summary does not fit either. With free space, the run continues where it stopped."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk]
@@ -165,7 +165,7 @@ DAMAGES = {
 }
 
 
-def test_a_damaged_file_costs_the_steps_since_the_checkpoint_before(tmp_path, capsys):
+def test_a_damaged_checkpoint_loses_the_steps_since_the_one_before(tmp_path, capsys):
     settings = ("training.steps=9",)
     run(tmp_path / "whole", *settings)
     for name in FILES:
@@ -180,7 +180,7 @@ def test_a_damaged_file_costs_the_steps_since_the_checkpoint_before(tmp_path, ca
             assert_same(tmp_path / "whole", path)
 
 
-def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(tmp_path, capsys):
+def test_without_a_complete_checkpoint_nothing_is_deleted(tmp_path, capsys):
     run(tmp_path / "run", "training.steps=6")
     for file in (tmp_path / "run/checkpoints").glob("*/state.safetensors"):
         flip(file, -1)
@@ -193,7 +193,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(tmp_path, capsys):
 
 @contextlib.contextmanager
 def somebody_else(modes):
-    """These paths have these modes, which hold for root too, who is somebody else meanwhile."""
+    """Give these paths these modes; root becomes another user meanwhile, so that they hold for root too."""
     before = {p: p.stat().st_mode for p in modes}
     for p, mode in modes.items():
         p.chmod(mode)
@@ -222,7 +222,7 @@ def unreadable(path, *closed):
     return somebody_else(modes | dict.fromkeys((path / name for name in closed), 0))
 
 
-def test_a_read_only_run_cannot_go_on_and_says_so(tmp_path):
+def test_a_read_only_run_cannot_be_resumed(tmp_path):
     run(tmp_path / "run", "training.steps=3")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     with read_only(tmp_path / "run"), pytest.raises(InputError, match="run: cannot be written: Permission denied; f"):
@@ -231,7 +231,7 @@ def test_a_read_only_run_cannot_go_on_and_says_so(tmp_path):
     run(tmp_path / "run", "training.steps=6", resume=True)
 
 
-def test_a_run_that_becomes_read_only_stops_and_goes_on_later(tmp_path):
+def test_a_run_that_becomes_read_only_stops_and_can_be_resumed_later(tmp_path):
     run(tmp_path / "whole", "training.steps=9")
     path = tmp_path / "parts"
     closed = contextlib.ExitStack()
@@ -246,7 +246,7 @@ def test_a_run_that_becomes_read_only_stops_and_goes_on_later(tmp_path):
 
 @pytest.mark.parametrize("what", [*FILES, ""])
 def test_a_checkpoint_that_cannot_be_read_stops_a_resume_and_is_kept(tmp_path, what):
-    """As it may be whole: going on from the one before would in the end replace it."""
+    """It may be complete: a run resumed from the one before would replace it in the end."""
     settings = ("training.steps=9",)
     run(tmp_path / "whole", *settings)
     path = tmp_path / "parts"
@@ -263,7 +263,7 @@ def test_a_checkpoint_that_cannot_be_read_stops_a_resume_and_is_kept(tmp_path, w
 
 
 @pytest.mark.parametrize("what", [".", "checkpoints", "config.yaml", "environment.json", "summary.json"])
-def test_a_run_that_cannot_be_read_is_refused_in_one_message(tmp_path, what):
+def test_a_run_that_cannot_be_read_is_an_error_in_one_message(tmp_path, what):
     path = tmp_path / "run"
     run(path, "training.steps=3")
     with unreadable(path, what), pytest.raises(InputError, match="cannot be read: Permission denied"):
@@ -284,8 +284,8 @@ def test_a_run_whose_checkpoints_were_moved_away_starts_again(tmp_path, capsys):
 # -- numbers -----------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_a_number_is_named_and_saved_nowhere(tmp_path):
-    """Neither by the checkpoint that is due nor as the best of a metric."""
+def test_a_loss_that_is_not_a_number_is_named_and_not_saved(tmp_path):
+    """Neither the checkpoint that is due nor the best one of a metric is saved."""
     breaking = "losses=[non-saturating, {name: breaking, step: 5}]"
     metrics = "metrics=[{name: brightness, every: 5}]"
     with pytest.raises(RunError, match="loss/generator/b/breaking is nan at step 5: the run stops"):
@@ -314,7 +314,7 @@ def photographs(tmp_path, monkeypatch):
     return tiny.values(*SETTINGS, "training.steps=9") | {"domains": domains}
 
 
-def test_a_cache_that_vanishes_in_the_run_is_not_missed_and_made_anew(tmp_path, photographs):
+def test_a_run_continues_without_its_cache_and_the_next_one_makes_it_again(tmp_path, photographs):
     config = parse_config(photographs, plugins=tiny.plugins())
     train(config, tmp_path / "whole", plugins=tiny.plugins())
 
@@ -331,7 +331,7 @@ def test_a_cache_that_vanishes_in_the_run_is_not_missed_and_made_anew(tmp_path, 
     assert_same(tmp_path / "whole", tmp_path / "swift")
 
 
-def test_an_image_that_is_gone_is_another_data_set(tmp_path, photographs):
+def test_a_data_set_without_one_of_its_images_is_another_data_set(tmp_path, photographs):
     config = parse_config(photographs, plugins=tiny.plugins())
     train(config, tmp_path / "run", plugins=tiny.plugins())
     (tmp_path / "a/3.png").unlink()
@@ -351,7 +351,7 @@ def exhausted(number):
 
 
 @pytest.mark.parametrize("kind", ["GPU", "numpy", "CPU"])
-def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path, monkeypatch, kind):
+def test_an_out_of_memory_error_names_the_sizes_and_what_to_lower(tmp_path, monkeypatch, kind):
     settings = ("training.steps=9",)
     run(tmp_path / "whole", *settings)
     one_step = StepInputs.take_step
@@ -381,7 +381,7 @@ def test_memory_that_runs_out_says_what_was_too_large_and_what_to_lower(tmp_path
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_memory_that_runs_out_before_the_first_step(train, monkeypatch):
+def test_an_out_of_memory_error_before_the_first_step_says_when(train, monkeypatch):
     monkeypatch.setattr("coupling.training.setup.assemble", lambda *arguments: exhausted("GPU"))
     result = train("--output", "out")
     assert result.exit_code == 1
@@ -390,7 +390,7 @@ def test_memory_that_runs_out_before_the_first_step(train, monkeypatch):
     assert not Path("out").exists()
 
 
-def test_other_errors_are_no_shortage():
+def test_other_errors_are_not_out_of_memory_errors():
     with pytest.raises(RuntimeError) as error:
         torch.ones(2) @ torch.ones(3)
     assert not is_out_of_memory(error.value)

@@ -48,7 +48,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_a_step_that_overflows_is_left_out_and_changes_nothing_but_the_scale(optimizer, bad):
-    """Also as the very first one, where torch's fused SGD would keep uninitialised momentum."""
+    """Also as the first step, after which torch's fused SGD would keep uninitialised momentum."""
     parameter, buffer, made, scale = scaled_parameter(optimizer)
     expected, plain, other, _ = scaled_parameter(optimizer)
     before = scale.tensors()["scale"].item()
@@ -98,7 +98,7 @@ def test_gradients_that_no_scale_makes_finite_end_the_run():
 HALF = ("training.precision=fp16", "losses=[non-saturating, {name: r1, every: 2}]", "training.steps=6")
 
 
-def test_half_precision_trains_with_a_scale_a_team(tmp_path):
+def test_half_precision_trains_with_one_scale_per_team(tmp_path):
     """Both teams step, in lower precision, and each keeps its own scale."""
     session = set_up(tiny.config(*HALF), tiny.plugins())
     teams = session.algorithm.generators, session.algorithm.discriminators
@@ -121,7 +121,7 @@ def test_half_precision_trains_with_a_scale_a_team(tmp_path):
     assert all(p.dtype == torch.float32 for team in teams for p in team.network.parameters())
 
 
-def test_one_teams_overflow_is_not_the_others():
+def test_an_overflow_in_one_team_does_not_affect_the_other():
     session = set_up(tiny.config(*HALF), tiny.plugins())
     generators, discriminators = session.algorithm.generators, session.algorithm.discriminators
     start = [p.detach().clone() for p in discriminators.network.parameters()]
@@ -135,8 +135,8 @@ def test_one_teams_overflow_is_not_the_others():
     assert generators.scale.tensors()["scale"] == 2.0**16
 
 
-def test_going_on_in_half_precision_is_exact(tmp_path):
-    """The scales are part of the checkpoint: with other ones, the last bits would differ."""
+def test_resuming_in_half_precision_is_exact(tmp_path):
+    """The scales are part of the checkpoint: with other scales, the last bits would differ."""
     run(tmp_path / "one", *HALF)
     run(tmp_path / "two", *HALF, "training.steps=3")
     run(tmp_path / "two", *HALF, resume=True)
@@ -148,7 +148,7 @@ def test_going_on_in_half_precision_is_exact(tmp_path):
     assert one.state()["loss_scale.generator.since"] == 6
 
 
-def test_a_scale_is_put_back():
+def test_a_scale_is_restored():
     scales = [LossScale(torch.device("cpu")) for _ in range(2)]
     parameter, buffer, made, _ = scaled_parameter(OPTIMIZERS[0])
     for factor in (float("inf"), 1.0, 1.0):
@@ -161,8 +161,8 @@ def test_a_scale_is_put_back():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_micro_batches_train_as_the_whole_batch_does(tmp_path, precision):
-    """SGD, so that a wrong factor would show."""
+def test_micro_batches_train_like_the_whole_batch(tmp_path, precision):
+    """With SGD, so that a wrong factor would show."""
     common = (
         f"training.precision={precision}",
         "optimizer={name: sgd, lr: 0.05}",
@@ -189,6 +189,6 @@ def test_micro_batches_are_forwarded_one_at_a_time():
     assert sizes == [2] * 8  # four in each half
 
 
-def test_a_batch_that_cannot_be_cut_is_refused():
+def test_a_batch_that_cannot_be_divided_into_micro_batches_is_an_error():
     with pytest.raises(ConfigError, match=r"batch_size: 4 cannot be divided among 3 micro-batches \(training\.accum"):
         set_up(tiny.config("training.accumulate=3"), tiny.plugins())

@@ -60,7 +60,7 @@ INTERVALS = ("training.log_every=3", "training.checkpoint_every=3", "training.sa
 
 @pytest.fixture
 def tmp_path():
-    """In memory where that can be: these tests wait for hundreds of files to be on the disk."""
+    """A folder in memory if possible: these tests sync hundreds of files to the disk."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         yield Path(folder)
 
@@ -70,7 +70,7 @@ def run(path, *overrides, resume=False, plugins=None):
 
 
 def tensors(path):
-    """Everything that the newest checkpoint holds."""
+    """All tensors of the newest checkpoint."""
     found, complaints = checkpoint.newest(path / "checkpoints")
     assert complaints == []
     return deaths.everything(found)
@@ -102,7 +102,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_stopping_at_a_step_and_going_on_changes_nothing(tmp_path, case):
+def test_stopping_at_a_step_and_resuming_changes_nothing(tmp_path, case):
     run(tmp_path / "whole", "training.steps=12", *CASES[case])
     run(tmp_path / "parts", "training.steps=6", *CASES[case])
     middle = tensors(tmp_path / "parts")
@@ -117,7 +117,7 @@ def crash():
     raise KeyError("a bug in a plugin")
 
 
-def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
+def test_lines_that_were_logged_after_the_last_checkpoint_are_removed(tmp_path):
     settings = ("training.steps=12", "training.log_every=1", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     with pytest.raises(KeyError):
@@ -131,7 +131,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_forgotten(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_death_right_after_a_checkpoint_loses_no_measurement_and_no_picture(tmp_path, monkeypatch):
+def test_a_kill_right_after_a_checkpoint_loses_no_measurement_and_no_picture(tmp_path, monkeypatch):
     settings = ("training.steps=12", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     save = Recorder.save
@@ -159,7 +159,7 @@ def test_a_measurement_at_the_end_only_is_made_at_the_new_end(tmp_path):
 
 @pytest.mark.parametrize(("at", "number"), [(4, signal.SIGTERM), (5, signal.SIGINT), (4, signal.SIGHUP)])
 def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, number):
-    """It comes in the middle of a step's end, which is the worst moment: after it was looked whether one has come."""
+    """It comes at the worst moment: at the end of a step, right after the check for signals."""
     settings = ("training.steps=12", "training.log_every=1", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
@@ -175,8 +175,8 @@ def test_a_signal_saves_at_once_and_leaves_no_trace_in_the_result(tmp_path, at, 
 
 
 @pytest.mark.parametrize("at", [3, 6, 12])
-def test_a_signal_cuts_a_measurement_short_and_it_is_made_when_the_run_goes_on(tmp_path, monkeypatch, at):
-    """A launcher waits 30 seconds, a measurement may take minutes; also that of the last step."""
+def test_a_signal_interrupts_a_measurement_which_the_resumed_run_repeats(tmp_path, monkeypatch, at):
+    """A launcher waits 30 seconds, and a measurement may take minutes, at the last step too."""
     settings = ("training.steps=12", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     take = Measurement.take
@@ -200,8 +200,8 @@ def test_a_signal_cuts_a_measurement_short_and_it_is_made_when_the_run_goes_on(t
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_the_same_order_twice_at_once_is_one_and_later_it_kills(tmp_path, monkeypatch):
-    """A launcher passes on a signal that all have got; somebody who presses Ctrl-C again later cannot wait."""
+def test_a_signal_twice_at_once_counts_once_and_a_later_one_kills(tmp_path, monkeypatch):
+    """A launcher forwards a signal that all processes got; a user who presses Ctrl-C again later cannot wait."""
 
     def twice():
         for _ in range(2):
@@ -215,7 +215,7 @@ def test_the_same_order_twice_at_once_is_one_and_later_it_kills(tmp_path, monkey
 
 
 def test_a_signal_to_all_processes_of_a_launch_saves(tmp_path):
-    """As a scheduler sends it: to the launcher, and to the processes to which the launcher passes it on."""
+    """A scheduler sends it to the launcher and to the processes, and the launcher forwards it to these too."""
     slow = "losses=[non-saturating, {name: slow, seconds: 0.05}]"
     config = tmp_path / "config.yaml"
     config.write_text(tiny.config("training.steps=2000", "training.log_every=1", slow).yaml())
@@ -241,7 +241,7 @@ def test_a_signal_to_all_processes_of_a_launch_saves(tmp_path):
     assert launcher.returncode == 1  # the launcher's own: it knows no other
 
 
-def test_other_versions_are_said_and_the_earlier_sessions_kept(tmp_path, capsys):
+def test_other_versions_get_a_warning_and_the_earlier_sessions_are_kept(tmp_path, capsys):
     run(tmp_path / "run", "training.steps=3")
     file = tmp_path / "run/environment.json"
     first = json.loads(file.read_text())
@@ -252,12 +252,12 @@ def test_other_versions_are_said_and_the_earlier_sessions_kept(tmp_path, capsys)
     second["versions"]["torch"], second["num_processes"] = "2.0.0", 4
     file.write_text(json.dumps(second))
     run(tmp_path / "run", "training.steps=5", resume=True)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
         f"versions.torch: 2.0.0 -> {torch.__version__}; the results may differ from those of an uninterrupted run"
-        in told
+        in printed
     )
-    assert "num_processes: 4 -> 1" in told
+    assert "num_processes: 4 -> 1" in printed
     earlier = json.loads(file.read_text())["before"]
     assert [session["versions"]["torch"] for session in earlier] == [torch.__version__, "2.0.0"]
     assert all("before" not in session for session in earlier)
@@ -265,7 +265,7 @@ def test_other_versions_are_said_and_the_earlier_sessions_kept(tmp_path, capsys)
 
 @pytest.mark.parametrize("name", ["environment.json", "summary.json", "evaluation.json"])
 @pytest.mark.parametrize("content", [b"[]", b"3", b"\xff\xfe", b"{", b"{}", None])
-def test_damaged_side_files_stop_nobody(tmp_path, name, content):
+def test_damaged_side_files_do_not_stop_a_resume(tmp_path, name, content):
     settings = ("training.steps=6", *EVERYTHING)
     run(tmp_path / "run", "training.steps=3", *EVERYTHING)
     (tmp_path / "run" / name).unlink()
@@ -276,8 +276,8 @@ def test_damaged_side_files_stop_nobody(tmp_path, name, content):
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "finished"
 
 
-def test_what_is_saved_is_on_the_disk_before_its_name_counts(tmp_path, monkeypatch):
-    """Power may be lost: the log, then each file, their folder, the name, and the folder that holds the name."""
+def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """For a loss of power: first the log, then each file, their folder, the name, and the folder of the name."""
     done = []
 
     def noted(place, name, tell):
@@ -294,8 +294,8 @@ def test_what_is_saved_is_on_the_disk_before_its_name_counts(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("at", [4, 6, 7])
-def test_a_forced_stop_leaves_no_line_of_its_own(tmp_path, monkeypatch, at):
-    """The losses since the last line go with the checkpoint: the next mean covers the steps it would have covered."""
+def test_a_stop_by_a_signal_adds_no_line_to_the_log(tmp_path, monkeypatch, at):
+    """The checkpoint holds the losses since the last line, so that the next mean covers the same steps."""
     settings = ("training.steps=12", "training.log_every=5", *EVERYTHING)
     run(tmp_path / "whole", *settings)
     one_step = StepInputs.take_step
@@ -327,7 +327,7 @@ MORTAL = (
 
 
 def assert_survived(tmp_path, ways, **every):
-    """Each of ``ways`` to die, then going on, ends where one go does."""
+    """Check that a run that is killed in these ``ways`` and resumed ends like an uninterrupted one."""
     jobs = [{"path": tmp_path / "whole", "overrides": MORTAL, "resume": False, **every}]
     for number, way in enumerate(ways):
         common = {"path": tmp_path / str(number), "overrides": MORTAL, **every}
@@ -346,16 +346,16 @@ OPERATIONS = range(36)  # on files, in the whole of a step's end: the log, the c
 TORN = [{"torn": name, "at": at} for at in (2, 6) for name in ("model.safetensors", "state.safetensors")]
 
 
-def test_killed_at_some_moments(tmp_path):
-    """In a step, before a file operation of a checkpoint, in the middle of one of its files."""
+def test_a_run_killed_at_some_moments_ends_like_an_uninterrupted_one(tmp_path):
+    """It is killed in a step, before a file operation of a checkpoint, in the middle of one of its files."""
     steps, operations = STEPS[::4], OPERATIONS[:20:4]
     ways = [{"step": n} for n in steps] + [{"operation": n, "at": 6} for n in operations] + TORN[1:3]
     assert assert_survived(tmp_path, ways) == [-9] * len(ways)
 
 
 @pytest.mark.slow
-def test_killed_at_every_moment(tmp_path):
-    """In every step, before every file operation of a checkpoint, in the middle of each of its files."""
+def test_a_run_killed_at_every_moment_ends_like_an_uninterrupted_one(tmp_path):
+    """It is killed in every step, before every file operation of a checkpoint, in the middle of each of its files."""
     ways = [{"step": n} for n in STEPS] + TORN
     assert assert_survived(tmp_path / "one", ways) == [-9] * len(ways)
     codes = assert_survived(tmp_path / "two", [{"operation": n, "at": 6} for n in OPERATIONS])
@@ -365,8 +365,8 @@ def test_killed_at_every_moment(tmp_path):
     print(f"{len(ways) + operations} deaths, {operations} of them before a file operation of one checkpoint")
 
 
-def test_two_processes_one_of_which_is_killed(tmp_path):
-    """Every tensor of model, average and optimizers, and what metrics.jsonl says, as in one go."""
+def test_two_processes_of_which_one_is_killed_end_like_an_uninterrupted_run(tmp_path):
+    """Every tensor of model, average and optimizers is equal, and so are the lines of metrics.jsonl."""
     (code,) = assert_survived(tmp_path, [{"rank": 1, "step": 5}], processes=2)
     assert code != 0
     assert json.loads((tmp_path / "whole/environment.json").read_text())["num_processes"] == 2
@@ -376,7 +376,7 @@ def test_two_processes_one_of_which_is_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_one_of_which_is_killed_at_more_moments(tmp_path):
+def test_two_processes_of_which_one_is_killed_at_more_moments_end_like_an_uninterrupted_run(tmp_path):
     ways = [{"step": 2}, {"rank": 1, "step": 8}, {"operation": 9, "at": 6}, {"torn": "model.safetensors", "at": 6}]
     codes = assert_survived(tmp_path, ways, processes=2)
     assert all(code != 0 for code in codes)
@@ -384,7 +384,7 @@ def test_two_processes_one_of_which_is_killed_at_more_moments(tmp_path):
 
 
 def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path, monkeypatch):
-    """Also where it falls on no checkpoint step; the second metric has no say; the record survives a resume."""
+    """Also if no checkpoint is due at its step; the second metric does not count; the best score survives a resume."""
     values = {"a": [1, 5, 2, 3, 4, 7, 6, 7, 0, 8, 0, 0], "b": range(12)}
     monkeypatch.setattr(
         tiny.Brightness,
@@ -415,8 +415,8 @@ def test_without_a_metric_there_is_no_best_checkpoint(tmp_path):
     assert json.loads((tmp_path / "run/summary.json").read_text())["best_checkpoint"] is None
 
 
-def test_what_is_best_is_what_was_best_at_the_checkpoint(tmp_path, monkeypatch):
-    """A best of a later step, which is lost, must not hide the one that the resumed run has."""
+def test_a_resumed_run_has_the_best_score_of_its_checkpoint(tmp_path, monkeypatch):
+    """A better score of a later step, which is lost, must not hide the one that the resumed run has."""
     values = [0, 3, 1, 1, 9, 2, 2, 2]
     monkeypatch.setattr(
         tiny.Brightness, "measure", lambda self, evaluation: Measured(values[evaluation.model.step - 1])
@@ -453,7 +453,7 @@ def test_damaged_checkpoints_are_skipped_and_the_steps_done_again(tmp_path, caps
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_without_a_checkpoint_it_starts_again(tmp_path):
+def test_a_run_without_a_checkpoint_starts_again(tmp_path):
     run(tmp_path / "whole", "training.steps=4")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     shutil.rmtree(tmp_path / "parts/checkpoints")
@@ -466,8 +466,8 @@ def contents(folder):
     return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_going_on_with_a_finished_run_touches_nothing(tmp_path, capsys, monkeypatch):
-    """Not a file, not a hook; with its last checkpoint gone, it is done again."""
+def test_resuming_a_finished_run_changes_nothing(tmp_path, capsys, monkeypatch):
+    """No file changes and no hook is called; without its last checkpoint, the run is continued."""
     run(tmp_path / "run", "training.steps=4", "training.checkpoint_every=2")
     before = contents(tmp_path / "run")
     with monkeypatch.context() as patch:
@@ -483,7 +483,7 @@ def test_going_on_with_a_finished_run_touches_nothing(tmp_path, capsys, monkeypa
     assert_same(tmp_path / "run", tmp_path / "again")
 
 
-def test_another_configuration_is_refused_with_the_difference(tmp_path):
+def test_another_configuration_is_an_error_that_shows_the_difference(tmp_path):
     run(tmp_path / "run", "training.steps=2")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     with pytest.raises(InputError) as error:
@@ -503,7 +503,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
-def test_a_checkpoint_that_is_shared_otherwise_is_refused_with_the_difference(tmp_path, monkeypatch):
+def test_a_checkpoint_that_shares_other_layers_is_an_error_that_shows_the_difference(tmp_path, monkeypatch):
     """The configuration is the same, but a plugin's architecture has changed."""
     run(tmp_path / "run", "training.steps=2")
     layers = tiny.Linear.discriminator
@@ -522,7 +522,7 @@ def test_a_checkpoint_that_is_shared_otherwise_is_refused_with_the_difference(tm
     assert "generator" not in message
 
 
-def test_a_checkpoint_of_other_shapes_is_refused_with_the_differences(tmp_path, monkeypatch):
+def test_a_checkpoint_of_other_shapes_is_an_error_that_shows_the_differences(tmp_path, monkeypatch):
     run(tmp_path / "run", "training.steps=2")
     hidden = tiny.Linear._hidden
     monkeypatch.setattr(
@@ -538,8 +538,8 @@ def test_a_checkpoint_of_other_shapes_is_refused_with_the_differences(tmp_path, 
     assert len(message.splitlines()) == 5
 
 
-def test_other_data_are_refused_with_the_difference(tmp_path, monkeypatch):
-    """A folder that has got more images has other epochs: what went on would be neither run."""
+def test_other_data_are_an_error_that_shows_the_difference(tmp_path, monkeypatch):
+    """A folder with more images has other epochs: the resumed run would be neither the one nor the other."""
     run(tmp_path / "run", "training.steps=2")
     monkeypatch.setattr(tiny.Tiny, "fingerprint", lambda self: "tiny:other:33")
     with pytest.raises(InputError) as error:
@@ -559,7 +559,7 @@ def test_checkpoints_of_another_format_are_neither_skipped_nor_replaced(tmp_path
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
-def test_intervals_may_change(tmp_path):
+def test_a_resumed_run_may_have_other_intervals(tmp_path):
     run(tmp_path / "run", "training.steps=2")
     settings = ("training.steps=4", "training.log_every=1", "training.keep_checkpoints=1", "training.sample_every=9")
     run(tmp_path / "run", *settings, resume=True)
@@ -567,7 +567,7 @@ def test_intervals_may_change(tmp_path):
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
 
 
-def test_there_is_nothing_to_go_on_with(tmp_path, monkeypatch):
+def test_resuming_nothing_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"--resume: .*missing is no run directory"):
         run(tmp_path / "missing", resume=True)
     assert not (tmp_path / "missing").exists()
@@ -576,7 +576,7 @@ def test_there_is_nothing_to_go_on_with(tmp_path, monkeypatch):
         run(None, resume=True)
 
 
-def test_without_a_directory_the_newest_run_of_the_configuration_goes_on(tmp_path, monkeypatch, capsys):
+def test_without_a_directory_the_newest_run_of_the_configuration_is_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for rate in (0.02, 0.02, 0.01):
         run(None, "training.steps=3", f"optimizer.lr={rate}")
@@ -591,8 +591,8 @@ def saved(path):
     return max((int(p.name[5:]) for p in path.glob("checkpoints/step-*")), default=0)
 
 
-def test_signals_and_kills_of_real_processes(tmp_path):
-    """SIGTERM exits 143, SIGINT 130, kill -9 in the middle of anything; the end is that of one go."""
+def test_real_processes_survive_signals_and_kills(tmp_path):
+    """SIGTERM exits with 143, SIGINT with 130; the run ends like an uninterrupted one, also after kill -9."""
     slow = "losses=[non-saturating, {name: slow, seconds: 0.01}]"
     settings = ("training.steps=2000", "training.checkpoint_every=2", "training.log_every=1", slow, *EVERYTHING[:3])
     config = tmp_path / "config.yaml"
@@ -646,7 +646,7 @@ if __name__ == "__main__":
 
 
 def test_domains_in_another_order_are_another_run(tmp_path):
-    """Without sharing the tensors have the same names, but first weights, pictures and optimizers go by position."""
+    """Without sharing the tensors have the same names, but first weights, pictures and optimizers follow the order."""
     config = tiny.config("sharing={}", "training.steps=2")
     train(config, tmp_path / "run", plugins=tiny.plugins())
     values = tiny.values("sharing={}", "training.steps=4")
@@ -656,7 +656,7 @@ def test_domains_in_another_order_are_another_run(tmp_path):
 
 
 def test_an_optimizers_state_belongs_to_named_parameters(tmp_path):
-    """One that was frozen, or is trained only now, is named: the moments of the others must not move to it."""
+    """The error names a parameter that was frozen or is trained only now: it must not get the moments of others."""
     overrides = "training.steps=2", "training.checkpoint_every=2"
     train(tiny.config(*overrides), tmp_path / "run", plugins=tiny.plugins())
     found, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")

@@ -142,7 +142,7 @@ def test_the_recorded_configuration_is_complete_and_gives_the_same_run(tmp_path)
 
 
 @pytest.mark.parametrize(("better", "best"), [("higher", (3.0, 4)), ("lower", (1.0, 5))])
-def test_the_best_value_and_its_first_step_are_kept_and_no_number_is_none(tmp_path, monkeypatch, better, best):
+def test_the_best_value_and_its_first_step_are_kept_and_nan_is_logged_as_none(tmp_path, monkeypatch, better, best):
     values = [float("nan"), 2.0, 2.0, 3.0, 1.0, 1.0, 3.0, float("nan")]
     monkeypatch.setattr(tiny.Brightness, "better", better)
     monkeypatch.setattr(
@@ -227,7 +227,7 @@ def test_pictures_show_every_domain(tmp_path):
     assert pictures[0].tobytes() != pictures[1].tobytes()
 
 
-def test_domains_that_are_no_images_are_trained_and_not_drawn(tmp_path, monkeypatch):
+def test_domains_without_images_are_trained_and_not_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "shape", (16,))
     monkeypatch.setattr(tiny.Tiny, "__getitem__", lambda self, index: self.samples[index].flatten())
     run(tmp_path / "run", "training.steps=2")
@@ -236,7 +236,7 @@ def test_domains_that_are_no_images_are_trained_and_not_drawn(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("team", ["generator", "discriminator"])
-def test_not_a_number_stops_and_names_term_domain_and_step(tmp_path, team):
+def test_a_loss_that_is_not_a_number_stops_the_run_and_is_named(tmp_path, team):
     breaking = f"losses=[non-saturating, {{name: breaking, step: 7, domain: b, team: {team}}}]"
     with pytest.raises(RunError, match=f"loss/{team}/b/breaking is nan at step 7") as error:
         run(tmp_path / "run", breaking, "training.log_every=4", "training.steps=12")
@@ -248,8 +248,8 @@ def test_not_a_number_stops_and_names_term_domain_and_step(tmp_path, team):
     assert [row["step"] for row in rows(tmp_path / "run")] == [4]
 
 
-def test_weights_that_broke_in_the_step_of_a_checkpoint_do_not_replace_it(tmp_path, monkeypatch):
-    """A finite loss may have an infinite gradient: then the weights are not numbers before any loss is."""
+def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path, monkeypatch):
+    """A finite loss may have an infinite gradient: then weights are not numbers before a loss is."""
 
     def steep(self, half):  # the root's slope is infinite at 0
         return {d: (x * 0).sum().sqrt() for d, x in half.fake_logits.items()} if half.step == 7 else {}
@@ -262,7 +262,7 @@ def test_weights_that_broke_in_the_step_of_a_checkpoint_do_not_replace_it(tmp_pa
 
 
 @pytest.mark.parametrize("team", ["generator", "discriminator"])
-def test_with_one_loss_alone_the_term_is_named_too(tmp_path, monkeypatch, team):
+def test_the_error_names_the_term_of_a_single_loss_too(tmp_path, monkeypatch, team):
     half = getattr(NonSaturating, team)
 
     def breaking(self, given):
@@ -304,7 +304,7 @@ NORMALISED = (
 @pytest.mark.parametrize("what", BREAKABLE)
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_whatever_is_not_finite_is_named_and_not_saved(tmp_path, monkeypatch, what, value):
-    """All that a checkpoint holds, though no loss shows it."""
+    """Every tensor of a checkpoint is checked, also those that no loss reads."""
     find, name = BREAKABLE[what]
     step = StepInputs.take_step
 
@@ -335,21 +335,21 @@ def test_many_broken_tensors_are_counted_and_the_weight_is_named(tmp_path):
         made.state.check_finite(1, "")
 
 
-def test_finiteness_is_asked_of_all_tensors_at_once(monkeypatch):
-    """On a GPU each question waits for it."""
+def test_all_tensors_are_checked_in_one_transfer(monkeypatch):
+    """On a GPU each transfer waits for the device."""
     made, asked = trainer(*NORMALISED), []
     made.inputs.take_step(0, made.algorithm, made.average)
     norm = torch.nn.utils.get_total_norm
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda x, kind: (asked.append(len(x)), norm(x, kind))[1])
     made.state.check_finite(1, "")
     assert len(asked) == 1
-    floats = [x for room in (made.networks.generator, made.networks.discriminator, made.average.networks["generator"])
-              for x in room.state_dict().values() if x.is_floating_point()]  # fmt: skip
+    networks = made.networks.generator, made.networks.discriminator, made.average.networks["generator"]
+    floats = [x for network in networks for x in network.state_dict().values() if x.is_floating_point()]
     assert asked[0] > 2 * len(floats)  # the moments too
 
 
-def test_what_an_architecture_has_brought_infinite_is_its_own_business(tmp_path, monkeypatch):
-    """A mask of -inf, as attention has."""
+def test_tensors_that_an_architecture_made_infinite_are_saved(tmp_path, monkeypatch):
+    """A mask of -inf, as in attention."""
     hidden = tiny.Linear._hidden
 
     class Masked(torch.nn.Module):
@@ -382,7 +382,7 @@ def test_finiteness_of_many_equals_that_of_each(kind, value):
     assert finite([])
 
 
-def test_values_outside_the_range_are_refused_before_anything_is_trained(tmp_path):
+def test_values_outside_the_range_are_an_error_before_training(tmp_path):
     with pytest.raises(DataError, match=r"values lie in.*declared is \[-1, 1\]"):
         run(tmp_path / "run", "domains.b.dataset={name: tiny, count: 33, scale: 127.5, pool: loud}")
     assert not (tmp_path / "run/metrics.jsonl").exists()
@@ -422,7 +422,7 @@ def test_a_disk_that_is_full_ends_the_run_and_loses_nothing(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_cannot_be_written(tmp_path):
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(InputError, match="cannot be written"):
         run(tmp_path / "run")
@@ -431,7 +431,7 @@ def test_a_directory_that_cannot_be_written(tmp_path):
 # -- hooks ------------------------------------------------------------------------------------
 
 
-def test_hooks_are_called_when_and_with_what_the_contract_says(tmp_path):
+def test_hooks_are_called_as_their_contract_says(tmp_path):
     calls = []
 
     class Watcher:
@@ -488,7 +488,7 @@ def test_ema_follows_the_live_generators():
 
 
 def test_ema_of_the_discriminators_and_of_what_losses_learn():
-    """Their running statistics too; a loss that refers to another refers to its average."""
+    """Running statistics are averaged too; a loss that refers to another refers to its average."""
     made = trainer(
         "losses=[non-saturating, {name: classification, domains: [a], classes: 2}, {name: entropy, domains: [b]}]",
         "discriminator.architecture={name: linear, batch_norm: true}",
@@ -527,7 +527,7 @@ def test_fresh_latent_gives_the_generators_another_z():
 
 
 def test_freezing_does_not_change_the_generators_gradient():
-    """Against an unfrozen pass through the same discriminators."""
+    """It equals the gradient through the same discriminators without freezing."""
     made = trainer("optimizer={name: sgd, lr: 1.0e-9}")
     algorithm = made.algorithm
     z = made.inputs.latents.batch(0)
@@ -552,7 +552,7 @@ def test_freezing_does_not_change_the_generators_gradient():
 
 
 def test_parameters_of_a_loss_belong_to_their_team():
-    """They start from the seed, get the mean over the domains that use them, are stepped and are saved."""
+    """They start from the seed, get the mean over the domains that use them, are trained and are saved."""
     first, again, other = (
         trainer("losses=[non-saturating, head]", "optimizer={name: sgd, lr: 1.0}", f"seed={seed}") for seed in (0, 0, 1)
     )
