@@ -1,4 +1,4 @@
-"""The samples of a step: how processes and micro-batches divide them."""
+"""The size of a batch, and its division among processes and micro-batches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from coupling.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's samples of one domain: ``size`` over all processes, of which this process takes its own slice.
+    """The samples of one domain in one step: ``size`` over all processes; each process takes its own slice.
 
-    A process passes its samples through the networks in ``accumulate`` micro-batches of one size.
+    A process passes its slice through the networks in ``accumulate`` micro-batches of equal size.
 
     Raises:
         ConfigError: the samples cannot be divided evenly.
@@ -61,7 +61,7 @@ class Batch:
             )
 
     def normalised_together(self, *, synchronised: bool) -> tuple[int, str]:
-        """How many of a domain's samples batch normalisation takes together, and whose they are.
+        """The number of a domain's samples that batch normalisation takes together, and what they belong to.
 
         ``synchronised``: over all processes. Raises :class:`ConfigError` if it would be a single sample.
         """

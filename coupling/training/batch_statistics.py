@@ -1,4 +1,4 @@
-"""The samples over which batch normalisation is taken, and whether they are enough."""
+"""The samples over which batch normalisation takes its statistics, and whether they are enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOINT = (
     "batch_statistics: joint: normalisation mixes the domains' samples, so a domain's gradient depends on the other "
     "domains' samples too"
 )
-"""A note for users who choose it."""
+"""Printed for a run with joint batch statistics."""
 
 
 _FEW = 16

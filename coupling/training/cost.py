@@ -23,14 +23,14 @@ from coupling.training.inputs import StepInputs
 _SAMPLES = 2  # the fewest that batch normalisation takes
 
 
-_STEP = 1  # not step 0, on which terms that are taken every few steps are always taken
+_STEP = 1  # at step 0, terms that are computed every few steps are always computed
 
 
 def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry) -> int:
     """Operations of one step of Algorithm 1 for one sample a domain, both halves, forward and backward.
 
-    A multiply-add counts as two. Matrix products and convolutions are counted, as these are nearly
-    everything; terms that a loss takes only every few steps are not.
+    A multiply-add counts as two operations. Only matrix products and convolutions are counted, which are nearly
+    all; terms that a loss computes only every few steps are left out.
     """
     plain = config.training.model_copy(update={"precision": "fp32", "compile": False})  # the same operations
     config = config.model_copy(update={"training": plain})
@@ -62,7 +62,7 @@ class _Blank:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts what passes. Torch's FlopCounterMode follows modules too, which fails on gradients of gradients (R1)."""
+    """Counts operations. Torch's FlopCounterMode also tracks modules, which fails on gradients of gradients (R1)."""
 
     total = 0
 

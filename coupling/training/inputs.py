@@ -17,7 +17,7 @@ from coupling.training.ema import MovingAverage
 
 
 class Samples(Protocol):
-    """One domain's batches: :class:`coupling.data.batches.Batches`, or a stand-in for them."""
+    """One domain's batches: :class:`coupling.data.batches.Batches`, or a substitute."""
 
     def batch(self, step: int) -> Tensor:
         """This process's samples of ``step`` (from 0): (B / processes, *shape)."""
@@ -50,7 +50,7 @@ class StepInputs:
         self.device = device
 
     def take_step(self, step: int, algorithm: Algorithm1, average: MovingAverage | None = None) -> Losses:
-        """One step of Algorithm 1, counted from 0, and of the moving average."""
+        """Take one step of Algorithm 1 (``step`` counts from 0) and update the moving average."""
         seed_all(derive_seed(self.seed, "step", step, self.batch.rank))
         z = self._on_device(self.latents.batch(step))
         fresh_z = self._on_device(self.latents.batch(step, "fresh z")) if self.fresh_latent else None

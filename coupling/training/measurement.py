@@ -29,7 +29,7 @@ class Measurement:
         self.best_scores = BestScores()
 
     def prepare(self) -> None:
-        """Let every metric get ready, once the data are; errors name its place."""
+        """Prepare every metric; the data must be prepared. Errors name the metric's place in the configuration."""
         if self.metrics and self.metrics[0][1].oracle:
             warn(
                 f"metrics[0] {self.metrics[0][0].name}: reads labels that training does not, so the checkpoint kept as "
@@ -47,7 +47,7 @@ class Measurement:
         return bool(self.metrics) and _due(self.metrics[0][0].every, step, last=False)
 
     def take(self, model: CoupledModel, step: int, last: bool, log: Callable[[Score], None]) -> bool:
-        """Measure what is due; whether the first metric is better than ever.
+        """Measure what is due; returns whether the first metric has a new best score.
 
         Raises:
             RunError: a metric failed; the message names it and says how to continue.
@@ -84,7 +84,7 @@ class BestScores:
         return None if best is None else int(best["step"])
 
     def note(self, name: str, value: float, step: int, improves: Callable[[float, float], bool]) -> bool:
-        """Note a score; whether it is the best so far. One that is not finite is left out."""
+        """Keep a score; returns whether it is the best so far. A score that is not finite is left out."""
         if not math.isfinite(value):
             return False
         self.last[name] = value
@@ -94,11 +94,11 @@ class BestScores:
         return better
 
     def plain(self) -> dict[str, Any]:
-        """As plain data."""
+        """The scores as plain data, for a checkpoint."""
         return {"last": self.last, "best": self.best, "leading": self.leading}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Put back what :meth:`plain` gave; nothing, from a checkpoint that says nothing."""
+        """Load what :meth:`plain` returned; scores that ``values`` lacks are empty."""
         self.last = dict(values.get("last", {}))
         self.best = dict(values.get("best", {}))
         self.leading = values.get("leading")

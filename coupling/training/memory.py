@@ -1,4 +1,4 @@
-"""An out-of-memory error as a message that says what to lower."""
+"""Out-of-memory errors as messages that say what to lower."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory of a training: made or resumed, then kept up to date. The main process alone writes."""
+"""The run directory: make or resume it, then keep it up to date. Only the main process writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recorder:
         self.session = session
         self.directory = directory
         self.step = 0
-        """Steps done."""
+        """Number of steps done."""
         self.seconds = 0.0
         """Training time of this run, earlier sessions included."""
 
@@ -86,7 +86,7 @@ class Recorder:
             if session.is_main:
                 self.directory.rewind(0)
                 print_line("no checkpoint yet: starting again from step 0")
-            return  # the steps are the same
+            return  # the steps will be the same
         session.state.restore(found)
         self.step = found.step
         if self.step > steps:
@@ -97,7 +97,7 @@ class Recorder:
         if session.is_main:
             summary = self.directory.read_json("summary.json")
             self.seconds = self.directory.rewind(self.step)
-            if summary.get("step") == self.step:  # more than the last line says
+            if summary.get("step") == self.step:  # later than the last line of the log
                 self.seconds = max(self.seconds, summary.get("seconds", 0.0))
             print_line(f"{path}: resuming from step {self.step:,} of {steps:,}")
 
@@ -116,7 +116,7 @@ class Recorder:
         self.directory.note({score.name: score.record}, self.step)
 
     def draw(self) -> None:
-        """Write one picture of corresponding samples, of the same z every time."""
+        """Write a picture of corresponding samples, of the same z each time."""
         model = self.session.model(self.step)
         if self.session.is_main and any(domain.is_drawable for domain in model.domains.values()):
             samples = model.sample(PICTURE_COLUMNS, seed=derive_seed(self.session.config.seed, "picture"))

@@ -35,7 +35,7 @@ from coupling.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Session:
-    """What this process trains with, from the start of the command to its end."""
+    """Everything that this process trains with: configuration, data, networks, optimizers and metrics."""
 
     config: Config
     plugins: Plugins
@@ -64,17 +64,17 @@ class Session:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Which samples each domain has."""
+        """A fingerprint of each domain's samples."""
         return {name: data.fingerprint for name, data in self.data.items()}
 
     def model(self, step: int) -> CoupledModel:
-        """The model after ``step`` steps as users will load it: averaged weights where they are kept."""
+        """The model after ``step`` steps as users will load it: averaged weights if there are any."""
         shown = self.state.shown
         domains = {name: data.domain for name, data in self.data.items()}
         return CoupledModel(self.config, domains, shown.generator, shown.discriminator, step, shown.losses)
 
     def describe(self) -> list[str]:
-        """Device and sizes, for the start of a run."""
+        """Lines about the device and the sizes, printed at the start of a run."""
         settings = self.config.training
         processes = f", {self.processes.count} processes" if self.processes.count > 1 else ""
         sizes = ", ".join(_size(network) for network in (self.networks.generator, self.networks.discriminator))
@@ -108,18 +108,14 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     samples = {name: Batches(domain, config.seed, batch) for name, domain in data.items()}
     _check_labels(config, networks, data)
     for domain_samples in samples.values():
-        domain_samples.batch(0)  # samples that do not fit are an error before anything is written
+        domain_samples.batch(0)  # read once, so that wrong samples are an error before anything is written
     labelled = labelled_domains(networks.losses.values(), list(data))
     inputs = StepInputs(config, samples, labelled, batch, accelerator.device)
     _place(networks, accelerator.device)
     _agree(processes, config, data, networks)
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, inputs.uniform, accelerator.device, processes.count, average)
-
-    def across(numbers: Tensor) -> Tensor:
-        return accelerator.reduce(numbers, "mean") if processes.count > 1 else numbers
-
-    means = LossMeans(across, NOT_FINITE, algorithm.only)
+    means = _loss_means(accelerator, algorithm)
     trained = algorithm.generators, algorithm.discriminators
     state = TrainingState(networks, average, trained, means, measurement.best_scores)
     return Session(
@@ -141,6 +137,13 @@ def _set_statistics(config: Config, networks: Networks, batch: Batch, *, is_main
         print_line(JOINT)
     if is_main and few:
         warn(few)
+
+
+def _loss_means(accelerator: Accelerator, algorithm: Algorithm1) -> LossMeans:
+    def across(numbers: Tensor) -> Tensor:
+        return accelerator.reduce(numbers, "mean") if accelerator.num_processes > 1 else numbers
+
+    return LossMeans(across, NOT_FINITE, algorithm.only)
 
 
 def _check_labels(config: Config, networks: Networks, data: Mapping[str, DomainData]) -> None:

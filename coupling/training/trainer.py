@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coupling.config.config import Config
 from coupling.errors import InputError, RunError
-from coupling.plugins import GivenPlugins, plugins_of
+from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs.directory import RunDirectory
 from coupling.runs.resumption import is_finished, run_to_resume
 from coupling.system.distributed import explain_lost_process
@@ -50,17 +50,10 @@ def train(
     """
     plugins = plugins_of(plugins)
     path = None if output is None else Path(output)
-    if resume:  # what cannot be resumed is an error before anything heavy is done
-        before = run_to_resume(config, path, plugins.registry)
-        if os.environ.get("WORLD_SIZE", "1") == "1":  # of several processes, one may already hold it for all
-            check_not_in_use(before.path)
-        if is_finished(before):
-            if is_main_process():
-                steps = config.training.steps
-                print_line(f"{before.path}: finished at step {steps:,}; set more training.steps to continue")
-            return before
-    else:
+    if not resume:
         RunDirectory.check_not_taken(path)
+    elif (finished := _finished_run(config, path, plugins)) is not None:
+        return finished
     with explain_lost_process():
         with explain_out_of_memory(config, lambda: "before the first step"):
             session = set_up(config, plugins)
@@ -68,9 +61,21 @@ def train(
         return Trainer(session, recorder).run()
 
 
+def _finished_run(config: Config, path: Path | None, plugins: Plugins) -> RunDirectory | None:
+    """The run to resume if it is finished already; a run that cannot be resumed is an error before heavy work."""
+    run = run_to_resume(config, path, plugins.registry)
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # with several processes, one may already hold the lock for all
+        check_not_in_use(run.path)
+    if not is_finished(run):
+        return None
+    if is_main_process():
+        print_line(f"{run.path}: finished at step {config.training.steps:,}; set more training.steps to continue")
+    return run
+
+
 @dataclass(frozen=True)
 class Due:
-    """What is to be done after a step."""
+    """What to do after a step."""
 
     last: bool
     log: bool
@@ -106,10 +111,10 @@ class Trainer:
         except Interrupted:
             status = "interrupted"
             raise
-        except InputError as error:  # data that have disappeared, for example: the run itself was valid
+        except InputError as error:  # for example, data have disappeared
             raise RunError(f"step {self.step + 1:,}: {error}; fix it, then continue with --resume") from None
         finally:
-            # The first failure is the one to report.
+            # The first failure is reported.
             with contextlib.suppress(RunError) if status == "failed" else contextlib.nullcontext():
                 self.recorder.summarise(status)
             self.recorder.close()
@@ -132,8 +137,8 @@ class Trainer:
                 session.means.add(self.step, losses)
                 recorder.seconds = time.monotonic() - started
                 bar.advance()
-                # A signal to one process ends all. One that comes after this line is seen in _follow or after the
-                # next step.
+                # A signal to one process ends all. A signal after this line is handled in _follow or after the next
+                # step.
                 stop = 0 if self.step == self.settings.steps else session.processes.largest(stop_request.number)
                 due = self._due(stop)
                 self._log(due, bar)
@@ -143,7 +148,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[tuple[StopRequest, TrainingBar]]:
-        """Signals, errors that need an explanation, and the progress bar of the loop."""
+        """Catch signals, explain errors and show the progress bar."""
         session = self.session
         with (
             explain_out_of_memory(session.config, self._now, session.networks, session.batch),
@@ -154,7 +159,7 @@ class Trainer:
             yield stop_request, bar
 
     def _start(self, stop_request: StopRequest) -> None:
-        """Draw the first picture; in a resumed run, do what it may have missed after its checkpoint."""
+        """Draw the first picture; in a resumed run, measure and draw what was still due at its checkpoint."""
         if self.step == 0:
             self.recorder.draw()
             return
@@ -163,7 +168,7 @@ class Trainer:
         self._end(self.session.processes.largest(stop_request.number))
 
     def _due(self, stop: int) -> Due:
-        """What is to be done after this step; ``stop``: a signal's number, 0 for none."""
+        """What to do after this step; ``stop``: a signal's number, 0 for none."""
         settings, last = self.settings, self.step == self.settings.steps
 
         def due(every: int | None) -> bool:
@@ -191,13 +196,13 @@ class Trainer:
 
     def _follow(self, due: Due, stop: int, stop_request: StopRequest) -> int:
         """Save, measure and draw what is due; returns the signal that ends the run, 0 for none."""
-        if due.save:  # first: what follows may fail
+        if due.save:  # first, as measuring and drawing may fail
             self.recorder.save()
-        if stop:  # what else is due is done when the run is resumed
+        if stop:  # the resumed run measures and draws what is due
             return stop
         with stop_request.interruptible():
             self._look(due, due.save)
-        if due.log or due.save or due.measure or due.draw:  # it took its time, so a signal may have come
+        if due.log or due.save or due.measure or due.draw:  # a signal may have come during this work
             stop = self.session.processes.largest(0 if due.last and not stop_request.cut else stop_request.number)
             if stop and not due.save:
                 self.session.means.read()
