@@ -1,10 +1,9 @@
-"""Checkpoints: safetensors and a manifest, written whole or not at all, verified when read.
+"""Checkpoints: safetensors files and a manifest, written completely or not at all, verified when read.
 
-No pickle: loading a checkpoint from any source executes nothing. ``model.safetensors`` holds
-what users need (generators: live and averaged; discriminators; losses), and its metadata all that
-rebuilds the networks; ``state.safetensors`` what only resuming needs: the optimizers, and in its metadata
-how far the metrics and the losses' means are. Random states are none of it: every step draws from its
-own seed.
+There is no pickle: a checkpoint from the internet cannot execute code when it is loaded. ``model.safetensors`` holds
+the generators (live and averaged), discriminators and losses; its metadata describe the networks.
+``state.safetensors`` holds what resuming needs besides: the optimizers, and in its metadata the best scores and the
+sums of the losses. Random states are not saved, since every step draws from its own seed.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class IntactError(InputError):
-    """A checkpoint that cannot be used here and now, with nothing wrong in it that is known of.
+    """A checkpoint that cannot be used now but may be intact: it has another format, or cannot be read at the moment.
 
-    It is of another format, or cannot be read at the moment. So it is neither skipped nor replaced.
+    So it is neither skipped nor replaced.
     """
 
 
@@ -56,15 +55,15 @@ class Checkpoint:
         return read_tensors(self.path / "model.safetensors")
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors that only resuming needs."""
+        """Tensors that are only needed to resume."""
         return read_tensors(self.path / "state.safetensors")
 
     def metadata(self) -> dict[str, Any]:
-        """What rebuilds the networks: configuration, domains, sharing graphs."""
+        """The description of the networks: configuration, domains, sharing graphs."""
         return read_metadata(self.path / "model.safetensors")
 
     def progress(self) -> dict[str, Any]:
-        """Values that only resuming needs: the last and best scores, the sums of losses."""
+        """Other values that are only needed to resume: the best scores, the sums of the losses."""
         return read_metadata(self.path / "state.safetensors")
 
 
@@ -83,13 +82,13 @@ def save(
     """
     final = folder / f"step-{step:07d}"
     temporary = folder / f".step-{step:07d}.tmp"
-    fix = "earlier checkpoints are whole; free disk space or fix the permissions, then continue with --resume"
+    fix = "earlier checkpoints are intact; free disk space or fix the permissions, then continue with --resume"
     with writing(final, fix, RunError):
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             _write_files(temporary, step, model, state, metadata, progress)
-            # A run resumes from its newest whole checkpoint, so those from this step on are damaged. They must not
+            # A run resumes from its newest intact checkpoint, so those from this step on are damaged. They must not
             # count as the newest when older ones are pruned.
             for damaged in _newest_first(folder):
                 if _step(damaged) >= step:
@@ -129,8 +128,8 @@ def _write_files(
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
-    """Delete all but the newest ``keep`` checkpoints and that of step ``best``, and what interrupted writing left."""
-    with contextlib.suppress(OSError):  # a rest only costs disk space
+    """Delete unfinished checkpoints, and all but the newest ``keep`` and that of step ``best``."""
+    with contextlib.suppress(OSError):  # what stays only takes disk space
         for stale in folder.glob(".step-*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
         for old in _newest_first(folder)[keep:]:
@@ -140,23 +139,23 @@ def prune(folder: Path, keep: int, best: int | None = None) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint: first its name, so that a death half-way leaves none that looks damaged."""
-    going = path.with_name(f".{path.name}.old.tmp")
-    shutil.rmtree(going, ignore_errors=True)
-    path.rename(going)
-    shutil.rmtree(going)
+    """Delete a checkpoint. It is renamed first, so a kill meanwhile leaves none that looks damaged."""
+    renamed = path.with_name(f".{path.name}.old.tmp")
+    shutil.rmtree(renamed, ignore_errors=True)
+    path.rename(renamed)
+    shutil.rmtree(renamed)
 
 
 def newest_step(folder: Path) -> int:
-    """Step of the newest checkpoint by its name, whole or not; 0 where there is none."""
+    """Step of the newest checkpoint by its name, intact or not; 0 if there is none."""
     found = _newest_first(folder) if folder.is_dir() else []
     return _step(found[0]) if found else 0
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint in ``folder``, and what is wrong with the newer ones that are not.
+    """The newest intact checkpoint in ``folder``, and one message for each newer one that is damaged.
 
-    Raises :class:`IntactError` where one of them is of another version, or cannot be read.
+    Raises :class:`IntactError` if a newer one has another format, or cannot be read.
     """
     complaints: list[str] = []
     try:
@@ -176,9 +175,9 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def verified(path: Path) -> Checkpoint:
-    """The checkpoint at ``path``.
+    """The checkpoint at ``path``, after its files were compared with its manifest.
 
-    Raises :class:`InputError` saying what is missing or altered, :class:`IntactError` where nothing is.
+    Raises :class:`InputError` that names what is missing or altered, :class:`IntactError` if it may be intact.
     """
     manifest = _manifest(path)
     for name in _FILES:
@@ -186,7 +185,7 @@ def verified(path: Path) -> Checkpoint:
         try:
             size = file.stat().st_size
             if size != written["bytes"]:
-                raise InputError(f"{path}: {name} has {size} bytes, written were {written['bytes']}")
+                raise InputError(f"{path}: {name} has {size} bytes; {written['bytes']} were written")
             if digest(file) != written["sha256"]:
                 raise InputError(f"{path}: {name} was altered: its SHA-256 is not the one that was written")
         except _ABSENT:
@@ -197,11 +196,11 @@ def verified(path: Path) -> Checkpoint:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the checkpoint at ``path``, whole and of this version."""
+    """The manifest of the checkpoint at ``path``, complete and of this version."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except _ABSENT:
-        raise InputError(f"{path}: no checkpoint: manifest.json is missing") from None
+        raise InputError(f"{path}: not a checkpoint: manifest.json is missing") from None
     except OSError as error:
         raise _unreadable(path / "manifest.json", error) from None
     except ValueError as error:
@@ -212,7 +211,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     if version != VERSION:
         raise IntactError(
             f"{path}: written in checkpoint format {version}; this version of coupling reads {VERSION}: continue with "
-            "the version that wrote it (environment.json names it), or train again"
+            "the version that wrote it (environment.json names it), or start a new run"
         )
     files = manifest.get("files")
     described = isinstance(files, dict) and all({"bytes", "sha256"} <= set(files.get(name) or ()) for name in _FILES)
@@ -224,13 +223,13 @@ def _manifest(path: Path) -> dict[str, Any]:
 def _unreadable(path: Path, error: OSError) -> IntactError:
     """Rights or a device that fails say nothing about what was written: it may be whole."""
     return IntactError(
-        f"{path}: cannot be read: {error.strerror or error}; that is no damage, so no older checkpoint is taken in its "
-        "place: fix its permissions or the disk, or move the checkpoint away yourself"
+        f"{path}: cannot be read: {error.strerror or error}; the checkpoint may be intact, so no older one replaces "
+        "it: fix its permissions or the disk, or move the checkpoint away"
     )
 
 
 def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """``manifest`` with the SHA-256 of its own values, so that a step or size that was altered is noticed."""
+    """``manifest`` with the SHA-256 of its own values, which shows an altered step or size."""
     values = {key: value for key, value in manifest.items() if key != "sha256"}
     return values | {"sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
 
@@ -240,6 +239,6 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _step(path: Path) -> int:
-    """The step in a checkpoint's name; -1 where it is no checkpoint's."""
+    """The step in a checkpoint's name; -1 for another name."""
     match = re.fullmatch(r"step-(\d+)", path.name)
     return int(match[1]) if match else -1

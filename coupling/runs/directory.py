@@ -1,4 +1,4 @@
-"""The layout of a run on disk, and the only code that writes it.
+"""The layout of a run on disk; only this module and :mod:`coupling.runs.checkpoint` write it.
 
 config.yaml environment.json metrics.jsonl evaluation.json summary.json report.html
 samples/step-0000500.png
@@ -120,6 +120,7 @@ class RunDirectory:
 
     @staticmethod
     def _make(config: Config, output: Path | None) -> Path:
+        """Make the directory; another process may choose the same number at the same time."""
         if output is not None:
             RunDirectory.check_not_taken(output)
             output.mkdir(parents=True, exist_ok=True)
@@ -196,18 +197,18 @@ class RunDirectory:
         return max((line["seconds"] for line in read_log(self.path) if line["step"] <= step), default=0.0)
 
     def settle(self) -> None:
-        """Wait until metrics.jsonl is on the disk: a checkpoint must not outlive the lines before it."""
+        """Wait until metrics.jsonl is on the disk: its lines must be there when a later checkpoint is."""
         path = self.path / LOG
         if path.exists():
             with self.writing(path):
                 sync(path)
 
     def rewind(self, step: int) -> float:
-        """Drop from metrics.jsonl the lines that a run resumed at ``step`` writes again, and an incomplete last line.
+        """Drop from metrics.jsonl what a run resumed at ``step`` writes again, and an incomplete last line.
 
-        That is what comes after ``step``, and what was measured at it: a checkpoint is saved after
-        the step's losses are logged and before its metrics are. What ``coupling evaluate`` measured up to
-        ``step`` stays: those checkpoints are what they were. Returns the seconds trained up to there.
+        These are the lines after ``step``, and the scores at ``step``: a checkpoint is saved after the step's losses
+        are logged and before its scores are. Scores by ``coupling evaluate`` up to ``step`` stay, since their
+        checkpoints have not changed. Returns the seconds trained up to there.
         """
         path = self.path / LOG
         if not path.exists():
@@ -254,7 +255,7 @@ class RunDirectory:
 
 
 def is_bare(path: Path) -> bool:
-    """Whether nothing is in a directory but what a run makes before its configuration is written."""
+    """Whether a directory holds only what a run makes before it writes its configuration."""
     return path.is_dir() and all(
         not any(inside.iterdir()) if inside.is_dir() else inside.name == LOCK or inside.name.startswith(f".{MARKER}.")
         for inside in path.iterdir()
@@ -272,5 +273,5 @@ def _number(value: float) -> float | None:
 
 
 def _stays(line: Mapping[str, Any]) -> bool:
-    """Whether what was written at a checkpoint's own step is not written again by a run resumed from it."""
+    """Whether a line at a checkpoint's own step is not written again by a run that resumes from it."""
     return EVALUATED in line or any(LossName.parse(name) is not None for name in line)

@@ -1,4 +1,4 @@
-"""hf://USER/MODEL[@REVISION]: where a model lies on the Hugging Face hub."""
+"""Addresses of models on the Hugging Face hub, hf://USER/MODEL[@REVISION], and their download."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from coupling.errors import InputError, RunError
-
-if TYPE_CHECKING:
-    pass
-
 
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<repository>[^@]*)(?:@(?P<revision>.+))?")  # a path has lost one of the slashes
 
@@ -29,18 +24,18 @@ class HubAddress:
         return f"hf://{self.repository}" + (f"@{self.revision}" if self.revision else "")
 
     def check(self) -> None:
-        """Raise :class:`InputError` for what is no name of a repository."""
+        """Raise :class:`InputError` if this cannot be the name of a repository."""
         if not re.fullmatch(r"[\w.-]*\w/[\w.-]*\w", self.repository):
             raise InputError(f"{self}: a model on the hub is hf://USER/MODEL, or hf://USER/MODEL@REVISION")
 
     @property
     def name(self) -> str:
-        """The model's own name."""
+        """The model's name without its owner's."""
         return self.repository.rpartition("/")[2]
 
 
 def hub_address(path: str | Path) -> HubAddress | None:
-    """The address that ``path`` is; None where it is a path."""
+    """The address that ``path`` is; None if it is the path of a file or folder."""
     match = _ADDRESS.fullmatch(str(path))
     return None if match is None else HubAddress(match["repository"].rstrip("/"), match["revision"])
 
@@ -49,19 +44,19 @@ FILE = "model.safetensors"
 
 
 def download(address: HubAddress, token: str | None = None) -> Path:
-    """The model file of a repository, downloaded into the hub's cache unless it is there.
+    """Download the model file of a repository, unless it is in the hub's cache; returns its path.
 
-    Raises :class:`InputError` where there is none, or it cannot be reached.
+    Raises :class:`InputError` if there is no such file, or the hub cannot be reached.
     """
     import huggingface_hub
 
-    with _explained(address):
+    with _explain_hub_errors(address):
         return Path(huggingface_hub.hf_hub_download(address.repository, FILE, revision=address.revision, token=token))
 
 
 @contextlib.contextmanager
-def _explained(address: HubAddress) -> Iterator[None]:
-    """Errors of the hub and of the way there, with what to do about them."""
+def _explain_hub_errors(address: HubAddress) -> Iterator[None]:
+    """Turn errors of the hub and the network into messages that name the fix."""
     from huggingface_hub import errors
 
     address.check()
@@ -83,7 +78,7 @@ def _explained(address: HubAddress) -> Iterator[None]:
             f"{FILE} can be given as it is"
         ) from None
     except errors.EntryNotFoundError:
-        raise InputError(f"{address}: holds no {FILE}, so it is no model that coupling wrote") from None
+        raise InputError(f"{address}: holds no {FILE}, so it is not a model that coupling wrote") from None
     except (errors.HfHubHTTPError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(

@@ -12,9 +12,9 @@ from coupling.system.terminal import print_line
 
 
 def locate(path: str | Path, token: str | None = None) -> Path:
-    """The model file that RUN means: of a run's newest whole checkpoint, of a checkpoint, a folder, or on the hub.
+    """The model file that RUN means: that of a run's newest intact checkpoint, a checkpoint, a folder, or the hub.
 
-    Raises :class:`InputError` where it is none of them, or cannot be read.
+    Raises :class:`InputError` if it is none of these, or cannot be read.
     """
     address = hub_address(path)
     if address is not None:
@@ -47,7 +47,7 @@ def _located(path: Path) -> Path:
                 print_line(f"skipped: {complaint}")
             return found.path / "model.safetensors"
         detail = "; ".join(complaints) or "train it longer, or wait for the first"
-        raise InputError(f"{path}: this run has no whole checkpoint yet: {detail}")
+        raise InputError(f"{path}: this run has no intact checkpoint yet: {detail}")
     if not path.exists():
         beside = path.parent.iterdir() if path.parent.is_dir() else []
         loadable = [str(p) for p in beside if (p / "checkpoints").is_dir() or p.suffix == ".safetensors"]

@@ -1,4 +1,4 @@
-"""The run that --resume continues, and checks that it fits a configuration."""
+"""Which run --resume means, and whether it can be resumed with a configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAY_CHANGE = (
 """Keys that may differ when a run is resumed: they do not change what is learned at a step."""
 
 _PLACE = re.compile(r"domains\.[^.]+\.dataset\.path: ")
-"""A data set that has moved: its fingerprint decides whether it is the same."""
+"""A data set that was moved. Its fingerprint decides whether it is the same."""
 
 
 def may_differ(line: str, keys: tuple[str, ...] = MAY_CHANGE) -> bool:
@@ -36,7 +36,7 @@ def may_differ(line: str, keys: tuple[str, ...] = MAY_CHANGE) -> bool:
 def run_to_resume(config: Config, output: Path | None, registry: Registry) -> RunDirectory:
     """The run to resume: ``output``, or the newest of this configuration under runs/.
 
-    Raises :class:`InputError` where there is none, or it was made with another configuration.
+    Raises :class:`InputError` if there is none, or it was made with another configuration.
     """
     if output is None:
         runs = Path("runs")
@@ -47,7 +47,7 @@ def run_to_resume(config: Config, output: Path | None, registry: Registry) -> Ru
         fitting = (path for path in newest_first if _is_run(path) and not _changes(path, config, registry))
         output = next(fitting, newest_first[0])
     if not _is_run(output):
-        raise InputError(f"--resume: {output} is no run directory ({MARKER} is missing)")
+        raise InputError(f"--resume: {output} is not a run directory ({MARKER} is missing)")
     changes = _changes(output, config, registry)
     if changes:
         raise InputError(
@@ -59,7 +59,7 @@ def run_to_resume(config: Config, output: Path | None, registry: Registry) -> Ru
 
 
 def is_finished(run: RunDirectory) -> bool:
-    """Whether a run has ended in order at its last step, whose checkpoint is whole: there is nothing left to do."""
+    """Whether a run has finished its last step and has an intact checkpoint of it."""
     summary = run.read_json("summary.json")
     steps = run.config.training.steps
     if summary.get("status") != "finished" or summary.get("step") != steps:
@@ -76,23 +76,23 @@ def _is_run(path: Path) -> bool:
 
 
 def _changes(run: Path, config: Config, registry: Registry) -> list[str]:
-    """Where a run's configuration differs from ``config`` in what may not change."""
+    """Differences of a run's configuration from ``config`` in keys that must not change."""
     before = read_config(run / MARKER, (), registry)
     return [line for line in differences(before, config) if not may_differ(line)]
 
 
 def check_same_data(run: RunDirectory, data: Mapping[str, Sequence[str]]) -> None:
-    """Raise :class:`InputError` where a domain's data are not those that the run began with.
+    """Raise :class:`InputError` if a domain's data are not those that the run began with.
 
-    ``data``: the fingerprint of each domain, then other forms of it that mean the same samples. Other samples would
-    make it another run, silently.
+    ``data``: the fingerprint of each domain, then other forms of it that mean the same samples. A run on
+    other samples would be another run.
     """
     changes = data_changes(run.read_json("environment.json").get("data", {}), data)
     if changes:
         raise InputError(
             f"--resume: {run.path} was trained on other data:\n  "
             + "\n  ".join(changes)
-            + "\nbring back the data, or start a new run without --resume"
+            + "\nrestore the data, or start a new run without --resume"
         )
 
 

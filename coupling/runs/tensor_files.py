@@ -15,11 +15,11 @@ from torch import Tensor
 from coupling.errors import InputError
 
 METADATA = "coupling"
-"""The one metadata key of a file: several would be written in no fixed order."""
+"""The only metadata key of a file: several would be written in no fixed order."""
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Metadata of a model file; raises :class:`InputError` where it is none of ours."""
+    """Metadata of a model file; raises :class:`InputError` if coupling has not written it."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -41,7 +41,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU: safetensors keeps no strides, and rejects two names for one memory."""
+    """Contiguous copies on the CPU: safetensors keeps no strides, and rejects tensors that share memory."""
     return {
         name: tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
         for name, tensor in tensors.items()

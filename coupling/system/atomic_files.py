@@ -1,8 +1,8 @@
-"""Files that are there as a whole: a reader finds the old one or the new one, never a part.
+"""Files that are replaced at once: a reader finds the old file or the new one, never a part.
 
-Each is written under another name in its own directory, synced to the disk, and then renamed. So an end at any
-moment, kill -9 and a crash of the machine too, leaves at most a file ``.<name>.<hexadecimal>.tmp``, which no reader
-takes for the real one and :func:`remove_torn` sweeps up.
+Each is written under another name in its own directory, synced to the disk, and then renamed. If the process or the
+machine stops meanwhile, at most a file ``.<name>.<hexadecimal>.tmp`` stays, which no reader takes for the real one and
+:func:`remove_torn` removes.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by UTF-8 text as a whole; raises OSError where it cannot be written."""
+    """Replace a file by UTF-8 text, completely or not at all; raises OSError."""
     write_bytes(path, printable(text).encode())
 
 
 def printable(text: str) -> str:
-    """Text of which all can be written: what of a file's name is none is escaped."""
+    """Text that UTF-8 can encode: undecodable bytes of file names are escaped."""
     return text.encode(errors="backslashreplace").decode()
 
 

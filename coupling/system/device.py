@@ -1,19 +1,14 @@
-"""The device of tensors: the choice of one, and the signs that its memory is full."""
+"""Devices: their names, and whether memory ran out on them."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 
 from coupling.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
 
 def usable(wanted: str | torch.device) -> torch.device:
-    """The device of that name; raises :class:`InputError` with the reason alone where there is no such device."""
+    """The device of that name; raises :class:`InputError` with the reason if there is no such device."""
     try:
         device = torch.device(wanted)
         torch.empty(0, device=device)
@@ -25,7 +20,7 @@ def usable(wanted: str | torch.device) -> torch.device:
 
 
 def chosen_device(wanted: str | torch.device | None) -> torch.device:
-    """What ``--device`` means: a GPU where there is one and none is named. Raises :class:`InputError`."""
+    """The device that ``--device`` means: by default a GPU if there is one. Raises :class:`InputError`."""
     if wanted is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

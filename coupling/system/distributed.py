@@ -1,4 +1,4 @@
-"""The processes of one run: what they must agree on, and what happens when one is lost."""
+"""The processes of one run: values that must be the same in all, and the loss of a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from coupling.errors import RunError
 
 PATIENCE = timedelta(hours=1)
-"""How long a process waits for the others: for the main one to measure, say. One that died is noticed at once."""
+"""How long a process waits for the others, for example while the main one measures. A dead one is noticed at once."""
 
 
 class Processes:
@@ -36,7 +36,7 @@ class Processes:
         return value
 
     def agree(self, **values: object) -> None:
-        """Raise an error if the processes' values differ: they would compute different things.
+        """Check that all processes have the same values: otherwise they would compute different things.
 
         Raises:
             RunError: naming what differs, and which processes differ from the main one.
@@ -57,7 +57,7 @@ class Processes:
 
 @contextlib.contextmanager
 def explain_lost_process() -> Iterator[None]:
-    """Tell the loss of another process in one message, rather than as an error of the network library."""
+    """Turn the loss of another process into one message, in place of an error of the network library."""
     try:
         yield
     except RuntimeError as error:

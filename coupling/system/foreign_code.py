@@ -1,4 +1,4 @@
-"""Calls of a plugin's code: whatever it raises becomes one message that names the plugin."""
+"""Calls of a plugin's code: an exception in it becomes one message that names the plugin's component."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from coupling.system.distributed import is_lost
 def guarded(what: str, prefix: str = "") -> Iterator[None]:
     """Turn an exception of a plugin's code into a :class:`PluginError`, "<what> failed: ...".
 
-    Errors of coupling's own kinds, which such code raises on purpose, get ``prefix``: the place in the configuration.
-    Running out of memory and losing a process are not the plugin's fault; others explain them.
+    Errors of coupling's own kinds, which a plugin raises on purpose, get ``prefix``: the path in the configuration.
+    Out of memory and a lost process are not the plugin's errors and pass through.
     """
     try:
         yield
@@ -25,7 +25,7 @@ def guarded(what: str, prefix: str = "") -> Iterator[None]:
         if not prefix:
             raise
         raise type(error)(f"{prefix}{error}") from None
-    except (Exception, SystemExit) as error:  # the latter would end a run as if all were well
+    except (Exception, SystemExit) as error:  # SystemExit would end a run with exit code 0
         if is_out_of_memory(error) or is_lost(error):
             raise
         raise PluginError(f"{what} failed: {cause(error)}") from error

@@ -1,4 +1,4 @@
-"""Signals that end a run: after the step in hand, with everything saved."""
+"""Signals that end a run after its current step, when everything is saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 _ECHO = 5.0
-"""Seconds within which a further signal is the same order, come another way: launchers pass on what all have got."""
+"""Seconds within which a second signal counts as the same request: launchers repeat what every process has got."""
 
 
 class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
@@ -28,17 +28,17 @@ class Interrupted(CouplingError):  # noqa: N818  (as KeyboardInterrupt)
 
 
 class _Cut(BaseException):
-    """Ends what :meth:`StopRequest.cutting` holds; no handler of errors takes it for one."""
+    """Ends the block of :meth:`StopRequest.interruptible`; it is not an Exception, so no error handler catches it."""
 
 
 class StopRequest:
-    """What signals have asked for."""
+    """The signals that have asked for the end of the run."""
 
     def __init__(self) -> None:
         self.number = 0
-        """The first signal's; 0: none has come."""
+        """Number of the first signal; 0 if none has come."""
         self.cut = False
-        """Whether it has cut something short."""
+        """Whether it has ended an interruptible block."""
         self._since = 0.0
         self._cutting = False
 
@@ -46,7 +46,7 @@ class StopRequest:
         return self.number != 0
 
     def repeated(self, number: int) -> bool:
-        """Note a signal; whether it is a second order, of somebody who cannot wait."""
+        """Note a signal; returns whether it is a second request, after which the process ends at once."""
         if self.number:
             return time.monotonic() - self._since > _ECHO
         self.number, self._since = number, time.monotonic()
@@ -57,7 +57,7 @@ class StopRequest:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A block that a signal ends at once, as it can be done again: of minutes, where a launcher waits seconds."""
+        """A block that a signal ends at once, since it takes long and can be repeated."""
         try:
             self._cutting = True
             yield
@@ -70,37 +70,37 @@ class StopRequest:
 
 @contextmanager
 def caught_signals() -> Iterator[StopRequest]:
-    """Note SIGINT, SIGTERM and a closed terminal's SIGHUP instead of dying: the loop ends after its step.
+    """Note SIGINT, SIGTERM and a closed terminal's SIGHUP instead of ending the process: the loop ends after its step.
 
-    A second one kills, after five seconds. A SIGHUP that nohup has had ignored stays so.
+    A second signal, at least five seconds later, ends the process at once. A SIGHUP that nohup ignores stays ignored.
     """
-    order = StopRequest()
+    request = StopRequest()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if order.repeated(number):
+        if request.repeated(number):
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
 
     try:
         before = {s: signal.signal(s, note) for s in _ENDING if signal.getsignal(s) != signal.SIG_IGN}
     except ValueError:  # not the main thread: signals are the caller's
-        yield order
+        yield request
         return
     try:
-        yield order
+        yield request
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is note:  # else somebody has decided otherwise since
+            if signal.getsignal(number) is note:  # otherwise other code has replaced it since
                 signal.signal(number, handler)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where nothing is saved for it: what a Ctrl-C ends, in the same order."""
+    """SIGTERM in a command that saves nothing; it ends the command like Ctrl-C."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the block by :class:`Terminated`, so that what is open is closed, and said."""
+    """Let SIGTERM end the block by :class:`Terminated`, so that open files are closed and a message is printed."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated

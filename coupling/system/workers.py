@@ -91,7 +91,7 @@ def _start(work: Callable[[Any], Any]) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:  # a parent that was killed tells no one
+    def follow() -> None:  # a parent that was killed sends no signal
         parent.join()
         os._exit(1)
 
