@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coupling.model.export import export_safetensors
 from coupling.model.sampler import CoupledSampler
-from coupling.runs.hub import FILE, HubAddress, _explained
+from coupling.runs.hub import FILE, HubAddress, explain_hub_errors
 from coupling.system.atomic_files import writing
 
 _COLUMNS = 12
@@ -59,7 +59,7 @@ def push_to_hub(
 
     address = HubAddress(repository.removeprefix("hf://"), revision)
     address.check()
-    with tempfile.TemporaryDirectory() as place, _explained(address):
+    with tempfile.TemporaryDirectory() as place, explain_hub_errors(address):
         save_pretrained(model, Path(place), address.repository)
         hub = huggingface_hub.HfApi(token=token)
         made = hub.create_repo(address.repository, private=private, exist_ok=True)

@@ -50,12 +50,12 @@ def download(address: HubAddress, token: str | None = None) -> Path:
     """
     import huggingface_hub
 
-    with _explain_hub_errors(address):
+    with explain_hub_errors(address):
         return Path(huggingface_hub.hf_hub_download(address.repository, FILE, revision=address.revision, token=token))
 
 
 @contextlib.contextmanager
-def _explain_hub_errors(address: HubAddress) -> Iterator[None]:
+def explain_hub_errors(address: HubAddress) -> Iterator[None]:
     """Turn errors of the hub and the network into messages that name the fix."""
     from huggingface_hub import errors
 

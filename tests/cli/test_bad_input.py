@@ -529,7 +529,7 @@ def test_an_output_with_other_files_is_an_error(train):
     refused(train("--output", "mine"), "mine: exists already and is never overwritten; give another --output")
     refused(train("--output", "mine/thesis.tex"), "mine/thesis.tex: exists already")
     refused(train("--output", "mine/thesis.tex/run"), "cannot be written: Not a directory; give another --output")
-    refused(train("--output", "mine", "--resume"), "--resume: mine is no run directory (config.yaml is missing)")
+    refused(train("--output", "mine", "--resume"), "--resume: mine is not a run directory (config.yaml is missing)")
     refused(train("--output", "x" * 300), "cannot be written: File name too long")
     assert Path("mine/thesis.tex").read_text() == "years of work"
 
@@ -604,10 +604,10 @@ def test_sampling_from_a_damaged_run_is_an_error(command, train):
     model = Path("out/checkpoints/step-0000002/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1])
     refused(
-        command("sample", "out", "--plugin", TINY), "out: this run has no whole checkpoint yet", "model.safetensors"
+        command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet", "model.safetensors"
     )
     shutil.rmtree("out/checkpoints/step-0000002")
-    refused(command("sample", "out", "--plugin", TINY), "out: this run has no whole checkpoint yet")
+    refused(command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet")
     Path("other.safetensors").write_bytes(b"nonsense")
     refused(
         command("sample", "other.safetensors", "--plugin", TINY), "other.safetensors: cannot be read as safetensors"

@@ -150,7 +150,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_loaded(run, 
     with pytest.raises(InputError, match=r"step-0000008: model\.safetensors has 4 bytes"):
         load(tmp_path / "run/checkpoints/step-0000008")
     shutil.rmtree(tmp_path / "run/checkpoints/step-0000004")
-    with pytest.raises(InputError, match=r"no whole checkpoint yet: .*step-0000008"):
+    with pytest.raises(InputError, match=r"no intact checkpoint yet: .*step-0000008"):
         load(tmp_path / "run")
 
 

@@ -448,7 +448,7 @@ def test_damaged_checkpoints_are_skipped_and_the_steps_done_again(tmp_path, caps
     run(tmp_path / "parts", *settings, resume=True)
     said = " ".join(capsys.readouterr().err.split())
     assert "step-0000012: state.safetensors has" in said
-    assert "step-0000009: no checkpoint: manifest.json is missing" in said
+    assert "step-0000009: not a checkpoint: manifest.json is missing" in said
     assert "resuming from step 6 of 12" in said
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
@@ -567,8 +567,8 @@ def test_a_resumed_run_may_have_other_intervals(tmp_path):
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
 
 
-def test_resuming_nothing_is_an_error(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"--resume: .*missing is no run directory"):
+def test_there_is_nothing_to_go_on_with(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"--resume: .*missing is not a run directory"):
         run(tmp_path / "missing", resume=True)
     assert not (tmp_path / "missing").exists()
     monkeypatch.chdir(tmp_path)
