@@ -198,7 +198,7 @@ def refusal(kind, message="x"):
         (refusal(errors.RepositoryNotFoundError), "hf://me/tiny@v1: no such model on the hub, or a private one"),
         (refusal(errors.GatedRepoError), "is gated: ask for access at https://huggingface.co/me/tiny"),
         (refusal(errors.RevisionNotFoundError), "has no revision 'v1'"),
-        (refusal(errors.RemoteEntryNotFoundError), "holds no model.safetensors, so it is no model"),
+        (refusal(errors.RemoteEntryNotFoundError), "holds no model.safetensors, so it is not a model"),
         (errors.LocalEntryNotFoundError("x"), "the hub cannot be reached, and the model is not in its cache"),
         (refusal(errors.HfHubHTTPError, "Too many\n requests"), "the hub rejected the request, .*: Too many requests"),
         (OSError("no route"), "the hub rejected the request, or cannot be reached: no route"),
