@@ -554,7 +554,7 @@ def test_checkpoints_of_another_format_are_neither_skipped_nor_replaced(tmp_path
         patch.setattr(checkpoint, "VERSION", 7)
         run(tmp_path / "run", "training.steps=3")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    with pytest.raises(InputError, match="written in checkpoint format 7; this version of coupling reads 1: go on"):
+    with pytest.raises(InputError, match="written in checkpoint format 7; this version of coupling reads 1: continue"):
         run(tmp_path / "run", "training.steps=6", resume=True)
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
