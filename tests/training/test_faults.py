@@ -258,7 +258,7 @@ def test_a_checkpoint_that_cannot_be_read_stops_a_resume_and_is_kept(tmp_path, w
         pytest.raises(InputError, match="cannot be read: Permission denied; the checkpoint may"),
     ):
         run(path, *settings, resume=True)
-    with unreadable(path, newest), pytest.raises(InputError, match=r"cannot be read: Permission denied; .*mend its"):
+    with unreadable(path, newest), pytest.raises(InputError, match=r"cannot be read: Permission denied; .*fix its"):
         load_model(path, plugins=tiny.plugins())
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
     run(path, *settings, resume=True)
