@@ -37,19 +37,21 @@ from .data.crops import crop_images as crop_images
 from .data.images.cache import MakeImage as MakeImage
 from .data.images.cached_dataset import CachedImages as CachedImages
 from .data.images.cached_dataset import signed_samples as signed_samples
-from .data.images.decoding import EIGHT_BIT_MODES as EIGHT_BIT_MODES
 from .data.images.decoding import OnError as OnError
 from .data.images.decoding import OnErrorOption as OnErrorOption
 from .data.images.decoding import Resize as Resize
 from .data.images.decoding import ResizeOption as ResizeOption
 from .data.images.decoding import Size as Size
 from .data.images.decoding import height_and_width as height_and_width
-from .data.images.decoding import open_image as open_image
-from .data.images.decoding import pixel_kind as pixel_kind
 from .data.images.image import ImageArray as ImageArray
 from .data.images.image import UnreadableImage as UnreadableImage
 from .data.images.image import check_regular as check_regular
 from .data.images.image_cache import ImageCache as ImageCache
+from .data.images.opening import open_image as open_image
+from .data.images.pixels import EIGHT_BIT_MODES as EIGHT_BIT_MODES
+from .data.images.pixels import decode_image as decode_image
+from .data.images.pixels import opaque as opaque
+from .data.images.pixels import pixel_kind as pixel_kind
 
 # Layers: modules for architectures.
 from .networks.convolutional import Convolutional as Convolutional

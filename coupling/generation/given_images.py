@@ -14,9 +14,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from coupling.data.images.decoding import EIGHT_BIT_MODES, opaque, open_image, pixel_kind
 from coupling.data.images.files import in_words
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.notes import collect_notes
+from coupling.data.images.pixels import decode_image, opaque
 from coupling.data.images.places import image_files
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
@@ -157,16 +158,9 @@ def _read(content: Path | BinaryIO, name: str, domain: Domain, fit: Fit | None) 
     Raises:
         UnreadableImage: the file is not an image, is damaged, or cannot be converted safely.
     """
-    with open_image(content, name) as given:
-        frames = getattr(given, "n_frames", 1)
-        if frames > 1:
-            raise UnreadableImage(f"{name}: holds {frames} images; give a file with one")
-        if given.mode not in EIGHT_BIT_MODES:
-            raise UnreadableImage(
-                f"{name}: has {pixel_kind(given)} pixels, whose range is not known; convert it to 8-bit gray or RGB"
-            )
-        image = ImageOps.exif_transpose(given)
-    changes = []
+    with collect_notes() as notes:
+        image = decode_image(content, name)
+    changes = list(notes)
     if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         changes.append("laid over white")
     channels, height, width = domain.shape

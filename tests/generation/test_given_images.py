@@ -123,12 +123,20 @@ def test_a_zip_is_read(picture, tmp_path):
     torch.testing.assert_close(given.samples[0, 0], torch.from_numpy(pixels / 255.0).float())
 
 
+def test_deeper_values_and_cmyk_are_converted_and_reported(picture):
+    given = read_images([picture(np.full((8, 8), 40_000, np.uint16))], GRAY)
+    assert given.changes == ["16-bit values scaled to 8 bits"]
+    torch.testing.assert_close(given.samples, torch.full((1, 1, 8, 8), (40_000 >> 8) / 255))
+    given = read_images([picture(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.tif")], COLOUR)
+    assert given.changes == ["CMYK converted to RGB without a colour profile"]
+    assert given.samples[0, :, 0, 0].tolist() == [1, -1, -1]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Image.new("I;16", (8, 8)), "has 16-bit gray pixels, whose range is not known"),
+        (Image.new("I", (8, 8)), "has 32-bit gray pixels, whose range is not known"),
         (Image.new("F", (8, 8)), "has floating-point pixels"),
-        (Image.new("CMYK", (8, 8)), "has CMYK pixels"),
     ],
 )
 def test_images_of_other_depths_are_errors(picture, content, message):

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 import numpy as np
 
 from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.notes import Note, add_notes, collect_notes, print_notes
 from coupling.errors import CouplingError, DataError, RunError
 from coupling.system import atomic_files
 from coupling.system.atomic_files import remove_torn
@@ -64,6 +65,8 @@ class CachedRecord:
     """One message for each sample that was left out (``on_error="skip"``)."""
     missing: tuple[int, ...] = ()
     """Numbers of those samples, ascending."""
+    notes: tuple[Note, ...] = ()
+    """Conversions that the images went through."""
 
 
 def cached_images(
@@ -109,6 +112,7 @@ def cached_images(
             raise RunError(f"{title}: {array_path(directory, record.key)} was changed while it was being written")
     if record.left_out:
         print_line(f"{title}: left out {shortened(record.left_out, count)}")
+    print_notes(record.notes, title)
     return images
 
 
@@ -123,7 +127,8 @@ def cached_record(
             return None
         left_out = tuple(record["left_out"])
         missing = tuple(record["missing"]) if left_out else ()
-        return CachedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing)
+        notes = tuple(Note(*note) for note in record.get("notes", ()))
+        return CachedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing, notes)
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
         return None
 
@@ -141,14 +146,28 @@ def array_path(directory: Path, whole_key: Mapping[str, object]) -> Path:
 
 
 def open_array(directory: Path, record: CachedRecord) -> ImageArray | None:
-    """The array, or None where the file is not there or not what ``record`` says."""
+    """The array, or None where the file is not there or not what ``record`` says: also its bytes are checked."""
     path = array_path(directory, record.key)
     try:
         images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
         complete = path.stat().st_size == images.offset + images.nbytes
     except (OSError, ValueError):
         return None
-    return images if complete and images.shape == record.shape and images.dtype == np.uint8 else None
+    if not complete or images.shape != record.shape or images.dtype != np.uint8:
+        return None
+    return images if _is_sound(path, images, record.sha256) else None
+
+
+_sound: set[tuple[object, ...]] = set()  # files that this process has checked, each as it was then
+
+
+def _is_sound(path: Path, images: ImageArray, sha256: str) -> bool:
+    """Whether the bytes of the array have this digest; read once in a process, as long as the file does not change."""
+    found = path.stat()
+    version = (path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, sha256)
+    if version not in _sound and hashlib.sha256(images.data).hexdigest() == sha256:
+        _sound.add(version)
+    return version in _sound
 
 
 def _prepare(
@@ -165,16 +184,17 @@ def _prepare(
         raise DataError(f"{title}: there are no samples")
     whole_key = full_key(key, count, shape)
     path = array_path(directory, whole_key)
-    digest, kept, unreadable = hashlib.sha256(), 0, dict[int, str]()
+    digest, kept, unreadable, notes = hashlib.sha256(), 0, dict[int, str](), dict[str, Note]()
     with replacing(path) as file:
         write_header(file, (0, *shape))
         made = _chunks(make, count, shape, title, processes)
         with progress(title, count) as advance, closing(made):
-            for chunk, images, failed in made:
+            for chunk, images, failed, more in made:
                 file.write(images.data)
                 digest.update(images.data)
                 kept += len(images)
                 unreadable |= failed
+                add_notes(notes, more)
                 advance(len(chunk))
         left_out = tuple(unreadable.values())
         if left_out and on_error == "stop":
@@ -186,7 +206,8 @@ def _prepare(
             raise DataError(f"{title}: nothing is left without {shortened(left_out, count)}")
         file.seek(0)
         write_header(file, (kept, *shape))
-    record = CachedRecord(whole_key, (kept, *shape), digest.hexdigest(), left_out, tuple(unreadable))
+    sha256, noted = digest.hexdigest(), tuple(notes.values())
+    record = CachedRecord(whole_key, (kept, *shape), sha256, left_out, tuple(unreadable), noted)
     with replacing(path.with_suffix(".json")) as file:
         file.write(json.dumps(asdict(record), indent=1).encode())
     return record
@@ -203,6 +224,25 @@ def shortened(messages: Sequence[str], count: int) -> str:
     if len(messages) > _NAMED:
         lines.append(f"and {len(messages) - _NAMED} more")
     return "\n  ".join(lines)
+
+
+def remove_outdated(directory: Path, key: Mapping[str, object], same: str, changed: Sequence[str]) -> None:
+    """Remove images that were made of an earlier state of the same place.
+
+    Args:
+        directory: where the files lie.
+        key: the key of the images that are valid.
+        same: the entry of keys that names the place.
+        changed: the entries that tell its state: images of which one differs are removed.
+    """
+    for path in directory.glob("*.json"):
+        try:
+            found = json.loads(path.read_text("utf-8"))["key"]
+            if found[same] == key[same] and any(found.get(name) != key[name] for name in changed):
+                path.with_suffix(".npy").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or in use on Windows
+            continue
 
 
 # ---------------------------------------------------------------------------- writing
@@ -226,8 +266,8 @@ def writing(directory: Path) -> AbstractContextManager[Path]:
 
 # ---------------------------------------------------------------------------- making
 
-_Chunk: TypeAlias = tuple[range, ImageArray, dict[int, str]]
-"""Samples, the images of those that were readable, a message for each of the others."""
+_Chunk: TypeAlias = tuple[range, ImageArray, dict[int, str], list[Note]]
+"""Samples, the images of those that were readable, a message for each of the others, and conversions."""
 
 
 def _chunks(
@@ -256,6 +296,14 @@ def _chunks(
 
 
 def _make_chunk(make: MakeImage, chunk: range, shape: tuple[int, int, int], title: str) -> _Chunk:
+    with collect_notes() as notes:
+        images, unreadable = _make_images(make, chunk, shape, title)
+    return chunk, images, unreadable, list(notes.values())
+
+
+def _make_images(
+    make: MakeImage, chunk: range, shape: tuple[int, int, int], title: str
+) -> tuple[ImageArray, dict[int, str]]:
     images, unreadable = np.empty((len(chunk), *shape), np.uint8), dict[int, str]()
     kept = 0
     for index in chunk:
@@ -272,4 +320,4 @@ def _make_chunk(make: MakeImage, chunk: range, shape: tuple[int, int, int], titl
             raise DataError(f"{title}: sample {index} is {got}, expected uint8 {shape}")
         images[kept] = image
         kept += 1
-    return chunk, images[:kept], unreadable
+    return images[:kept], unreadable

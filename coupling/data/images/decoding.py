@@ -1,42 +1,16 @@
-"""From an encoded image, of a file or of memory, to the pixels of a sample."""
+"""Options of data sets that decode images, and from a decoded image to a sample."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pydantic import Field
 
-from coupling.data.images.image import ImageArray, UnreadableImage, check_regular
-from coupling.errors import DataError
-
-EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})  # Pillow's modes that convert safely
-"""Pillow's modes with 8 bits for each value, which are converted without loss."""
-
-
-_DEEPER = {
-    "I;16": "16-bit gray",
-    "I;16B": "16-bit gray",
-    "I;16L": "16-bit gray",
-    "I": "32-bit gray",
-    "F": "floating-point",
-}
-
-
-def pixel_kind(image: Image.Image) -> str:
-    """The kind of an image's pixels in words: "16-bit gray", "CMYK".
-
-    Args:
-        image: the image.
-    """
-    return _DEEPER.get(image.mode, image.mode)
-
+from coupling.data.images.image import ImageArray, UnreadableImage
+from coupling.data.images.pixels import opaque
 
 # -- options of data sets that decode images ------------------------------------------------
 
@@ -97,54 +71,9 @@ def height_and_width(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-@contextmanager
-def open_image(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
-    """Open an image in a ``with`` block; its pixels are not decoded yet.
-
-    Args:
-        file: path, or a binary file.
-        name: name of the image in messages.
-
-    Yields:
-        The image.
-
-    Raises:
-        UnreadableImage: the file is not an image, is damaged or too large; also for every error in the block.
-    """
-    try:
-        if isinstance(file, Path):
-            check_regular(file, name)
-        with warnings.catch_warnings():
-            # Large photographs are meant; from twice its limit on, Pillow raises an error.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
-        with image:
-            yield image
-    except UnreadableImage:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImage(f"{name}: not an image, damaged, or of a kind unknown here") from None
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(
-            f"{name}: {str(error).rstrip('.')}; if it is meant to be that large, scale it down"
-        ) from None
-    except Exception as error:  # what decoders raise on damaged files has no common kind
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UnreadableImage(f"{name}: {reason or type(error).__name__}") from error
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) as it is to be seen."""
-    sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    return (image.width, image.height) if sideways else (image.height, image.width)
-
-
 @dataclass(frozen=True)
 class Fit:
-    """How an image becomes a sample: uint8 (height, width, channels).
-
-    EXIF orientation is applied, transparency is laid over white.
-    """
+    """How a decoded image becomes a sample: uint8 (height, width, channels). Transparency is laid over white."""
 
     height: int
     width: int
@@ -159,10 +88,8 @@ class Fit:
         return self.height, self.width, self.channels
 
     def __call__(self, image: Image.Image, name: str) -> ImageArray:
-        """The pixels. Raises :class:`UnreadableImage` for other than 8 bits, :class:`DataError` for another size."""
-        if image.mode not in EIGHT_BIT_MODES:
-            raise UnreadableImage(f"{name}: has {pixel_kind(image)} pixels; convert it to 8-bit RGB or gray")
-        whole = opaque(ImageOps.exif_transpose(image), "RGB" if self.channels == 3 else "L")
+        """The pixels of a decoded image. Raises :class:`UnreadableImage` for another size."""
+        whole = opaque(image, "RGB" if self.channels == 3 else "L")
         pixels = np.asarray(self._sized(self._cropped(whole, name), name))
         return pixels.reshape(self.height, self.width, self.channels)
 
@@ -171,7 +98,7 @@ class Fit:
             return image
         height, width = self.crop
         if image.height < height or image.width < width:
-            raise DataError(
+            raise UnreadableImage(
                 f"{name} is [{image.height}, {image.width}] ([height, width]), smaller than `crop: [{height}, "
                 f"{width}]`; crop less, or leave crop out and give `resize: crop`"
             )
@@ -186,16 +113,8 @@ class Fit:
             return image.resize(size, Image.Resampling.LANCZOS)
         if self.resize == "crop":
             return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-        raise DataError(
+        raise UnreadableImage(
             f"{name} is [{image.height}, {image.width}], expected [{self.height}, {self.width}] "
             f"([height, width]); to bring all to one size, give `size: [{self.height}, {self.width}]` (or "
             "another) and `resize: crop` or `resize: stretch`"
         )
-
-
-def opaque(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
-    """The image in ``mode``; what shows through is white, as on a page."""
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return image.convert(mode)

@@ -16,8 +16,13 @@ from coupling.data.dataset import PartialOverlap
 from coupling.errors import DataError, nearest
 from coupling.system.terminal import warn
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Suffixes of image files; other files are ignored and counted."""
+SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Suffixes of image files. Files without a suffix are told by their content; others are ignored and counted."""
+
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")  # of JPEG, PNG and TIFF
+
+START = 16
+"""Bytes that :func:`starts_as_image` needs."""
 
 
 _PROBED = 10_000  # files of equal name and size whose contents are compared, at most
@@ -33,8 +38,8 @@ class ImageFile(NamedTuple):
     """Its path in the folder or zip, with ``/``."""
     size: int
     """Bytes, unpacked."""
-    stamp: int
-    """Changes when the content does: time of the last change, or checksum."""
+    stamp: str
+    """Changes when the content does: times of the last changes of content and entry, or the checksum."""
     own_name: str
     """The last part of its path; of a link, that of the file it leads to."""
 
@@ -182,6 +187,16 @@ def is_hidden(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
     return not is_hidden(name) and Path(name).suffix.lower() in SUFFIXES
+
+
+def may_be_image(name: str) -> bool:
+    """Whether only the content of a file of this name tells whether it is an image: the name has no suffix."""
+    return not is_hidden(name) and not Path(name).suffix
+
+
+def starts_as_image(start: bytes) -> bool:
+    """Whether a file with these first bytes is a JPEG, PNG, TIFF or WebP."""
+    return start.startswith(_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
 
 
 def kind_of(name: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
+from coupling.data.images.cache import remove_outdated
 from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
@@ -20,12 +21,11 @@ from coupling.data.images.decoding import (
     ResizeOption,
     SizeOption,
     height_and_width,
-    open_image,
-    upright_size,
 )
 from coupling.data.images.files import ImageFiles, classes_of, in_words
 from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.image_cache import ImageCache
+from coupling.data.images.pixels import DECODER, decode_image
 from coupling.data.images.places import image_files
 from coupling.errors import DataError
 from coupling.system.data_directory import data_directory
@@ -73,6 +73,8 @@ class ImageFolder(CachedImages):
         on_error: OnErrorOption = "stop",
     ) -> None:
         self._files = image_files(path)
+        if self._files.ignored:
+            print_line(f"{self._files.root}: {in_words(self._files.ignored)} are ignored")
         self._class_names = None if classes is None else list(dict.fromkeys(classes))
         self._classes = None if self._class_names is None else classes_of(self._files, self._class_names)
         self._numbers = self._class_names or []
@@ -81,7 +83,7 @@ class ImageFolder(CachedImages):
         fit = Fit(height, width, 3 if mode == "rgb" else 1, resize, crop)
         source = str(self._files.root)
         # The folder itself too: names, sizes and times alone may agree by chance of how they were made.
-        key: dict[str, object] = {"images": source, "listing": self._files.digest, "resize": resize}
+        key: dict[str, object] = {"images": source, "listing": self._files.digest, "resize": resize, "decoder": DECODER}
         if crop is not None:
             key["crop"] = crop
         cache = ImageCache(
@@ -128,21 +130,24 @@ class ImageFolder(CachedImages):
         """The decoded images: uint8 (len(self), height, width, channels), a memory map; made when first read."""
         if self.cache.is_open:
             return self.cache.images
-        if self._files.ignored:
-            print_line(f"{self.source}: {in_words(self._files.ignored)} are ignored")
+        is_new = self.cache.record is None
         try:
-            return self.cache.images
+            images = self.cache.images
         finally:
             self._files.close()
+        if is_new:
+            remove_outdated(self.cache.directory, self.cache.key, "images", ("listing", "decoder"))
+        return images
 
 
 def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:
-    """(height, width) of the first image, upright; with ``skip`` of the first that can be opened."""
+    """(height, width) of the first image, upright; with ``skip`` of the first that can be read."""
     try:
         for index in range(len(files)):
             try:
-                with files.open(index) as file, open_image(file, files.files[index].name) as image:
-                    return upright_size(image)
+                with files.open(index) as file:
+                    image = decode_image(file, files.files[index].name)
+                    return image.height, image.width
             except UnreadableImage:
                 if not skip:
                     raise
@@ -160,5 +165,5 @@ class _Decoder:
 
     def __call__(self, index: int) -> ImageArray:
         name = self.files.files[index].name
-        with self.files.open(index) as file, open_image(file, name) as image:
-            return self.fit(image, name)
+        with self.files.open(index) as file:
+            return self.fit(decode_image(file, name), name)

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from coupling.data.images.files import (
+    START,
     ImageFile,
     ImageFiles,
     is_hidden,
     is_image,
     kind_of,
+    may_be_image,
     no_images,
     sorted_files,
+    starts_as_image,
 )
 from coupling.data.images.image import UnreadableImage
 from coupling.errors import DataError
@@ -38,11 +41,15 @@ class FolderFiles(ImageFiles):
         images: list[ImageFile] = []
         self.ignored = Counter()
         for entry in self._entries_below(root, frozenset()):
-            if not is_image(entry.name):
+            by_content = may_be_image(entry.name)
+            if not is_image(entry.name) and not by_content:
                 self.ignored[kind_of(entry.name)] += 1
                 continue
             if _is_special(entry):
                 self.ignored["special"] += 1
+                continue
+            if by_content and not _starts_as_image(entry):
+                self.ignored[kind_of(entry.name)] += 1
                 continue
             try:
                 found = entry.stat()
@@ -50,7 +57,7 @@ class FolderFiles(ImageFiles):
                 found = entry.stat(follow_symlinks=False)
             own_name = Path(entry.path).resolve().name if entry.is_symlink() else entry.name
             name = Path(entry.path).relative_to(root).as_posix()
-            images.append(ImageFile(name, found.st_size, found.st_mtime_ns, own_name))
+            images.append(ImageFile(name, found.st_size, f"{found.st_mtime_ns} {found.st_ctime_ns}", own_name))
         if not images:
             raise no_images(root, self.ignored)
         self.files = tuple(sorted_files(images))
@@ -112,6 +119,14 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
     except OSError:  # a link to nothing is named when it is decoded
         return False
     return not stat.S_ISREG(mode)
+
+
+def _starts_as_image(entry: os.DirEntry[str]) -> bool:
+    try:
+        with open(entry.path, "rb") as file:
+            return starts_as_image(file.read(START))
+    except OSError:
+        return False
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:

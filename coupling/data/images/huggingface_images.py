@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.data.images.cache import cached_images
-from coupling.data.images.decoding import Fit, OnError, open_image
+from coupling.data.images.decoding import Fit, OnError
 from coupling.data.images.huggingface_table import Place, library
 from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.image_cache import Cache
+from coupling.data.images.pixels import decode_image
 from coupling.errors import DataError, cause
 
 _QUICK = 2000  # images that one process decodes about as fast as others start
@@ -82,8 +83,8 @@ class TableDecoder:
 
 def decode_value(value: Any, name: str, fit: Fit) -> ImageArray:
     """The pixels of an encoded image. Raises :class:`UnreadableImage`, which names it."""
-    with open_value(value, name) as file, open_image(file, sample_name(value, name)) as image:
-        return fit(image, sample_name(value, name))
+    with open_value(value, name) as file:
+        return fit(decode_image(file, sample_name(value, name)), sample_name(value, name))
 
 
 class TableCache(Cache):

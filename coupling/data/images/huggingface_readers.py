@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.decoding import Fit, OnError, open_image, upright_size
+from coupling.data.images.decoding import Fit, OnError
 from coupling.data.images.huggingface_columns import (
     Columns,
     Scalar,
@@ -25,6 +25,7 @@ from coupling.data.images.huggingface_images import TableCache, decode_value, ke
 from coupling.data.images.huggingface_table import Place, contents, library
 from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.image_cache import Cache
+from coupling.data.images.pixels import DECODER, decode_image
 from coupling.data.images.stream_cache import ImageStream, StreamCache
 from coupling.errors import ConfigError, CouplingError, DataError, cause
 
@@ -113,7 +114,7 @@ class Reader(ABC):
 
     def image_key(self, fit: Fit) -> dict[str, object]:
         """All that the decoded images depend on, as JSON values."""
-        return self.selection.key | {"resize": fit.resize, "crop": fit.crop} | self.key
+        return self.selection.key | {"resize": fit.resize, "crop": fit.crop, "decoder": DECODER} | self.key
 
     @property
     def class_names(self) -> list[str] | None:
@@ -147,8 +148,9 @@ class Reader(ABC):
         """(height, width) of the first image, upright; with "skip" of the first that can be opened."""
         for name, value in self.encoded():
             try:
-                with open_value(value, name) as file, open_image(file, sample_name(value, name)) as image:
-                    return upright_size(image)
+                with open_value(value, name) as file:
+                    image = decode_image(file, sample_name(value, name))
+                    return image.height, image.width
             except UnreadableImage:
                 if self.on_error == "stop":
                     raise

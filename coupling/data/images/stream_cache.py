@@ -28,6 +28,7 @@ from coupling.data.images.cache import CachedRecord, cached_record
 from coupling.data.images.decoding import OnError
 from coupling.data.images.image import ImageArray, UnreadableImage
 from coupling.data.images.image_cache import Cache
+from coupling.data.images.notes import Note, collect_notes, print_notes
 from coupling.errors import DataError, RunError
 from coupling.system.file_lock import FileLock
 from coupling.system.terminal import print_line, progress
@@ -118,6 +119,9 @@ class StreamCache(Cache):
         directory, key, count, shape, title = self.directory, self.key, self.count, self.shape, self.title
         record, images = _opened(directory, key, count, shape)
         if images is None:
+            if record is not None:
+                path = cache.array_path(directory, record.key)
+                print_line(f"{title}: {path} is damaged or incomplete; reading it again")
             with _alone(directory, key, shape, title):
                 record, images = _opened(directory, key, count, shape)  # another process may have done it
                 if images is None:
@@ -127,6 +131,7 @@ class StreamCache(Cache):
             raise RunError(f"{title}: the images in {directory} were changed while they were being written")
         if record.left_out:
             print_line(f"{title}: left out {cache.shortened(record.left_out, count + len(record.left_out))}")
+        print_notes(record.notes, title)
         return images
 
     @property
@@ -195,6 +200,7 @@ class _Reading:
         self.journal_path = self.part.with_suffix(".journal.json")
         self.numbers_path = self.part.with_suffix(".numbers")
         self.image_size = int(np.prod(shape))
+        self.notes: dict[str, Note] = {}
 
     def finish(self, stream: ImageStream) -> None:
         """Read the missing images, and give the files their names."""
@@ -208,7 +214,8 @@ class _Reading:
             journal.rows = min(journal.rows, self.count)
             if journal.rows < self.count:
                 self._check_disk_space(journal.rows)
-                self._read(stream, journal, images, numbers)
+                with collect_notes() as self.notes:
+                    self._read(stream, journal, images, numbers)
             self._complete(journal, start, images, numbers)
         with cache.writing(self.directory):  # the files are closed: Windows renames no open file
             os.replace(self.part, self.array)
@@ -281,7 +288,8 @@ class _Reading:
         with cache.replacing(_numbers_path(self.array)) as file:
             file.write(safetensors.numpy.save(columns))
         # The record first: if the images do not get their name, they are all there and no stream is read again.
-        record = CachedRecord(self.key, (self.count, *self.shape), digest, tuple(journal.left_out))
+        left_out, notes = tuple(journal.left_out), tuple(self.notes.values())
+        record = CachedRecord(self.key, (self.count, *self.shape), digest, left_out, notes=notes)
         with cache.replacing(self.array.with_suffix(".json")) as file:
             file.write(json.dumps(asdict(record), indent=1).encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import zipfile
 import zlib
@@ -13,17 +14,31 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from coupling.data.images.files import (
+    START,
     ImageFile,
     ImageFiles,
     is_hidden,
     is_image,
     kind_of,
+    may_be_image,
     no_images,
     sorted_files,
+    starts_as_image,
 )
 from coupling.data.images.image import UnreadableImage
 from coupling.errors import DataError
 
+# All that zipfile raises for bytes that are damaged or packed in a way it does not know.
+_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _LARGEST = 2**29  # bytes of one image file in a zip, at most: a zip may promise any size
 
 
@@ -42,7 +57,7 @@ class ZipFiles(ImageFiles):
             if member.is_dir() or any(is_hidden(folder) for folder in folders):
                 continue
             is_link = stat.S_ISLNK(member.external_attr >> 16)
-            if is_link or not is_image(own_name):
+            if is_link or not (is_image(own_name) or (may_be_image(own_name) and self._starts_as_image(member))):
                 self.ignored["link" if is_link else kind_of(own_name)] += 1
                 continue
             if name in members:  # the later one replaces the earlier: so any unpacker has it
@@ -51,7 +66,7 @@ class ZipFiles(ImageFiles):
         self.close()
         if not members:
             raise no_images(root, self.ignored)
-        files = [ImageFile(name, m.file_size, m.CRC, name.rpartition("/")[2]) for name, m in members.items()]
+        files = [ImageFile(name, m.file_size, str(m.CRC), name.rpartition("/")[2]) for name, m in members.items()]
         self.files = tuple(sorted_files(files))
         self._members = [members[file.name] for file in self.files]
 
@@ -67,11 +82,17 @@ class ZipFiles(ImageFiles):
             )
         try:
             content = self._opened().read(member)
-        # All that zipfile raises for bytes that are damaged or packed in a way it does not know.
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, OSError, RuntimeError) as error:
+        except _ERRORS as error:
             raise UnreadableImage(f"{name}: {error}") from error
         with BytesIO(content) as file:
             yield file
+
+    def _starts_as_image(self, member: zipfile.ZipInfo) -> bool:
+        try:
+            with self._opened().open(member) as file:
+                return starts_as_image(file.read(START))
+        except _ERRORS:
+            return False
 
     def _start(self, index: int) -> bytes | None:
         return None

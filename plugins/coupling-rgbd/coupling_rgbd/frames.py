@@ -194,6 +194,8 @@ class Frames(CachedImages):
             )
         self._maker = _Maker(reader, modality, size, resize, depth, whole=paired and on_error == "skip")
         seen: list[object] = [modality, resize]
+        if modality == "color":
+            seen.append("decoder 2")
         if modality == "depth":
             seen += [depth.planes.near, depth.planes.far, depth.outliers, depth.fill]
         cache = ImageCache(

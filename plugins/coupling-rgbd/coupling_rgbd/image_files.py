@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling import EIGHT_BIT_MODES, UnreadableImage, check_regular, open_image, pixel_kind
+from coupling import EIGHT_BIT_MODES, UnreadableImage, check_regular, decode_image, opaque, open_image, pixel_kind
 
 COLOR_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
@@ -19,10 +19,11 @@ DEPTH_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
 
 def read_color(root: Path, name: str) -> NDArray[np.uint8]:
     """The file ``root / name`` as (height, width, 3) bytes; raises :class:`UnreadableImage`, which names it."""
-    with _loaded(root, name) as image:
-        if image.mode not in EIGHT_BIT_MODES:
-            raise UnreadableImage(f"{name}: has {pixel_kind(image)} pixels; convert it to 8-bit RGB")
-        return np.asarray(image.convert("RGB"))
+    with _explaining(root, name):
+        with open_image(root / name, name) as image:
+            if image.mode not in EIGHT_BIT_MODES:  # depth, given for colour
+                raise UnreadableImage(f"{name}: has {pixel_kind(image)} pixels; convert it to 8-bit RGB")
+        return np.asarray(opaque(decode_image(root / name, name, turn=False), "RGB"))
 
 
 def read_numbers(root: Path, name: str) -> NDArray[Any]:
@@ -66,10 +67,16 @@ def _too_coarse(name: str, kind: str) -> str:
 @contextmanager
 def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
     """The image, decoded; whatever goes wrong with it is :class:`UnreadableImage`."""
+    with _explaining(root, name), open_image(root / name, name) as image:
+        image.load()  # here, so that errors of a truncated file are not those of the block
+        yield image
+
+
+@contextmanager
+def _explaining(root: Path, name: str) -> Iterator[None]:
+    """Let errors of a file that is no image say what it is instead."""
     try:
-        with open_image(root / name, name) as image:
-            image.load()  # here, so that errors of a truncated file are not those of the block
-            yield image
+        yield
     except UnreadableImage as error:
         if mistaken := _mistaken(root / name):
             raise UnreadableImage(f"{name}: {mistaken}") from error

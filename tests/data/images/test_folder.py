@@ -319,10 +319,16 @@ def test_gray(folder: Path) -> None:
         torch.testing.assert_close(images[index], as_sample(pixels[:, :, None]), rtol=0, atol=1e-6)
 
 
-def test_depths_other_than_8_bits_are_refused(folder: Path) -> None:
+def test_deeper_values_are_scaled_where_their_range_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(folder / "a.png")
     save(folder / "b.png", np.full((6, 8), 40_000, np.uint16))
-    with pytest.raises(DataError, match=r"b\.png: has 16-bit gray pixels; convert it to 8-bit"):
+    images = ImageFolder(path=str(folder))
+    torch.testing.assert_close(images[1], as_sample(np.full((6, 8, 3), 40_000 >> 8, np.uint8)), rtol=0, atol=1e-6)
+    assert "16-bit values scaled to 8 bits: 1 image (b.png for one)" in capsys.readouterr().err
+    ImageFolder(path=str(folder)).prepare()
+    assert "16-bit values scaled to 8 bits: 1 image (b.png for one)" in capsys.readouterr().err  # at each start
+    save(folder / "c.tif", np.zeros((6, 8), np.int32))
+    with pytest.raises(DataError, match=r"c\.tif: has 32-bit gray pixels, whose range is not known; convert it"):
         ImageFolder(path=str(folder)).prepare()
 
 
@@ -449,3 +455,54 @@ def test_other_processes_open_the_file_rather_than_get_a_copy(folder: Path) -> N
     pickled = pickle.dumps(images)
     assert len(pickled) < 10_000
     assert torch.equal(pickle.loads(pickled)[0], expected)
+
+
+# ------------------------------------------------------------------ which files, and their cache
+
+
+def test_images_are_told_by_content_where_there_is_no_suffix(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (name, kind) in enumerate([("a", "PNG"), ("b", "JPEG"), ("c.jfif", "JPEG"), ("d.JPE", "JPEG")]):
+        save(folder / name, noise(seed=number), format=kind)
+    (folder / "README").write_text("no image")
+    os.mkfifo(folder / "pipe") if hasattr(os, "mkfifo") else None
+    images = ImageFolder(path=str(folder))
+    assert images.identities() == ["a", "b", "c.jfif", "d.JPE"]
+    assert "1 without suffix" in capsys.readouterr().err  # at once: `coupling check` decodes nothing
+    torch.testing.assert_close(images[0], as_sample(noise()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no time of an entry's change")
+def test_another_content_of_equal_size_and_time_is_noticed(folder: Path) -> None:
+    path = save(folder / "a.bmp", noise(seed=0))
+    before = path.stat()
+    ImageFolder(path=str(folder)).prepare()
+    save(path, noise(seed=1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    torch.testing.assert_close(ImageFolder(path=str(folder))[0], as_sample(noise(seed=1)), rtol=0, atol=1e-6)
+
+
+def test_the_cache_of_an_earlier_state_is_removed(folder: Path, data: Path, tmp_path: Path) -> None:
+    save(folder / "a.png")
+    save(tmp_path / "other" / "a.png")
+    for path in (folder, tmp_path / "other"):
+        ImageFolder(path=str(path)).prepare()
+    ImageFolder(path=str(folder), mode="gray").prepare()
+    assert len(list(data.rglob("*.npy"))) == 3
+    save(folder / "b.png", noise(seed=1))
+    ImageFolder(path=str(folder)).prepare()
+    assert len(list(data.rglob("*.npy"))) == len(list(data.rglob("*.json"))) == 2
+    assert ImageFolder(path=str(tmp_path / "other")).cache.record is not None
+
+
+def test_a_spoilt_cache_is_made_again(folder: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder / "a.png")
+    images = ImageFolder(path=str(folder))
+    images.prepare()
+    (path,) = data.rglob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    again = ImageFolder(path=str(folder))
+    torch.testing.assert_close(again[0], as_sample(noise()), rtol=0, atol=1e-6)
+    assert f"{path} is damaged or incomplete; making it again" in capsys.readouterr().err
