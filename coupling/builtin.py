@@ -25,7 +25,7 @@ from coupling.networks.architectures import MLP, Upsampling
 
 @hookimpl
 def register_architectures(register: Register) -> None:
-    """For samples of any shape, and for images."""
+    """Architectures for samples of any shape, and for images."""
     register("mlp", MLP)
     register("upsampling", Upsampling)
 

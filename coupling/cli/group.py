@@ -84,7 +84,7 @@ class CouplingGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but an unknown command is an error that proposes the nearest name."""
+        """Find a command as click does; an unknown one is an error that proposes the nearest name."""
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
             known = [*self.list_commands(ctx), *hooked_commands(self.commands)]

@@ -67,7 +67,7 @@ def _expand(place: Any, keys: list[str], number: int) -> Iterator[list[str]]:
 
 
 def _at(place: Any, key: str) -> Any:
-    """What is at ``key`` of a mapping or list; None if nothing is."""
+    """The value at ``key`` of a mapping or list; None if there is none."""
     if isinstance(place, dict):
         return place.get(key)
     return place[int(key)] if isinstance(place, list) and key.isdecimal() and int(key) < len(place) else None

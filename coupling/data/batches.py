@@ -38,7 +38,7 @@ class Batches:
         """Numbers and keys of the step last read and of the next one."""
 
     def numbers(self, step: int) -> Indices:
-        """Which of the domain's samples step ``step`` (from 0) reads on this process."""
+        """The numbers of the domain's samples that step ``step`` (from 0) reads on this process."""
         positions = self._positions(step)
         epochs, places = np.divmod(positions, len(self.data))
         chosen = np.empty(len(positions), np.int64)

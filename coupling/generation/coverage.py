@@ -162,7 +162,7 @@ def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | No
 
 
 def _read(run: Path | None) -> dict[str, dict[str, Any]]:
-    """What was measured before, by key; empty if there is no file, or it is damaged."""
+    """Earlier measurements by key; empty if there is no file, or it is damaged."""
     try:
         kept = json.loads((run / FILE).read_text(encoding="utf-8")) if run is not None else {}
     except (OSError, ValueError):

@@ -72,7 +72,7 @@ class Classifier(Probe):
 
     @property
     def record(self) -> dict[str, object]:
-        """What it learned from, and how good it is."""
+        """The record of its training: the samples and its accuracy."""
         accuracy = {f"{name}/{head}": value for name, of in self.accuracy.items() for head, value in of.items()}
         return {**super().record, "accuracy": rounded(accuracy)}
 

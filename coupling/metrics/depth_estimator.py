@@ -33,7 +33,7 @@ class DepthEstimator(Probe):
 
     @property
     def record(self) -> dict[str, object]:
-        """What it learned from, and its mean absolute error."""
+        """The record of its training: the samples and its mean absolute error."""
         return {**super().record, **rounded(self.tested)}
 
     def key(self) -> dict[str, Any]:

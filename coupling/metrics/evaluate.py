@@ -51,7 +51,7 @@ class Scores:
 
     @property
     def records(self) -> dict[str, dict[str, Any]]:
-        """What each metric was computed with, by its flat name."""
+        """The record of each metric's computation, by its flat name."""
         return {score.name: score.record for score in self.scores}
 
 

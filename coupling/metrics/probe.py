@@ -101,7 +101,7 @@ class Probe(ABC):
 
     @property
     def record(self) -> dict[str, object]:
-        """What the probe learned from, for the record of a score."""
+        """The samples of the probe's training, for the record of a score."""
         return {
             "sha256": self._digest[:12],
             "samples of": ", ".join(dict.fromkeys(pool.dataset.source for pool in self.pools.values())),

@@ -64,7 +64,7 @@ def run_directory_of(run: Path) -> Path | None:
 
 
 def output_path(run: Path, name: str) -> Path:
-    """Where a file that is made from a run is written by default: into the run, never into a checkpoint.
+    """The default place of a file that is made from a run: into the run, never into a checkpoint.
 
     For a checkpoint or a model file, the name of the checkpoint or model becomes part of the file's name. For a model
     on the hub the file goes into a folder of the model's name in the current directory.

@@ -49,7 +49,7 @@ def reason_undefined(value: float) -> str | None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a metric answers: its value, with floors and ceilings, and further values that explain it.
+    """The answer of a metric: its value, with floors and ceilings, and further values that explain it.
 
     ``Measured(0.98, floors={"unrelated": 0.83}, ceilings={"real": 0.99}, details={"recall": 0.7})``. In files each has
     a flat name that extends the metric's: ``<metric>/<domain>.../unrelated`` (:mod:`coupling.runs.metrics_log`).

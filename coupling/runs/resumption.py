@@ -1,4 +1,4 @@
-"""Which run --resume means, and whether it can be resumed with a configuration."""
+"""The run that --resume continues, and checks that it fits a configuration."""
 
 from __future__ import annotations
 

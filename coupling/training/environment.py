@@ -46,7 +46,7 @@ def describe_environment(
 
 
 def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed since the run's last session, one line each: ``versions.torch: 2.6.0 -> 2.13.0``."""
+    """Changes since the run's last session, one line each: ``versions.torch: 2.6.0 -> 2.13.0``."""
     old, new = dict(_flat(before)), dict(_flat(now))
     return [f"{key}: {old[key]} -> {new.get(key)}" for key in old if old[key] != new.get(key)]
 

@@ -27,7 +27,7 @@ class Samples(Protocol):
 
 
 class StepInputs:
-    """What each step reads: a function of (seed, step, process) alone.
+    """The inputs of every step: a function of (seed, step, process) alone.
 
     Training, the conformance tests and the count of a step's cost all take their steps through :meth:`take_step`.
     """

@@ -75,7 +75,7 @@ def _finished_run(config: Config, path: Path | None, plugins: Plugins) -> RunDir
 
 @dataclass(frozen=True)
 class Due:
-    """What to do after a step."""
+    """The actions that are due after a step."""
 
     last: bool
     log: bool
@@ -168,7 +168,7 @@ class Trainer:
         self._end(self.session.processes.largest(stop_request.number))
 
     def _due(self, stop: int) -> Due:
-        """What to do after this step; ``stop``: a signal's number, 0 for none."""
+        """The actions that are due after this step; ``stop``: a signal's number, 0 for none."""
         settings, last = self.settings, self.step == self.settings.steps
 
         def due(every: int | None) -> bool:

@@ -140,7 +140,7 @@ def full_key(key: Mapping[str, object], count: int, shape: tuple[int, int, int])
 
 
 def array_path(directory: Path, whole_key: Mapping[str, object]) -> Path:
-    """Where the images of a :func:`full_key` lie; their record is beside them, ``.json``."""
+    """The file of the images of a :func:`full_key`; their record has the same name and the suffix ``.json``."""
     digest = hashlib.sha256(json.dumps(whole_key, sort_keys=True).encode()).hexdigest()
     return directory / f"{digest[:32]}.npy"
 

@@ -17,7 +17,7 @@ from coupling.errors import DataError, nearest
 from coupling.system.terminal import warn
 
 SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Suffixes of image files. Files without a suffix are told by their content; others are ignored and counted."""
+"""Suffixes of image files. Files without a suffix are recognised by their content; others are ignored and counted."""
 
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")  # of JPEG, PNG and TIFF
 
@@ -156,7 +156,7 @@ def sorted_files(files: Iterable[ImageFile]) -> list[ImageFile]:
 
 
 def classes_of(files: ImageFiles, classes: Sequence[str]) -> list[int]:
-    """For each image, the number in ``classes`` of the folder it lies in, the innermost that is one of them.
+    """The class of each image: the number in ``classes`` of the folder it lies in, the innermost that is one of them.
 
     Warns of classes without images. Raises :class:`DataError` where an image lies in no folder of a class.
     """
@@ -190,7 +190,7 @@ def is_image(name: str) -> bool:
 
 
 def may_be_image(name: str) -> bool:
-    """Whether only the content of a file of this name tells whether it is an image: the name has no suffix."""
+    """Whether a file must be opened to know that it is an image: its name has no suffix."""
     return not is_hidden(name) and not Path(name).suffix
 
 

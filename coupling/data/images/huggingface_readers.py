@@ -292,7 +292,7 @@ class _Stream(ImageStream):
         stream = self._place.stream()
         if stream.features is None:
             raise DataError(
-                f"{self._place}: the kinds of its columns cannot be told from the beginning of a stream; leave "
+                f"{self._place}: the kinds of its columns cannot be known from the beginning of a stream; leave "
                 "streaming out"
             )
         self._columns = choose_columns(stream.features, self._place, selection.image, selection.label, selection.wanted)

@@ -272,7 +272,7 @@ class Frames(CachedImages):
             try:
                 readings.append(self._reader.metres(index).ravel())
             except UnreadableImage:
-                continue  # decoding all of them tells it
+                continue  # decoding all of them reports it
         if not readings:
             return
         everything = np.concatenate(readings)
