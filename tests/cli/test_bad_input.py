@@ -491,9 +491,11 @@ def test_an_image_of_another_size_is_an_error(images):
     refused(images(), "large.png is [8, 9], expected [8, 8]", "`resize: crop` or `resize: stretch`")
 
 
-def test_an_image_of_another_mode_is_an_error(images):
+def test_a_deep_image_is_converted_and_reported(images):
     Image.new("I;16", (8, 8)).save("pictures/deep.png")
-    refused(images(), "deep.png: has 16-bit gray pixels; convert it to 8-bit RGB or gray")
+    result = images("--output", "out")
+    assert result.exit_code == 0
+    assert "16-bit values scaled to 8 bits: 1 image (deep.png for one)" in result.stderr
 
 
 def test_a_data_directory_that_cannot_be_written_is_an_error(images, monkeypatch):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -185,27 +186,28 @@ def _prepare(
     whole_key = full_key(key, count, shape)
     path = array_path(directory, whole_key)
     digest, kept, unreadable, notes = hashlib.sha256(), 0, dict[int, str](), dict[str, Note]()
-    with replacing(path) as file:
-        write_header(file, (0, *shape))
-        made = _chunks(make, count, shape, title, processes)
-        with progress(title, count) as advance, closing(made):
-            for chunk, images, failed, more in made:
+    made = _chunks(make, count, shape, title, processes)
+    with progress(title, count) as advance, closing(made):
+        first = next(made)  # before there is a file: a worker that runs an unguarded script stops here
+        with replacing(path) as file:
+            write_header(file, (0, *shape))
+            for chunk, images, failed, more in chain([first], made):
                 file.write(images.data)
                 digest.update(images.data)
                 kept += len(images)
                 unreadable |= failed
                 add_notes(notes, more)
                 advance(len(chunk))
-        left_out = tuple(unreadable.values())
-        if left_out and on_error == "stop":
-            raise DataError(
-                f"{title}: cannot read {shortened(left_out, count)}\nMend or remove them, "
-                "or leave them out with `on_error: skip`."
-            )
-        if not kept:
-            raise DataError(f"{title}: nothing is left without {shortened(left_out, count)}")
-        file.seek(0)
-        write_header(file, (kept, *shape))
+            left_out = tuple(unreadable.values())
+            if left_out and on_error == "stop":
+                raise DataError(
+                    f"{title}: cannot read {shortened(left_out, count)}\nRepair or remove them, "
+                    "or leave them out with `on_error: skip`."
+                )
+            if not kept:
+                raise DataError(f"{title}: nothing is left without {shortened(left_out, count)}")
+            file.seek(0)
+            write_header(file, (kept, *shape))
     sha256, noted = digest.hexdigest(), tuple(notes.values())
     record = CachedRecord(whole_key, (kept, *shape), sha256, left_out, tuple(unreadable), noted)
     with replacing(path.with_suffix(".json")) as file:
