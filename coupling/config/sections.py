@@ -65,6 +65,11 @@ class TeamConfig(Model):
     """The generators, or the discriminators."""
 
     architecture: ComponentReference = Field(description="the layers of one domain's network")
+    initialisation: Literal["own", "alike"] = Field(
+        "own",
+        description="alike: private layers of equal structure begin with equal weights in all domains; "
+        "own: each domain draws its own",
+    )
     optimizer: TeamOptimizerConfig = Field(
         TeamOptimizerConfig(), description="optimizer settings that differ for this team"
     )

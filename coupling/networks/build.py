@@ -9,11 +9,13 @@ from torch import nn
 
 from coupling.config.config import Config
 from coupling.config.registry import Registry
+from coupling.config.sections import TeamConfig
 from coupling.domain import Domain
 from coupling.losses.build import build_losses, logit_count, open_losses, tapped_layers
 from coupling.losses.loss import Loss
 from coupling.networks.architecture import Architecture, layer_lists
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, team_graph
+from coupling.networks.initialisation import make_alike
 from coupling.networks.trial import check_condition, try_discriminators, try_generators
 from coupling.networks.weights import named_networks
 from coupling.sharing.graph import SharingGraph, TeamName
@@ -80,10 +82,14 @@ def _layer_lists(
 ) -> dict[str, list[nn.Module]]:
     """Every domain's own layers from the configuration's architecture; ``size``: of the codes, or of the logits."""
     path = f"{team}.architecture"
-    chosen = getattr(config, team).architecture
+    settings: TeamConfig = getattr(config, team)
+    chosen = settings.architecture
     architecture: Architecture = registry.build("architecture", chosen.name, chosen.options, path)
     with guarded(f"{path}: {registry.get('architecture', chosen.name, path)}", f"{path}: "):
-        return layer_lists(team, architecture, list(domains.values()), size, config.seed)
+        lists = layer_lists(team, architecture, list(domains.values()), size, config.seed)
+        if settings.initialisation == "alike":
+            make_alike(lists)
+    return lists
 
 
 def _parameter_count(lists: Mapping[str, Sequence[nn.Module]]) -> int:

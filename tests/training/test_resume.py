@@ -39,6 +39,7 @@ EVERYTHING = (
     "domains.b.dataset={name: tiny, count: 9, pool: other}",  # 2.25
     "generator.architecture={name: linear, batch_norm: true, dropout: 0.3}",
     "discriminator.architecture={name: linear, batch_norm: true, dropout: 0.2}",
+    "generator.initialisation=alike",
     "losses=[hinge, {name: r1, every: 8}, head]",
     "training.fresh_latent=true",
     "metrics=[{name: brightness, every: 3}]",
