@@ -1,4 +1,4 @@
-"""Write the generated parts of the documents: pictures, tables of keys, the example plugin's code, the API reference.
+"""Write the generated parts of the documents: pictures, tables, the example plugin, the API reference, the schemas.
 
     python docs/generate.py
 
@@ -8,6 +8,7 @@ A test fails if a generated part is not up to date.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from pydantic.fields import FieldInfo
 from coupling.api import parse_config
 from coupling.config import components, sections
 from coupling.config.config import Config
+from coupling.config.json_schema import SCHEMA_VERSION, config_schema
 from coupling.config.registry import KINDS
 from coupling.data.domain_data import open_domains
 from coupling.metrics.metric import describe_range
@@ -29,6 +31,7 @@ from coupling.networks.build import assemble
 from coupling.plugins import Plugins, installed
 from coupling.sharing.picture import sharing_picture
 from coupling.sweeps.grid import SweepConfig
+from coupling.sweeps.json_schema import sweep_schema
 
 DOCS = Path(__file__).parent
 sys.path.append(str(DOCS))  # for the modules beside this one, also if a test loads it from its file
@@ -198,9 +201,17 @@ def _replaced(text: str, name: str, made: str) -> str:
     return before + begin + "\n" + made + "\n\n" + end + rest.partition(end)[2]
 
 
+def schemas() -> Iterator[tuple[Path, str]]:
+    """The schemas that editors read from this repository, with the options of the included plugins."""
+    for name, schema in (("run", config_schema), ("sweep", sweep_schema)):
+        text = json.dumps(schema(installed().registry), indent=1, ensure_ascii=False)
+        yield DOCS / "schema" / SCHEMA_VERSION / f"{name}.json", text + "\n"
+
+
 def made() -> Iterator[tuple[Path, str]]:
     """Every file that is made, and what it should hold."""
     yield from pictures()
+    yield from schemas()
     yield DOCS / "configuration.md", configuration()
     yield DOCS / "design.md", design()
     yield DOCS / "metrics.md", metrics()
@@ -211,5 +222,5 @@ def made() -> Iterator[tuple[Path, str]]:
 
 if __name__ == "__main__":
     for path, content in made():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")

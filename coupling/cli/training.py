@@ -42,11 +42,16 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None) -> None:
     """Check CONFIG and build its networks, without training.
 
-    Prints the domains, the shared layers, the numbers of parameters and the cost of a training step.
+    Prints the domains, the shared layers, the numbers of parameters and the cost of a training step. If CONFIG extends
+    another file, it also prints the complete configuration.
     """
     from coupling.api import load_config
     from coupling.cli.check_tables import build, print_check
+    from coupling.config.inheritance import extended_files
+    from coupling.config.json_schema import outdated_schema, schema_address
+    from coupling.config.yaml_text import read_text
     from coupling.sharing.picture import sharing_picture
+    from coupling.system.terminal import warn
 
     if picture is not None and picture.suffix != ".svg":
         raise InputError(f"--picture {picture}: the picture is an SVG file; give a name that ends in .svg")
@@ -54,6 +59,10 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
     checked = load_config(config, overrides, plugins=plugins)
     data, networks = build(checked, plugins)
     print_check(checked, data, networks, plugins, console())
+    if (version := outdated_schema(read_text(config))) is not None:
+        warn(f"{config}: its first line names the schema of version {version}; this is {schema_address('run')}")
+    if parents := extended_files(config):
+        click.echo(f"\nconfiguration, complete with {', '.join(map(str, parents))}\n{checked.yaml()}", nl=False)
     if picture is not None:
         with writing(f"--picture {picture}", "give another file"):
             picture.write_text(sharing_picture(networks.graphs), encoding="utf-8")

@@ -21,6 +21,7 @@ from coupling.config.components import (
     own_options,
     split_options,
 )
+from coupling.config.inheritance import EXTENDS, complete_values
 from coupling.config.overrides import assign, override
 from coupling.config.registry import Registry
 from coupling.config.sections import (
@@ -32,7 +33,7 @@ from coupling.config.sections import (
     TrainingConfig,
 )
 from coupling.config.validation import NAME_PATTERN, Model, check_name, describe
-from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
+from coupling.config.yaml_text import dump_yaml, read_text
 from coupling.errors import ConfigError, nearest
 from coupling.sharing.graph import TEAMS
 
@@ -170,13 +171,7 @@ def read_config(path: str | Path, overrides: Iterable[str], registry: Registry) 
     path = Path(path)
     text = read_text(path)
     try:
-        values = parse_yaml(text)
-        if values is None:
-            raise ConfigError("is empty; a configuration is a mapping with the keys name, domains, generator, ...")
-        if not isinstance(values, dict):
-            raise ConfigError("a configuration is a mapping with the keys name, domains, generator, ...")
-        if "base" in values and "domains" not in values:
-            raise ConfigError(f"is a sweep, not the configuration of a run; give it to: coupling sweep {path}")
+        values = complete_values(text, path).values
         for assignment in overrides:
             override(values, assignment)
         return build_config(values, registry)
@@ -187,6 +182,8 @@ def read_config(path: str | Path, overrides: Iterable[str], registry: Registry) 
 
 def build_config(values: Mapping[str, Any], registry: Registry, *, data: bool = True) -> Config:
     """Check a configuration that is given as plain values, and complete it (see :meth:`Config.check`)."""
+    if EXTENDS in values:
+        raise ConfigError(f"{EXTENDS}: only a configuration file can extend another one, not values or --set")
     try:
         config = Config.model_validate(values)
     except pydantic.ValidationError as error:

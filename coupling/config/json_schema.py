@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from coupling.config.components import MetricConfig, PartOptions
 from coupling.config.config import Config
+from coupling.config.inheritance import EXTENDS
 from coupling.config.registry import KINDS, Component, Registry
+from coupling.version import __version__
+
+ADDRESS = "https://raw.githubusercontent.com/coupling-gan/coupling/main/docs/schema"
+"""Where the schemas of all versions are published."""
+
+SCHEMA_VERSION = ".".join(__version__.split(".")[:2])
+"""The version of the schema: within it, keys may be added, but none is removed."""
 
 
 def config_schema(registry: Registry) -> dict[str, Any]:
@@ -24,11 +34,50 @@ def config_schema(registry: Registry) -> dict[str, Any]:
         definitions[kind] = {"anyOf": [{"enum": names}, *complete]}
     for owner, kind in (("DomainConfig", "dataset"), ("TeamConfig", "architecture")):
         properties = definitions[owner]["properties"]
-        properties[kind] = {"$ref": f"#/$defs/{kind}", "description": properties[kind]["description"]}
+        reference = {"anyOf": [{"$ref": f"#/$defs/{kind}"}, _changes(kind, definitions)]}
+        properties[kind] = reference | {"description": properties[kind]["description"]}
+        del definitions[owner]["required"]
     for key, kind in (("losses", "loss"), ("metrics", "metric")):
         schema["properties"][key]["items"] = {"$ref": f"#/$defs/{kind}"}
     schema["properties"]["losses"]["default"] = ["non-saturating"]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "coupling configuration"} | schema
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": schema_address("run"),
+        "title": "coupling configuration",
+    } | _with_extends(schema)
+
+
+def schema_address(name: Literal["run", "sweep"]) -> str:
+    """The address of this version's schema, which editors read: that of the included plugins."""
+    return f"{ADDRESS}/{SCHEMA_VERSION}/{name}.json"
+
+
+def outdated_schema(text: str) -> str | None:
+    """The version of the schema that a configuration names for editors, if it is another than this one's; else None."""
+    named = re.search(rf"^# yaml-language-server: \$schema={re.escape(ADDRESS)}/([\w.]+)/", text, re.MULTILINE)
+    return None if named is None or named[1] == SCHEMA_VERSION else named[1]
+
+
+def _changes(kind: str, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of changes to the component that an extended file names: options without a name."""
+    owned = [definition for name, definition in definitions.items() if name.startswith(f"{kind} ")]
+    options = {key: True for definition in owned for key in definition["properties"] if key != "name"}
+    return {"type": "object", "properties": options, "additionalProperties": False}
+
+
+def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with the key ``extends``, without which every required key must be there."""
+    named = {"if": {"type": "object"}, "then": {"required": ["name"]}}
+    team = {"required": ["architecture"], "properties": {"architecture": named}}
+    domain = {"required": ["dataset"], "properties": {"dataset": named}}
+    complete = {
+        "required": schema["required"],
+        "properties": {"domains": {"additionalProperties": domain}, "generator": team, "discriminator": team},
+    }
+    extends = {"type": "string", "description": "a configuration file whose keys these change, found from this file"}
+    rest = {key: value for key, value in schema.items() if key != "required"}
+    rest["properties"] = {EXTENDS: extends} | schema["properties"]
+    return rest | {"if": {"required": [EXTENDS]}, "else": complete}
 
 
 def _component_schema(component: Component, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from coupling.config.config import Config, Name, build_config
+from coupling.config.inheritance import complete
 from coupling.config.overrides import assign, keys_of, override
 from coupling.config.validation import Model, describe
 from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
@@ -200,8 +201,7 @@ def load_grid(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugi
         if "domains" in values and "base" not in values:
             raise ConfigError(f"is the configuration of a run; write a sweep, a second file, with base: {path.name}")
         config = _validated(values, overrides)
-        if isinstance(config.base, str):
-            config = config.model_copy(update={"base": _read_base(path.parent / config.base)})
+        config = config.model_copy(update={"base": _complete_base(config.base, path)})
         return Grid(config, plugins)
     except ConfigError as error:
         separator = ":\n  " if "\n" in str(error) else ": "
@@ -280,13 +280,17 @@ def _within(path: str, outer: str) -> bool:
     return len(keys) >= len(above) and all(a == b or "*" in (a, b) for a, b in zip(keys, above, strict=False))
 
 
-def _read_base(path: Path) -> dict[str, Any]:
+def _complete_base(base: str | dict[str, Any], sweep: Path) -> dict[str, Any]:
+    """The values of a sweep's base, complete with those of the files that it extends."""
     try:
+        if not isinstance(base, str):
+            return complete(base, sweep).values
+        path = sweep.parent / base
         values = parse_yaml(read_text(path))
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: is not a configuration of a run, a mapping with the keys name, domains, ...")
+        if "base" in values:
+            raise ConfigError(f"{path}: is a sweep itself; name the configuration of a run")
+        return complete(values, path).values
     except ConfigError as error:
         raise ConfigError(f"base: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"base: {path}: is not a configuration of a run, a mapping with the keys name, domains, ...")
-    if "base" in values:
-        raise ConfigError(f"base: {path}: is a sweep itself; name the configuration of a run")
-    return values

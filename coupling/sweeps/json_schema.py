@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coupling.config.json_schema import config_schema
+from coupling.config.json_schema import config_schema, schema_address
 from coupling.config.registry import Registry
 from coupling.sweeps.grid import SweepConfig
 
@@ -15,14 +15,15 @@ def sweep_schema(registry: Registry) -> dict[str, Any]:
     schema = SweepConfig.model_json_schema()
     definitions = configuration.pop("$defs")
     dialect = configuration.pop("$schema")
-    configuration.pop("required")  # an axis may set a key that the base does not have
+    del configuration["$id"]
+    del configuration["if"], configuration["else"]  # an axis may set a key that the base does not have
     properties = schema["properties"]
     base = properties["base"]["description"]
     properties["base"] = {"description": base, "anyOf": [{"type": "string"}, {"$ref": "#/$defs/configuration"}]}
     axis = properties["axes"]["additionalProperties"]
     properties["axes"]["additionalProperties"] = {"anyOf": [axis, {"type": "array", "minItems": 1}]}
     return (
-        {"$schema": dialect, "title": "coupling sweep"}
+        {"$schema": dialect, "$id": schema_address("sweep"), "title": "coupling sweep"}
         | schema
         | {"$defs": {**definitions, "configuration": configuration}}
     )

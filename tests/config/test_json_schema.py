@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from coupling.config.json_schema import config_schema
+from coupling import __version__
+from coupling.config.json_schema import SCHEMA_VERSION, config_schema, outdated_schema, schema_address
 from coupling.config.overrides import override
 from coupling.config.registry import KINDS
 from coupling.config.yaml_text import parse_yaml
@@ -102,6 +103,59 @@ def test_typos_are_rejected(validator, assignment):
     values = copy.deepcopy(tiny.VALUES)
     override(values, assignment)
     assert not validator.is_valid(values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"name": "child", "training": {"steps": 7}},
+        {"domains": {"a": {"dataset": {"half": 1}}}, "generator": {"optimizer": {"lr": 1.0e-3}}},
+        {"generator": {"architecture": {"width": 8}}},
+        {"generator": {"architecture": "mlp"}},
+    ],
+)
+def test_a_configuration_that_extends_another_has_only_what_it_changes(validator, changes):
+    validator.validate({"extends": "base.yaml"} | changes)
+    assert not validator.is_valid(changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"extends": 1},
+        {"traning": {}},
+        {"domains": {"a": {"dataset": {"hlaf": 1}}}},
+        {"generator": {"architecture": {"widht": 8}}},
+        {"losses": [{"gamma": 1}]},
+    ],
+)
+def test_typos_beside_extends_are_rejected(validator, changes):
+    assert not validator.is_valid({"extends": "base.yaml"} | changes)
+
+
+@pytest.mark.parametrize("missing", ["domains.a={}", "generator={}", "discriminator.architecture={width: 4}"])
+def test_without_extends_nothing_may_be_missing(validator, missing):
+    values = copy.deepcopy(tiny.VALUES)
+    override(values, missing)
+    assert not validator.is_valid(values)
+
+
+def test_the_base_of_a_sweep_may_extend_a_file(sweep_validator):
+    sweep_validator.validate({"name": "s", "base": {"extends": "faces.yaml", "training": {"steps": 3}}})
+
+
+def test_schemas_name_their_own_address(schema):
+    assert schema["$id"] == schema_address("run")
+    assert schema_address("run").endswith(f"/{__version__.rpartition('.')[0]}/run.json")
+
+
+def test_a_modeline_of_another_version_is_found():
+    line = f"# yaml-language-server: $schema={schema_address('run')}\nname: x\n"
+    assert outdated_schema(line) is None
+    assert outdated_schema(line.replace(SCHEMA_VERSION, "0.0")) == "0.0"
+    assert outdated_schema("name: x") is None
+    assert outdated_schema("# yaml-language-server: $schema=my.json") is None
 
 
 def test_every_option_of_every_component_is_there_and_described(schema):

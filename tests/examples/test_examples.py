@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from coupling import load_config, load_model, train
+from coupling.config.json_schema import schema_address
 from coupling.data import held_out
 from coupling.data.domain_data import open_domains
 from coupling.metrics import probe
@@ -107,6 +108,12 @@ def small(values):
         if "count" in installed().registry.get("metric", metric["name"], "").options.model_fields:
             overrides.append(f"metrics.{number}.count=20")
     return overrides
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_example_names_its_schema_for_editors(path):
+    first = path.read_text().partition("\n")[0]
+    assert first == f"# yaml-language-server: $schema={schema_address('sweep' if path in SWEEPS else 'run')}"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(EXAMPLES)))
