@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from coupling.config.config import Config
 from coupling.errors import InputError, RunError
@@ -18,6 +19,7 @@ from coupling.system.distributed import explain_lost_process
 from coupling.system.file_lock import check_not_in_use
 from coupling.system.signals import Interrupted, StopRequest, caught_signals
 from coupling.system.terminal import print_line
+from coupling.training.callbacks import Callbacks
 from coupling.training.launch import is_main_process
 from coupling.training.memory import explain_out_of_memory
 from coupling.training.progress_bar import TrainingBar
@@ -31,6 +33,7 @@ def train(
     *,
     resume: bool = False,
     plugins: GivenPlugins = None,
+    callbacks: Iterable[object] = (),
 ) -> RunDirectory:
     """Train a configuration by Algorithm 1, as ``coupling run`` does.
 
@@ -40,15 +43,19 @@ def train(
         resume: continue the run in ``output`` (by default the newest of this name) from its newest complete
             checkpoint; the result is that of an uninterrupted run, bit for bit.
         plugins: the components that the configuration names; by default those of this environment.
+        callbacks: called on the main process like the hooks of a plugin: objects with the methods
+            ``after_step(run, step, losses)``, for each step that is logged, or ``after_training(run, model)``, or
+            functions, which are called as ``after_step``. Each takes those of these arguments that it names. One that
+            raises an exception gives a warning; ``signal.raise_signal(signal.SIGINT)`` saves and ends the run.
 
     Returns:
         The run's directory.
 
     Raises:
-        InputError: something that the configuration names cannot be used, or there is nothing to resume.
+        InputError: something that the configuration names or a callback cannot be used, or there is nothing to resume.
         RunError: the run failed; the message says how to continue.
     """
-    plugins = plugins_of(plugins)
+    plugins, checked = plugins_of(plugins), Callbacks(callbacks)
     path = None if output is None else Path(output)
     if not resume:
         RunDirectory.check_not_taken(path)
@@ -58,7 +65,7 @@ def train(
         with explain_out_of_memory(config, lambda: "before the first step"):
             session = set_up(config, plugins)
             recorder = open_run(session, path, resume=resume)
-        return Trainer(session, recorder).run()
+        return Trainer(session, recorder, checked).run()
 
 
 def _finished_run(config: Config, path: Path | None, plugins: Plugins) -> RunDirectory | None:
@@ -87,8 +94,9 @@ class Due:
 class Trainer:
     """The loop over the steps of one run."""
 
-    def __init__(self, session: Session, recorder: Recorder) -> None:
+    def __init__(self, session: Session, recorder: Recorder, callbacks: Callbacks | None = None) -> None:
         self.session = session
+        self.callbacks = callbacks or Callbacks()
         self.recorder = recorder
         self.settings = session.config.training
 
@@ -106,8 +114,7 @@ class Trainer:
             self._train()
             status = "finished"
             if self.session.is_main:
-                model = self.session.model(self.step)
-                self.session.plugins.notify("after_training", run=self.recorder.directory, model=model)
+                self._notify("after_training", model=self.session.model(self.step))
         except Interrupted:
             status = "interrupted"
             raise
@@ -190,9 +197,14 @@ class Trainer:
             bar.show(values)
             self.recorder.log(values)
             if session.is_main:
-                session.plugins.notify("after_step", run=self.recorder.directory, step=self.step, losses=values)
+                self._notify("after_step", step=self.step, losses=values)
         elif due.save or session.measurement.leads(self.step):
             session.means.read()
+
+    def _notify(self, hook: str, **values: Any) -> None:
+        """Call a hook of all plugins, then of the callbacks."""
+        for called in (self.session.plugins, self.callbacks):
+            called.notify(hook, run=self.recorder.directory, **values)
 
     def _follow(self, due: Due, stop: int, stop_request: StopRequest) -> int:
         """Save, measure and draw what is due; returns the signal that ends the run, 0 for none."""
