@@ -11,7 +11,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from coupling.api import parse_config
-from coupling.config import components, sections
+from coupling.config import components, schedules, sections
 from coupling.config.config import Config
 from coupling.config.json_schema import SCHEMA_VERSION, config_schema
 from coupling.config.registry import KINDS
@@ -47,6 +47,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "sharing": (sections.RuleConfig, "sharing.TEAM[i]."),
     "optimizer": (sections.OptimizerConfig, "optimizer."),
     "training": (sections.TrainingConfig, "training."),
+    "schedules": (schedules.Schedule, ""),
     "metrics": (components.MetricConfig, "metrics[i]."),
 }
 
@@ -143,20 +144,25 @@ def components_table() -> str:
 
 def field_type(field: FieldInfo) -> str:
     """A field's type and bounds, for people: ``integer, 1 or more``."""
+    return ", ".join([_type(field.annotation), *_bounds(field.metadata)])
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
     words = {"ge": "{} or more", "gt": "above {}", "le": "{} or less", "lt": "below {}"}
-    bounds = [
+    inner = [bound for part in metadata for bound in (part.metadata if isinstance(part, FieldInfo) else [part])]
+    return [
         phrase.format(_number(getattr(bound, word)))
-        for bound in field.metadata
+        for bound in inner
         for word, phrase in words.items()
         if hasattr(bound, word)
     ]
-    return ", ".join([_type(field.annotation), *bounds])
 
 
 def _type(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type(arguments[0])
+        bounds = ", ".join(_bounds(arguments[1:]))
+        return f"{_type(arguments[0])} ({bounds})" if bounds else _type(arguments[0])
     if origin in (Union, UnionType):
         return " or ".join("none" if a is type(None) else _type(a) for a in arguments)
     if origin is Literal:
@@ -170,6 +176,8 @@ def _type(annotation: Any) -> str:
     names = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "value"}
     if annotation in names:
         return names[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, schedules.Schedule):
+        return "[schedule](#schedules)"
     return {"ComponentConfig": "component", "MetricConfig": "metric", "RuleConfig": "rule"}.get(
         annotation.__name__, "keys below"
     )

@@ -16,6 +16,7 @@ from coupling.cli.plugin_commands import hooked_commands, listed_commands
 from coupling.cli.tables import table
 from coupling.config.components import MetricConfig, PartOptions
 from coupling.config.registry import KINDS, Component
+from coupling.config.schedules import Schedule
 from coupling.errors import InputError, nearest
 from coupling.metrics.metric import Metric, describe_range
 from coupling.plugins import Plugins
@@ -118,6 +119,8 @@ def _annotation_name(annotation: Any) -> str:
         return f"list of {_annotation_name(inner[0])}"
     if origin is dict:
         return f"{{{_annotation_name(inner[0])}: {_annotation_name(inner[1])}}}"
+    if isinstance(annotation, type) and issubclass(annotation, Schedule):
+        return "schedule"
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return _NAMES.get(name, name)
 

@@ -24,6 +24,7 @@ from coupling.config.components import (
 from coupling.config.inheritance import EXTENDS, complete_values
 from coupling.config.overrides import assign, override
 from coupling.config.registry import Registry
+from coupling.config.schedules import Schedule, find_schedules
 from coupling.config.sections import (
     DomainConfig,
     LatentConfig,
@@ -93,8 +94,8 @@ class Config(Model):
         Args:
             team: "generator" or "discriminator".
         """
-        own = getattr(self, team).optimizer.model_dump(exclude_none=True)
-        return self.optimizer.model_copy(update=own)
+        own = dict(getattr(self, team).optimizer)
+        return self.optimizer.model_copy(update={key: value for key, value in own.items() if value is not None})
 
     def components(self, *, data: bool = True) -> Iterator[tuple[str, str, ComponentConfig]]:
         """Every component of the configuration: its path, its kind, and its name with options.
@@ -109,6 +110,20 @@ class Config(Model):
         yield from ((f"losses[{number}]", "loss", loss) for number, loss in enumerate(self.losses))
         for number, metric in enumerate(self.metrics if data else ()):
             yield f"metrics[{number}]", "metric", metric
+
+    def schedules(self, registry: Registry) -> Iterator[tuple[str, Schedule]]:
+        """Every schedule of the configuration, with its path: of optimizers, the moving average and losses.
+
+        Args:
+            registry: the components by name.
+        """
+        yield from find_schedules(self.optimizer, "optimizer")
+        for team in TEAMS:
+            yield from find_schedules(getattr(self, team).optimizer, f"{team}.optimizer")
+        yield from find_schedules(self.training, "training")
+        for number, loss in enumerate(self.losses):
+            path = f"losses[{number}]"
+            yield from find_schedules(registry.validate("loss", loss.name, loss.options, path), path)
 
     def plain(self) -> dict[str, Any]:
         """All keys with their values as they are written in YAML, defaults included."""
@@ -149,9 +164,14 @@ class Config(Model):
     def completed(self, registry: Registry, *, data: bool = True) -> Config:
         """The same configuration with the defaults of all components, so that it stays the same when defaults change.
 
+        Schedules get the steps of their starts and ends.
+
         Args:
             registry: the components by name.
             data: whether to complete the data sets and metrics too.
+
+        Raises:
+            ConfigError: a schedule ends after the run, or before it starts.
         """
         values = self.plain()
         for path, kind, component in self.components(data=data):
@@ -159,6 +179,8 @@ class Config(Model):
             common = {key: value for key, value in component.options.items() if key not in own}
             options = registry.completed(kind, component.name, own, path) | common
             assign(values, path, component.model_copy(update={"options": options}).plain(), path)
+        for path, schedule in self.schedules(registry):
+            assign(values, path, schedule.completed(self.training.steps, path).plain(), path)
         return Config.model_validate(values)
 
 

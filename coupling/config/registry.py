@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import pydantic
 from pydantic.fields import FieldInfo
 
+from coupling.config.schedules import or_schedule
 from coupling.config.validation import Model, check_name, describe
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
 
@@ -38,11 +39,14 @@ class Component:
         return " ".join(text.split("\n\n")[0].split())
 
 
-def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseModel]:
+def options_model(
+    name: str, make: Callable[..., Any], scheduled: Callable[[Any, str], Any] | None = None
+) -> type[pydantic.BaseModel]:
     """The pydantic model of a component's options, read from its signature.
 
     ``make`` is a function, or a class whose ``__init__`` (its own, inherited, or made by ``dataclass`` or pydantic)
     takes the options. A parameter ``from_`` stands for the option ``from``, because Python reserves the word.
+    ``scheduled(annotation, key)``: the annotation of an option that may follow a schedule.
 
     Raises:
         PluginError: an option has no type, or a type that a configuration cannot hold.
@@ -52,6 +56,8 @@ def options_model(name: str, make: Callable[..., Any]) -> type[pydantic.BaseMode
         key = parameter.removesuffix("_")
         if key == "name" or key.startswith("_"):
             raise PluginError(f"component '{name}': an option may not be called '{key}'")
+        if scheduled is not None:
+            annotation = scheduled(annotation, key)
         fields[parameter] = (annotation, pydantic.Field(**default, alias=None if key == parameter else key))
     try:
         with warnings.catch_warnings():
@@ -125,7 +131,8 @@ class Registry:
                 f"{kind} '{name}' is registered twice: by '{taken.owner}' and by '{owner}'; "
                 "uninstall or rename one of them"
             )
-        self.components[kind, name] = Component(kind, name, make, owner, options_model(name, make))
+        scheduled = or_schedule if kind == "loss" else None
+        self.components[kind, name] = Component(kind, name, make, owner, options_model(name, make, scheduled))
 
     def names(self, kind: str) -> list[str]:
         """The names that are registered for ``kind``, sorted."""

@@ -8,6 +8,7 @@ import pydantic
 from pydantic import Field
 
 from coupling.config.components import ComponentReference
+from coupling.config.schedules import Number, or_schedule
 from coupling.config.validation import Model
 from coupling.errors import ConfigError
 from coupling.sharing.graph import Rule
@@ -29,17 +30,26 @@ class DomainConfig(Model):
     dataset: ComponentReference = Field(description="the data set, and which part of it")
 
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
+if TYPE_CHECKING:
+    Rate = Number
+    Beta = Number
+    Decay = Number
+    Penalty = Number
+else:
+    Rate = or_schedule(Annotated[float, Field(gt=0)], "lr", ends=Annotated[float, Field(ge=0)])
+    Beta = or_schedule(Annotated[float, Field(ge=0, lt=1)], "beta")
+    Decay = or_schedule(Annotated[float, Field(ge=0, lt=1)], "decay")
+    Penalty = or_schedule(Annotated[float, Field(ge=0)], "weight_decay")
 
 
 class OptimizerConfig(Model):
     """The optimizer of a team's parameters."""
 
     name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    lr: float = Field(2.0e-4, gt=0, description="learning rate")
+    lr: Rate = Field(2.0e-4, description="learning rate")
     betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="adam, adamw: decay of the moments")
-    weight_decay: float = Field(0.0, ge=0, description="factor of the L2 penalty; adamw: decoupled")
-    momentum: float = Field(0.0, ge=0, lt=1, description="sgd, rmsprop")
+    weight_decay: Penalty = Field(0.0, description="factor of the L2 penalty; adamw: decoupled")
+    momentum: Beta = Field(0.0, description="sgd, rmsprop")
 
 
 def _changes_of(model: type[Model], name: str, doc: str) -> Any:
@@ -112,7 +122,7 @@ class TrainingConfig(Model):
 
     steps: int = Field(25_000, ge=1, description="iterations of Algorithm 1")
     batch_size: int = Field(128, ge=1, description="samples of each domain in a step, over all processes together")
-    ema: float | None = Field(0.999, ge=0, lt=1, description="decay of the generators' moving average; null: none")
+    ema: Decay | None = Field(0.999, description="decay of the generators' moving average; null: none")
     ema_discriminators: bool = Field(
         False, description="also average the discriminators, and what losses learn with them (a classifier)"
     )

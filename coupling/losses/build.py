@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
+from coupling.config.components import ComponentConfig
 from coupling.config.config import Config
 from coupling.config.registry import Registry
+from coupling.config.schedules import Schedule
 from coupling.domain import Domain
 from coupling.errors import ConfigError, PluginError, nearest
 from coupling.losses.loss import FeatureShapes, Loss
@@ -30,7 +33,7 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
         path = f"losses[{number}]"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_weight_seed(config, number))
-            loss = registry.build("loss", entry.name, entry.options, path)
+            loss = _build(entry, registry, path)
         _check_loss(loss, f"{path} {entry.name}", averages_kept=config.training.ema_discriminators)
         name, again = entry.name, 2
         while name in losses:
@@ -43,6 +46,26 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
                 "non-saturating"
             )
     return losses
+
+
+def _build(entry: ComponentConfig, registry: Registry, path: str) -> Any:
+    """The loss with the numbers of step 0; it keeps the schedules of those that follow one.
+
+    Raises :class:`ConfigError` if it does not keep such a number as an attribute, so that it could not change.
+    """
+    options = registry.validate("loss", entry.name, entry.options, path)
+    schedules = {key.removesuffix("_"): value for key, value in options.items() if isinstance(value, Schedule)}
+    first = {key: schedule.at(0) for key, schedule in schedules.items()}
+    loss = registry.build("loss", entry.name, {**entry.options, **first}, path)
+    for key, number in first.items():
+        if getattr(loss, key, None) != number:
+            raise ConfigError(
+                f"{path}.{key}: cannot follow a schedule, because loss '{entry.name}' has no attribute of this "
+                "name that holds its value; give a number"
+            )
+    if schedules:
+        loss.schedules = schedules
+    return loss
 
 
 def _weight_seed(config: Config, number: int) -> int:

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from coupling.config.schedules import Schedule
 from coupling.domain import Domain
 
 PerDomain = dict[str, Tensor]
@@ -110,8 +111,20 @@ class Loss(nn.Module):
     needs_average = False
     """Whether it reads ``half.averaged``, which needs ``training.ema_discriminators: true``."""
 
+    schedules: Mapping[str, Schedule] = {}
+    """Options that follow a schedule, by name; the framework sets it."""
+
     def __init__(self) -> None:
         super().__init__()
+
+    def set_numbers(self, step: int) -> None:
+        """Set the options that follow a schedule to their values of a step: attributes of the same names.
+
+        Args:
+            step: number of the step, from 0.
+        """
+        for name, schedule in self.schedules.items():
+            setattr(self, name, schedule.at(step))
 
     def outputs(self, domains: int) -> int | None:
         """Number of logits of each sample that this loss reads; None: any number.

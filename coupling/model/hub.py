@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from coupling.config.schedules import in_words
 from coupling.model.export import export_safetensors
 from coupling.model.sampler import CoupledSampler
 from coupling.runs.hub import FILE, HubAddress, explain_hub_errors
@@ -124,7 +125,7 @@ def _training(model: CoupledSampler) -> str:
         f"- {model.step:,} steps of Algorithm 1, batches of {config.training.batch_size} a domain, seed {config.seed}",
         f"- latent codes of {latent.size} numbers, {latent.prior} prior",
         f"- losses: {', '.join(loss.name for loss in config.losses)}; optimizer: {config.optimizer.name}, learning "
-        f"rate {config.optimizer.lr:g}",
+        f"rate {in_words(config.optimizer.lr)}",
     ]
     versions = record.get("versions", {})
     if versions:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,13 +59,24 @@ class Team:
         gradients: GradientBuffer,
         optimizer: torch.optim.Optimizer,
         scale: LossScale | None = None,
+        schedule: Callable[[int], Mapping[str, Any]] | None = None,
     ) -> None:
-        """``optimizer``: over ``gradients.parameters``. ``scale``: of the objective, for half precision."""
+        """``optimizer``: over ``gradients.parameters``. ``scale``: of the objective, for half precision.
+
+        ``schedule(step)``: the optimizer's numbers at a step, counted from 0; None: they do not change.
+        """
         self.name = network.graph.team
         self.network = network
         self.gradients = gradients
         self.optimizer = optimizer
         self.scale = scale
+        self.schedule = schedule
+
+    def set_numbers(self, step: int) -> None:
+        """Set the optimizer's numbers to those of ``step``, on the host."""
+        if self.schedule is not None:
+            for group in self.optimizer.param_groups:
+                group |= self.schedule(step)
 
     def freeze(self, frozen: bool) -> None:
         """Freeze or unfreeze all parameters; a frozen team passes gradients through and computes none of its own."""
@@ -155,6 +166,7 @@ class Algorithm1:
         ``fresh_z``: another z for the generators' half (``training.fresh_latent``). ``labels``: classes of
         the real samples of labelled domains, {domain: (B,) int64}.
         """
+        self._set_numbers(step)
         parts = self._micro_batches(step, z, real, z if fresh_z is None else fresh_z, labels or {})
         kept = fresh_z is None and len(parts) == 1  # one forward pass serves both halves
         records: list[Losses] = []
@@ -171,6 +183,14 @@ class Algorithm1:
             record |= self.generator_half(part, fake)
         self.generators.step()
         return records[0] if len(records) == 1 else _mean(records)
+
+    def _set_numbers(self, step: int) -> None:
+        """Set what follows a schedule to its value of ``step``: numbers of the optimizers and of the losses."""
+        for team in (self.generators, self.discriminators):
+            team.set_numbers(step)
+        averaged = self.averaged.losses if self.averaged is not None else {}
+        for loss in (*self.losses.values(), *averaged.values()):
+            loss.set_numbers(step)
 
     def _micro_batches(
         self, step: int, z: Tensor, real: Mapping[str, Tensor], fresh_z: Tensor, labels: Mapping[str, Tensor]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from coupling.config.config import Config
+from coupling.config.schedules import find_schedules, number_at
 from coupling.config.sections import OptimizerConfig
 from coupling.networks.build import Networks
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
@@ -55,8 +57,10 @@ def make_algorithm(
 
     def team(network: CoupledGenerator | CoupledDiscriminator) -> Team:
         gradients = gradient_buffer(network, networks.losses, processes)
-        optimizer = make_optimizer(config.team_optimizer(network.graph.team), gradients.parameters)
-        return Team(network, gradients, optimizer, LossScale(device) if settings.precision == "fp16" else None)
+        chosen = config.team_optimizer(network.graph.team)
+        optimizer = make_optimizer(chosen, gradients.parameters)
+        scale = LossScale(device) if settings.precision == "fp16" else None
+        return Team(network, gradients, optimizer, scale, optimizer_schedule(chosen))
 
     averaged = None
     if average is not None and settings.ema_discriminators:
@@ -79,14 +83,27 @@ def make_algorithm(
 
 
 def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer, fused where torch has a fused one for the device."""
+    """The optimizer with the numbers of step 0, fused where torch has a fused one for the device."""
+    numbers = optimizer_numbers(config, 0)
     if config.name in ("adam", "adamw"):
         kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-        return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+        return kind(parameters, fused=True, **numbers)
     if config.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-        )
-    return torch.optim.RMSprop(
-        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
-    )
+        return torch.optim.SGD(parameters, fused=True, **numbers)
+    return torch.optim.RMSprop(parameters, foreach=True, **numbers)
+
+
+def optimizer_numbers(config: OptimizerConfig, step: int) -> dict[str, Any]:
+    """The numbers of an optimizer at a step, counted from 0, by torch's names."""
+    numbers: dict[str, Any] = {
+        "lr": number_at(config.lr, step),
+        "weight_decay": number_at(config.weight_decay, step),
+    }
+    if config.name in ("adam", "adamw"):
+        return numbers | {"betas": tuple(number_at(beta, step) for beta in config.betas)}
+    return numbers | {"momentum": number_at(config.momentum, step)}
+
+
+def optimizer_schedule(config: OptimizerConfig) -> Callable[[int], dict[str, Any]] | None:
+    """:func:`optimizer_numbers` as a function of the step; None if all are the same in every step."""
+    return partial(optimizer_numbers, config) if any(find_schedules(config, "")) else None

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coupling.config.schedules import Number, number_at
+
 
 class MovingAverage:
     """theta_ema <- decay * theta_ema + (1 - decay) * theta, after every step.
@@ -18,7 +20,7 @@ class MovingAverage:
     the averaged weights; tensors without fractions (a counter, a mask) are copied.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], decay: Number) -> None:
         self.decay = decay
         self.networks: dict[str, Any] = copy.deepcopy(dict(networks))  # in one call: a loss may refer to another
         """The averages, in evaluation mode, with the names and types of ``networks``."""
@@ -32,7 +34,7 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Move the average towards the live weights of ``step`` (from 0)."""
         average, live = self._floats
-        torch._foreach_lerp_(average, live, 1.0 - min(self.decay, (1 + step) / (10 + step)))
+        torch._foreach_lerp_(average, live, 1.0 - min(number_at(self.decay, step), (1 + step) / (10 + step)))
         for copied, current in zip(*self._others, strict=True):
             copied.copy_(current)
 

@@ -284,3 +284,13 @@ def test_schema(command):
         assert list(check.iter_errors(sweep_values(**wrong))), wrong
     for path in Path(__file__).parents[2].glob("examples/**/weight_sharing_*.yaml"):
         jsonschema.validate(yaml.safe_load(path.read_text()), sweep_schema(installed().registry))
+
+
+def test_an_axis_may_vary_a_schedule_or_a_part_of_it():
+    lr = [0.01, {"from": 0.01, "to": 0.001, "schedule": "cosine"}]
+    made = grid(axes={"optimizer.lr": lr, "rise": {"short": {}, "long": {"training.steps": 16}}}, seeds=[0])
+    assert [run.config.plain()["optimizer"]["lr"] for run in made.runs[:2]] == [0.01, 0.01]
+    assert [run.config.optimizer.lr.end for run in made.runs[2:]] == [8, 16]
+    base = tiny.values("metrics=[brightness]", "optimizer.lr={from: 0.01, to: 0.001}")
+    parts = grid(base=base, axes={"optimizer.lr.to": [0.1, 0.2]}, seeds=[0])
+    assert [run.config.optimizer.lr.to for run in parts.runs] == [0.1, 0.2]

@@ -32,8 +32,9 @@ from tests.support.launched_runs import environment, on_two
 TORCHRUN = ("torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 CONFIG = (
     # SGD: Adam would hide a gradient that is a constant times too large.
-    "optimizer={name: sgd, lr: 0.02, momentum: 0.5}",
-    "losses=[{name: wasserstein, penalty: 1}, {name: r1, every: 2}, head, "
+    "optimizer={name: sgd, lr: {from: 0.02, to: 0.01, schedule: cosine, end: 4}, momentum: {from: 0.2, to: 0.5}}",
+    "optimizer.momentum.end=4",
+    "losses=[{name: wasserstein, penalty: {from: 1, to: 0.5, end: 4}}, {name: r1, every: 2}, head, "
     "{name: classification, domains: [a], classes: 2}, {name: consistency, threshold: 0, teacher: averaged}, "
     "{name: entropy, weight: 1}]",
     "domains.c.dataset={name: tiny, count: 13, pool: other, roll: true}",
@@ -42,6 +43,7 @@ CONFIG = (
     "training.steps=5",
     "training.batch_size=8",
     "training.checkpoint_every=3",
+    "training.ema={from: 0.9, to: 0.5, end: 4}",
     "training.ema_discriminators=true",
     "metrics=[{name: brightness, every: 2}]",
 )
