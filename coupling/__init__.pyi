@@ -48,10 +48,12 @@ from .data.images.image import UnreadableImage as UnreadableImage
 from .data.images.image import check_regular as check_regular
 from .data.images.image_cache import ImageCache as ImageCache
 from .data.images.opening import open_image as open_image
+from .data.images.pixels import DECODER as DECODER
 from .data.images.pixels import EIGHT_BIT_MODES as EIGHT_BIT_MODES
 from .data.images.pixels import decode_image as decode_image
 from .data.images.pixels import opaque as opaque
 from .data.images.pixels import pixel_kind as pixel_kind
+from .data.images.places import image_paths as image_paths
 
 # Layers: modules for architectures.
 from .networks.convolutional import Convolutional as Convolutional

@@ -228,19 +228,21 @@ def shortened(messages: Sequence[str], count: int) -> str:
     return "\n  ".join(lines)
 
 
-def remove_outdated(directory: Path, key: Mapping[str, object], same: str, changed: Sequence[str]) -> None:
+def remove_outdated(directory: Path, key: Mapping[str, object], place: Sequence[str], state: Sequence[str]) -> None:
     """Remove images that were made of an earlier state of the same place.
 
     Args:
         directory: where the files lie.
         key: the key of the images that are valid.
-        same: the entry of keys that names the place.
-        changed: the entries that tell its state: images of which one differs are removed.
+        place: the entries of keys that name the place.
+        state: the entries that tell its state: images of which one differs are removed.
     """
+    valid = json.loads(json.dumps({name: key[name] for name in (*place, *state)}))
     for path in directory.glob("*.json"):
         try:
             found = json.loads(path.read_text("utf-8"))["key"]
-            if found[same] == key[same] and any(found.get(name) != key[name] for name in changed):
+            differing = {name for name, value in valid.items() if found.get(name) != value}
+            if differing and not differing & set(place):
                 path.with_suffix(".npy").unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or in use on Windows

@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling.data.dataset import Dataset
-from coupling.data.images.cache import remove_outdated
 from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
@@ -57,8 +56,8 @@ class ImageFolder(CachedImages):
     Raises:
         ConfigError: ``path`` is not a folder or zip.
         DataError: there are no images in it, or one lies in none of the ``classes``; :meth:`prepare`: an
-            image is damaged, encrypted or not of 8 bits (these ``on_error: skip`` leaves out), or not
-            as large as the others.
+            image is damaged, encrypted, of pixels whose range is not known, or of another size that ``resize``
+            does not change. ``on_error: skip`` leaves such images out and counts them.
     """
 
     def __init__(
@@ -95,6 +94,8 @@ class ImageFolder(CachedImages):
             title=f"Images of {source}",
             processes=1 if self._files.size < _QUICK else None,
             on_error=on_error,
+            place=("images",),
+            state=("listing", "decoder"),
         )
         super().__init__(cache, source=source, kind="image-folder")
 
@@ -130,14 +131,10 @@ class ImageFolder(CachedImages):
         """The decoded images: uint8 (len(self), height, width, channels), a memory map; made when first read."""
         if self.cache.is_open:
             return self.cache.images
-        is_new = self.cache.record is None
         try:
-            images = self.cache.images
+            return self.cache.images
         finally:
             self._files.close()
-        if is_new:
-            remove_outdated(self.cache.directory, self.cache.key, "images", ("listing", "decoder"))
-        return images
 
 
 def _first_size(files: ImageFiles, *, skip: bool) -> tuple[int, int]:

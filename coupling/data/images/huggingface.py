@@ -67,9 +67,9 @@ class HuggingFace(CachedImages):
     Raises:
         ConfigError: `datasets` is not installed; there is no such configuration, split, column or
             class; a column holds no images, or no values of the filter's kind.
-        DataError: the data set cannot be had, or has fewer samples than `limit`; :meth:`prepare`:
-            an image is damaged or not of 8 bits (these `on_error: skip` leaves out), or not as
-            large as the others.
+        DataError: the data set cannot be read, or has fewer samples than `limit`; :meth:`prepare`:
+            an image is damaged, of pixels whose range is not known, or of another size that `resize`
+            does not change. `on_error: skip` leaves such images out and counts them.
     """
 
     def __init__(

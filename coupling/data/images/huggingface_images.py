@@ -100,7 +100,16 @@ class TableCache(Cache):
         fit: Fit,
         on_error: OnError,
     ) -> None:
-        super().__init__(directory, key, len(rows), fit.shape, title=f"Images of {place}", on_error=on_error)
+        super().__init__(
+            directory,
+            key,
+            len(rows),
+            fit.shape,
+            title=f"Images of {place}",
+            on_error=on_error,
+            place=("dataset", "config", "split", "revision"),
+            state=("content", "decoder"),
+        )
         self._place, self._rows, self._column, self._fit = place, rows, column, fit
 
     def _open(self) -> ImageArray:

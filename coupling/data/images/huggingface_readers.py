@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coupling.data.dataset import PartialOverlap
 from coupling.data.images.decoding import Fit, OnError
 from coupling.data.images.huggingface_columns import (
     Columns,
@@ -131,12 +132,15 @@ class Reader(ABC):
         return False
 
     def in_common(self, other: Reader) -> str | None:
-        """The samples that both take, in words; None: none."""
+        """The samples that both take, in words; None: none. A :class:`PartialOverlap` where each takes others too."""
         if not self.place.same_split(other.place):
             return None
         if isinstance(self, TableReader) and isinstance(other, TableReader):
             common = len(np.intersect1d(self.rows, other.rows))
-            return f"{common:,} rows of {self.place}" if common else None
+            message = f"{common:,} rows of {self.place}"
+            if 0 < common < min(self.count, other.count):
+                return PartialOverlap(f"{message}, which are {self.count:,} of one and {other.count:,} of the other")
+            return message if common else None
         wanted, others = self.selection.wanted, other.selection.wanted
         apart = any(
             not set(values) & set(others.get(name, values)) and _all_text(values) == _all_text(others.get(name, values))

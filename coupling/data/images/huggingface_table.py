@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from coupling.data.images.huggingface_files import own_files
 from coupling.data.images.places import real_path
 from coupling.errors import ConfigError, CouplingError, DataError, cause, nearest
 from coupling.system.file_names import expand_home
@@ -138,7 +139,9 @@ class Place:
     @cached_property
     def _builder(self) -> Any:
         with self._explained():
-            return library().load_dataset_builder(str(self.folder or self.path), self.config, revision=self.revision)
+            if self.folder is None:
+                return library().load_dataset_builder(self.path, self.config, revision=self.revision)
+            return library().load_dataset_builder(str(self.folder), self.config, data_files=own_files(self.folder))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.data.images.cache import CachedRecord, MakeImage, cached_images, cached_record
+from coupling.data.images.cache import CachedRecord, MakeImage, cached_images, cached_record, remove_outdated
 from coupling.data.images.decoding import OnError
 from coupling.data.images.image import ImageArray
 
@@ -28,6 +28,8 @@ class Cache(ABC):
         *,
         title: str,
         on_error: OnError = "stop",
+        place: Sequence[str] = (),
+        state: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.key = dict(key)
@@ -35,6 +37,8 @@ class Cache(ABC):
         self.shape = shape
         self.title = title
         self.on_error: OnError = on_error
+        self._opened: CachedRecord | None = None  # of the open images: the files may be removed meanwhile
+        self._of_place, self._of_state = tuple(place), tuple(state)
 
     @abstractmethod
     def _open(self) -> ImageArray:
@@ -46,7 +50,12 @@ class Cache(ABC):
 
         They are made when they are first read, which can take minutes.
         """
-        return self._open()
+        is_new = self.record is None
+        images = self._open()
+        self._opened = self.record
+        if is_new and self._of_place:
+            remove_outdated(self.directory, self.key, self._of_place, self._of_state)
+        return images
 
     @property
     def is_open(self) -> bool:
@@ -60,17 +69,15 @@ class Cache(ABC):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of all images in hexadecimal digits; "removed" if another process has removed them."""
+        """SHA-256 of all images in hexadecimal digits; "removed" if another process removed them at once."""
         _ = self.images
-        record = self.record
-        return "removed" if record is None else record.sha256
+        return "removed" if self._opened is None else self._opened.sha256
 
     @property
     def readable(self) -> NDArray[np.intp]:
         """Numbers of the samples that could be read, in ascending order: (len(images),)."""
         _ = self.images
-        record = self.record
-        return np.delete(np.arange(self.count), () if record is None else record.missing)
+        return np.delete(np.arange(self.count), () if self._opened is None else self._opened.missing)
 
     def __getstate__(self) -> dict[str, Any]:  # another process opens the file; it needs no copy
         return {name: value for name, value in self.__dict__.items() if name != "images"}
@@ -89,6 +96,9 @@ class ImageCache(Cache):
         title: what the progress bar and messages name, such as ``"Drawing avatars"``.
         processes: worker processes; by default one for each core, and none for few images; 1: this process.
         on_error: "stop" raises one error for all unreadable samples; "skip" leaves them out and reports them.
+        place: entries of the key that name the place which the samples come from. When images are made, those that
+            were made of an earlier state of the same place are removed.
+        state: entries of the key that tell the state of the place.
 
     Raises:
         DataError: from :attr:`images`: a sample is unreadable or not as declared, none is left, or the directory
@@ -107,8 +117,10 @@ class ImageCache(Cache):
         title: str,
         processes: int | None = None,
         on_error: OnError = "stop",
+        place: Sequence[str] = (),
+        state: Sequence[str] = (),
     ) -> None:
-        super().__init__(directory, key, count, shape, title=title, on_error=on_error)
+        super().__init__(directory, key, count, shape, title=title, on_error=on_error, place=place, state=state)
         self._make = make
         self._processes = processes
 

@@ -30,6 +30,22 @@ def image_files(path: str) -> ImageFiles:
     raise ConfigError(f"path '{path}' is a file, {kind}; images come from a folder or a zip")
 
 
+def image_paths(folder: Path) -> list[Path]:
+    """The image files of a folder and its subfolders, in the same order on every system.
+
+    Hidden files and folders, files with other suffixes, special files, directories of runs and sweeps, and the data
+    directory are left out.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        DataError: it holds no images, or cannot be listed.
+    """
+    found = FolderFiles(folder)
+    return [folder / file.name for file in found.files]
+
+
 def real_path(path: str) -> Path:
     """``path``, absolute and without links; a :class:`ConfigError` with the nearest name where nothing is there."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling import ImageArray, MakeImage
+from coupling import DECODER, ImageArray, MakeImage
 from coupling_digits.mnist import Mnist
 from coupling_digits.mnist_m_pool import SIDE, Pool, SplitName
 from coupling_digits.photographs import digest, photographs, pixels
@@ -42,7 +42,12 @@ class Made(Pool):
 
     def key(self) -> dict[str, object]:
         """The digits, the photographs and the seed."""
-        return {"digits": self._mnist.fingerprint(), "photographs": self._photographs, "seed": self._seed}
+        return {
+            "digits": self._mnist.fingerprint(),
+            "photographs": self._photographs,
+            "seed": self._seed,
+            "decoder": DECODER,
+        }
 
     @cached_property
     def _photographs(self) -> str:

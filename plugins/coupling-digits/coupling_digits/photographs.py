@@ -9,11 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from coupling import ConfigError, DataError, expand_home
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from coupling import ConfigError, DataError, UnreadableImage, decode_image, expand_home, image_paths, opaque
 
 SHIPPED = (
     "astronaut.png",
@@ -37,11 +34,10 @@ def photographs(folder: str | None) -> list[Path]:
     root = expand_home(folder)
     if not root.is_dir():
         raise ConfigError(f"backgrounds: '{folder}' is {'a file' if root.exists() else 'not there'}; name a folder")
-    images = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    found = sorted(images, key=lambda path: path.relative_to(root).as_posix())  # the same order on every system
-    if not found:
-        raise DataError(f"backgrounds: {root} holds no images; images are files named {', '.join(sorted(SUFFIXES))}")
-    return found
+    try:
+        return image_paths(root)
+    except DataError as error:
+        raise DataError(f"backgrounds: {error}") from None
 
 
 def _shipped() -> list[Path]:
@@ -74,12 +70,9 @@ def pixels(path: Path, side: int) -> NDArray[np.uint8]:
     Raises DataError where it is damaged, or smaller than a background of ``side`` pixels.
     """
     try:
-        with Image.open(path) as image:
-            colours = np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise DataError(f"backgrounds: {path}: not an image, damaged, or of a kind unknown here") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"backgrounds: {path}: cannot be read ({error})") from error
+        colours = np.asarray(opaque(decode_image(path, str(path)), "RGB"))
+    except UnreadableImage as error:
+        raise DataError(f"backgrounds: {error}") from error
     if min(colours.shape[:2]) < side:
         height, width = colours.shape[:2]
         raise DataError(f"backgrounds: {path} is {height} x {width}, too small for backgrounds of {side} x {side}")

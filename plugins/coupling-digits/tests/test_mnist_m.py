@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import tarfile
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_another_scikit_image_may_lack_photographs(data, monkeypatch):
     ("name", "content", "message"),
     [
         ("d.png", b"<html>", "d.png: not an image, damaged, or of a kind unknown here"),
-        ("d.png", png(PHOTOGRAPHS[0])[:400], "d.png: cannot be read"),
+        ("d.png", png(PHOTOGRAPHS[0])[:400], "d.png: .*truncated"),
         ("d.png", png(PHOTOGRAPHS[0, :, :31]), "d.png is 40 x 31, too small for backgrounds of 32 x 32"),
     ],
 )
@@ -180,13 +181,32 @@ def test_bad_photographs_are_named(data, backgrounds, name, content, message):
         MnistM(origin="made", backgrounds=backgrounds, verify=False).prepare()
 
 
+def test_photographs_are_read_by_the_decoder_of_all_images(tmp_path):
+    upright = Image.fromarray(PHOTOGRAPHS[0])
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    upright.rotate(180).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(photographs.pixels(tmp_path / "turned.png", 32), PHOTOGRAPHS[0])
+
+
+def test_runs_hidden_files_and_pipes_are_no_photographs(tmp_path):
+    for name in ("b.png", "a/c.png", "runs/x-001/samples/1.png", ".trash/d.png", ".e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(PHOTOGRAPHS[0]))
+    (tmp_path / "runs/x-001/checkpoints").mkdir()
+    (tmp_path / "runs/x-001/config.yaml").touch()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "f.png")
+    assert photographs.photographs(str(tmp_path)) == [tmp_path / "a/c.png", tmp_path / "b.png"]
+
+
 def test_no_photographs(data, tmp_path):
     with pytest.raises(ConfigError, match="backgrounds: 'elsewhere' is not there; name a folder"):
         MnistM(origin="made", backgrounds="elsewhere", verify=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file; name a folder"):
         MnistM(origin="made", backgrounds=str(tmp_path / "file"), verify=False)
-    with pytest.raises(DataError, match=r"holds no images; images are files named .bmp, .*"):
+    with pytest.raises(DataError, match=r"backgrounds: .* holds no images, .* images are files named .bmp, .*"):
         MnistM(origin="made", backgrounds=str(data / "mnist"), verify=False)
     with pytest.raises(ConfigError, match="backgrounds: is for 'origin: made'"):
         MnistM(backgrounds=str(data))

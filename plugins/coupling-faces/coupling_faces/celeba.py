@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from coupling import ConfigError, DataError, Dataset, ImageCache, crop_images, data_directory, expand_home
+from coupling import (
+    DECODER,
+    ConfigError,
+    DataError,
+    Dataset,
+    ImageCache,
+    PartialOverlap,
+    crop_images,
+    data_directory,
+    expand_home,
+)
 from coupling_faces.archive import Images, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown
@@ -172,11 +182,17 @@ class CelebA(Dataset):
         )
 
     def overlap(self, other: Dataset) -> str | None:
-        """Number of images that another selection of CelebA has too, in words."""
+        """Number of images that another selection of CelebA has too, in words.
+
+        A :class:`PartialOverlap` where each selection has other images too.
+        """
         if not isinstance(other, CelebA):
             return None
         common = len(np.intersect1d(self._numbers, other._numbers, assume_unique=True))
-        return f"{common:,} images of {self.source} are of {other.source} too" if common else None
+        message = f"{common:,} images of {self.source} are of {other.source} too"
+        if 0 < common < min(len(self), len(other)):
+            return PartialOverlap(message)
+        return message if common else None
 
     def prepare(self) -> None:
         """Check the files and, unless ``cache`` is false, decode all images, on all cores, unless they already are.
@@ -228,9 +244,11 @@ class CelebA(Dataset):
     def _kept(self) -> Pixels:
         """All images of the list: (images, side, side, 3), a memory map."""
         decoder = self._decoder
+        # Official images have neither profiles nor orientation: all versions of the decoder give the same pixels.
+        version = {} if self._verify else {"decoder": DECODER}
         cache = ImageCache(
             self._directory,
-            {"celeba": decoder.images.identity, "aspect": self._aspect},
+            {"celeba": decoder.images.identity, "aspect": self._aspect, **version},
             len(self._faces.names),
             (self._side, self._side, 3),
             decoder,

@@ -1,4 +1,4 @@
-"""Decoding of JPEG files to the pixels that crops are cut from."""
+"""From image files to the pixels that crops are cut from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coupling import DataError
+from coupling import DataError, UnreadableImage, decode_image, opaque
 from coupling_faces.archive import Images
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -34,10 +34,9 @@ class Decoder:
         """Image ``number``, resized. Raises :class:`DataError` where its file is damaged or of another size."""
         content = self.images(number)
         try:
-            with Image.open(io.BytesIO(content), formats=["JPEG"]) as opened:
-                image: Image.Image = opened.convert("RGB")
-        except Exception as error:  # what decoders raise on damaged files has no common kind
-            raise DataError(f"{self.images.place(number)}: is not a JPEG image, or is damaged ({error})") from error
+            image = opaque(decode_image(io.BytesIO(content), self.images.place(number)), "RGB")
+        except UnreadableImage as error:
+            raise DataError(f"{error}; get the images again") from error
         if self.official and image.size != OFFICIAL_SIZE:
             raise DataError(
                 f"{self.images.place(number)}: is {image.width}x{image.height} pixels, CelebA's aligned images are "

@@ -19,6 +19,7 @@ from coupling import (
     DataError,
     Dataset,
     OnErrorOption,
+    PartialOverlap,
     ResizeOption,
     Size,
     data_directory,
@@ -110,7 +111,7 @@ class ColorDepthFolder(Frames):
         kept = [pair for pair, number in zip(pairs, block, strict=True) if number >= 0]
         frames, color_files, depth_files = (tuple(column) for column in zip(*kept, strict=True))
         self._block = torch.from_numpy(block[block >= 0])
-        self._files = [root / name for name in (*color_files, *depth_files)]
+        self._colors, self._depths = ([root / name for name in names] for names in (color_files, depth_files))
         self._unit = unit
         source = f"{root}:{color},{depth}"
         super().__init__(
@@ -138,12 +139,22 @@ class ColorDepthFolder(Frames):
         return self._block[torch.from_numpy(self._kept)]
 
     def overlap(self, other: Dataset) -> str | None:
-        """Files that are in both, whatever the folder is called and the patterns are."""
+        """Files that are in both, whatever the folder is called and the patterns are.
+
+        A :class:`PartialOverlap` where each has frames that share no file with the other's.
+        """
         if not isinstance(other, ColorDepthFolder):
             return None
-        own, others = ({str(path.resolve()) for path in one._files} for one in (self, other))
-        common = own & others
-        return f"{len(common)} files, {min(common)} for one, are of frames of both" if common else None
+        own, others = (
+            [{str(path.resolve()) for path in files} for files in zip(one._colors, one._depths, strict=True)]
+            for one in (self, other)
+        )
+        common = set().union(*own) & set().union(*others)
+        if not common:
+            return None
+        message = f"{len(common)} files, {min(common)} for one, are of frames of both"
+        contained = any(all(files & common for files in frames) for frames in (own, others))
+        return message if contained else PartialOverlap(message)
 
     def fingerprint(self) -> str:
         """The stored frames, what is cut out of them, and their blocks."""
@@ -171,11 +182,7 @@ class ColorDepthFolder(Frames):
 
 def _root(path: str) -> Path:
     """The folder that ``path`` means: one of that name, else one in the data directory."""
-    try:
-        given = expand_home(path)
-    except RuntimeError as error:  # no such user
-        raise ConfigError(f"path '{path}': {error}") from None
-    for candidate in (given, data_directory(path)):
+    for candidate in (expand_home(path), data_directory(path)):
         if candidate.is_dir():
             return candidate.resolve()
         if candidate.exists():

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from coupling import (
+    DECODER,
     CachedImages,
     ConfigError,
     DataError,
@@ -195,7 +196,7 @@ class Frames(CachedImages):
         self._maker = _Maker(reader, modality, size, resize, depth, whole=paired and on_error == "skip")
         seen: list[object] = [modality, resize]
         if modality == "color":
-            seen.append("decoder 2")
+            seen.append(f"decoder {DECODER}")
         if modality == "depth":
             seen += [depth.planes.near, depth.planes.far, depth.outliers, depth.fill]
         cache = ImageCache(
@@ -207,6 +208,8 @@ class Frames(CachedImages):
             title=f"{modality} of {title}",
             processes=1 if len(reader.frames) < _QUICK else None,
             on_error=on_error,
+            place=("frames",),
+            state=("listing",) if "listing" in key else (),
         )
         super().__init__(cache, source=source, kind=folder)
         self.shape = (3 if modality == "color" else 1, *(self._window or size))

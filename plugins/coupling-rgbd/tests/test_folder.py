@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from coupling import ConfigError, DataError, ProgramError
+from coupling import ConfigError, DataError, PartialOverlap, ProgramError
 from coupling.testing import open_domains
 from coupling_rgbd.folder import ColorDepthFolder, _blocks, _natural
 from coupling_rgbd.testing import millimetres, scene, write_frames
@@ -320,6 +320,31 @@ def test_one_folder_by_two_patterns_is_noticed(folder: Path) -> None:
     one, other = opened(folder, "color"), opened(folder, "depth", depth="depth/*.png", color="color/*.png")
     assert "20 files" in (one.overlap(other) or "")
     assert one.overlap(opened(folder, "depth")) is not None  # asked only of other sources
+
+
+def test_a_partial_overlap_is_told_from_one_within_the_other(folder: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    for modality in ("color", "depth"):
+        (second / modality).mkdir(parents=True)
+        for file in sorted((folder / modality).iterdir())[:4]:
+            (second / modality / file.name).symlink_to(file)
+    one, other = opened(folder, "color"), opened(second, "depth")
+    assert type(one.overlap(other)) is str
+    for modality in ("color", "depth"):
+        file = second / modality / sorted(path.name for path in (second / modality).iterdir())[0]
+        own = file.read_bytes()
+        file.unlink()
+        file.write_bytes(own)
+    assert "6 files" in (one.overlap(opened(second, "depth")) or "")
+    assert isinstance(one.overlap(opened(second, "depth")), PartialOverlap)
+
+
+def test_frames_of_an_earlier_state_are_removed(folder: Path, data: Path) -> None:
+    for modality in ("color", "depth"):
+        opened(folder, modality).prepare()
+    os.utime(folder / "depth/frame-000001.png", (1, 1))
+    opened(folder, "depth").prepare()
+    assert len(list((data / "color-depth-folder").glob("*.npy"))) == 1
 
 
 def test_real_frames_of_a_room() -> None:

@@ -468,17 +468,77 @@ def test_filters_that_exclude_each_other_are_two_pools(place: str, one: Any, oth
     ("options", "message"),
     [
         (({}, {"filter": {"kind": "cat"}}), "samples in common: 4 rows of"),
-        (({"filter": {"indoors": True}}, {"filter": {"kind": "cat"}}), "samples in common: 2 rows of"),
         (({"limit": 3}, {"split": "train"}), "samples in common: 3 rows of"),
         ((STREAM, {**STREAM, "filter": {"kind": "cat"}}), "both read .* no column's filter keeps them apart"),
         ((STREAM, {}), "both read .* no column's filter keeps them apart"),
         (({**STREAM, "filter": {"kind": 0}}, {**STREAM, "filter": {"kind": "cat"}}), "keeps them apart"),
     ],
-    ids=range(6),
+    ids=range(5),
 )
-def test_pools_that_overlap_are_refused(place: str, options: Any, message: str) -> None:
+def test_a_selection_within_another_or_of_a_stream_is_an_error(place: str, options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         domains(place, *options)
+
+
+def test_a_partial_overlap_is_a_warning(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    domains(place, {"filter": {"indoors": True}}, {"filter": {"kind": "cat"}})
+    message = capsys.readouterr().err
+    assert "samples in common: 2 rows of" in message
+    assert "which are 5 of one and 4 of the other" in message
+
+
+def test_images_of_an_earlier_state_are_removed(tmp_path: Path, data: Path) -> None:
+    place = parquet(tmp_path / "rows", rows(), shards=1)
+    for options in ({}, {"filter": {"kind": "cat"}}, {"resize": "crop", "size": 4}):
+        HuggingFace(path=place, **options).prepare()
+    other = parquet(tmp_path / "other", rows(), shards=1)
+    HuggingFace(path=other).prepare()
+    assert len(list(data.glob("*.npy"))) == 4
+    parquet(tmp_path / "rows", rows([encoded(k + 50) for k in range(COUNT)]), shards=1)
+    HuggingFace(path=place).prepare()
+    assert len(list(data.glob("*.npy"))) == len(list(data.glob("*.json"))) == 2
+
+
+# ------------------------------------------------------------------ what a folder holds besides
+
+
+def run_directory(path: Path, *images: str) -> Path:
+    """A directory that looks like a run's, with pictures."""
+    (path / "checkpoints").mkdir(parents=True)
+    (path / "config.yaml").touch()
+    for seed, name in enumerate(images):
+        save(path / name, noise(seed=100 + seed))
+    return path
+
+
+@pytest.mark.parametrize("name", ["faces-001", "train-001", "test-001"])
+@pytest.mark.parametrize("kind", ["images", "parquet", "split"])
+def test_runs_in_a_folder_are_no_samples(tmp_path: Path, kind: str, name: str) -> None:
+    for seed in range(3 if kind != "parquet" else 0):
+        save(tmp_path / "x" / ("validation" if kind == "split" else "own") / f"{seed}[1].png", noise(seed=seed))
+    if kind == "parquet":
+        rows([encoded(k) for k in range(COUNT)]).to_parquet(tmp_path / "x" / "a.parquet")
+    path = str(tmp_path / "x")
+    before = HuggingFace(path=path, **({"image": "picture"} if kind == "parquet" else {}))
+    before.prepare()
+    run_directory(tmp_path / "x" / "runs" / name, *(f"samples/{number}.png" for number in range(20)))
+    after = HuggingFace(path=path, **({"image": "picture"} if kind == "parquet" else {}))
+    after.prepare()
+    assert after.fingerprint() == before.fingerprint()
+    assert after.held_out() is None
+
+
+def test_a_folder_of_runs_alone_has_no_samples(tmp_path: Path) -> None:
+    run_directory(tmp_path / "runs" / "x-001", "samples/1.png")
+    with pytest.raises(DataError, match="no files that `datasets` can read"):
+        HuggingFace(path=str(tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")
+def test_pipes_in_a_folder_are_not_opened(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", noise())
+    os.mkfifo(tmp_path / "b.png")
+    assert len(HuggingFace(path=str(tmp_path))) == 1
 
 
 # ------------------------------------------------------------------ what can be wrong

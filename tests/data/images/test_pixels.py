@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from coupling.data.images.image import UnreadableImage
+from coupling.data.images.jpeg_damage import _end_of_pixels
 from coupling.data.images.notes import collect_notes
 from coupling.data.images.pixels import decode_image, opaque
 from tests.support.image_files import PNG, chunk, png, tiff
@@ -358,6 +360,17 @@ def test_damage_is_an_error_or_leaves_what_pillow_reads(content: bytes, data: st
     except Exception:  # metadata alone were damaged
         expected = slowly(content)
     assert found.shape == expected.shape
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from([0xFF, 0xFF, 0x00, 0xD0, 0xD7, 0xD9, 0x01, 0x80]), max_size=12).map(bytes))
+def test_the_end_of_compressed_pixels_is_what_a_regular_expression_finds(content: bytes) -> None:
+    found = re.search(rb"\xff+([^\x00\xd0-\xd7\xff])", content)
+    place, restarts = _end_of_pixels(content, 0)
+    assert place == (len(content) if found is None else found.start())
+    if found is not None:
+        expected = [marker[1][0] - 0xD0 for marker in re.finditer(rb"\xff([\xd0-\xd7])", content[:place])]
+        assert restarts == expected
 
 
 def test_a_program_is_no_image(tmp_path: Path) -> None:
