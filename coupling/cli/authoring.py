@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from coupling.cli import json_documents
 from coupling.cli.group import console, load_plugins, plugin_option, root_group
+from coupling.cli.json_documents import json_option, print_json
 from coupling.cli.new_plugin import write_plugin
 from coupling.plugins import installed
 from coupling.system.terminal import print_line
@@ -15,21 +17,31 @@ from coupling.system.terminal import print_line
 
 @click.command()
 @click.argument("name", required=False, metavar="[KIND|NAME]")
+@json_option
 @plugin_option
 @click.pass_context
-def plugins(ctx: click.Context, name: str | None, modules: tuple[str, ...]) -> None:
+def plugins(ctx: click.Context, name: str | None, as_json: bool, modules: tuple[str, ...]) -> None:
     """List the components that configurations may name.
 
     KIND is architecture, dataset, transform, loss or metric, and lists the components of this kind only. With the NAME
     of a component, print its options.
     """
-    from coupling.cli.component_tables import kind_called, print_component, print_plugins
+    from coupling.cli import component_tables as tables
 
-    kind = None if name is None else kind_called(name)
-    if name is None or kind is not None:
-        print_plugins(installed(modules), kind, root_group(ctx).commands, console())
+    kind = None if name is None else tables.kind_called(name)
+    ours = root_group(ctx).commands
+    if name is not None and kind is None:
+        found = load_plugins(modules)
+        if as_json:
+            print_json(json_documents.with_options(tables.components_called(name, found)))
+        else:
+            tables.print_component(name, found, console())
+    elif as_json:
+        found = installed(modules)
+        commands = tables.plugin_commands(ours) if kind is None else {}
+        print_json(json_documents.listed(tables.components_of(kind, found), found, commands))
     else:
-        print_component(name, load_plugins(modules), console())
+        tables.print_plugins(installed(modules), kind, ours, console())
 
 
 @click.command("new-plugin")

@@ -34,8 +34,7 @@ def print_plugins(plugins: Plugins, kind: str | None, ours: Iterable[str], conso
 
     The list of all kinds ends with the commands of plugins, and with what was left out. ``ours``: coupling's commands.
     """
-    components = [c for c in plugins.registry.components.values() if kind in (None, c.kind)]
-    width = max(len(component.name) for component in components)
+    width = max(len(component.name) for component in components_of(kind, plugins))
     for each in KINDS if kind is None else (kind,):
         made = table("name", "plugin", "description", whole=("name", "plugin"))
         made.columns[0].min_width = width
@@ -49,6 +48,18 @@ def print_plugins(plugins: Plugins, kind: str | None, ours: Iterable[str], conso
             console.print(f"left out: {name}: {reason}")
 
 
+def components_of(kind: str | None, plugins: Plugins) -> list[Component]:
+    """The registered components of a kind; of all kinds where it is None."""
+    return [c for c in plugins.registry.components.values() if kind in (None, c.kind)]
+
+
+def plugin_commands(ours: Iterable[str]) -> dict[str, click.Command]:
+    """The commands that plugins add; ``ours``: coupling's commands."""
+    names = list(ours)
+    commands: dict[str, click.Command] = {name: c for name, c in listed_commands().items() if name not in names}
+    return commands | dict(hooked_commands(names))
+
+
 def _print_section(title: str, rows: Table, console: Console) -> None:
     console.print(title, style="bold")
     console.print(rows)
@@ -57,26 +68,28 @@ def _print_section(title: str, rows: Table, console: Console) -> None:
 
 def _print_commands(ours: list[str], console: Console) -> None:
     """Print the commands that plugins add to ``coupling``."""
-    listed = listed_commands()
-    commands: dict[str, click.Command] = {name: c for name, c in listed.items() if name not in ours}
-    commands |= hooked_commands(ours)
-    if commands:
+    if commands := plugin_commands(ours):
         made = table("name", "description", whole=("name",))
         for name, command in commands.items():
             made.add_row(name, command.get_short_help_str(limit=200))
         _print_section("commands", made, console)
-    for name, command in listed.items():
+    for name, command in listed_commands().items():
         if name in ours:
             console.print(f"left out: {command.owners[0]}: its command '{name}' has the name of one of coupling's own")
 
 
-def print_component(name: str, plugins: Plugins, console: Console) -> None:
-    """Print the description and options of the component called ``name``, of every kind that has the name."""
+def components_called(name: str, plugins: Plugins) -> list[Component]:
+    """The components called ``name``, of every kind that has the name; raises :class:`InputError` if there is none."""
     components = plugins.registry.components
     found = [component for (_, n), component in components.items() if n == name]
     if not found:
         raise InputError(f"no component is called '{name}'; {nearest(name, {n for _, n in components})}")
-    for component in found:
+    return found
+
+
+def print_component(name: str, plugins: Plugins, console: Console) -> None:
+    """Print the description and options of the component called ``name``, of every kind that has the name."""
+    for component in components_called(name, plugins):
         console.print(f"{component.kind} {component.name} (plugin {component.owner})", style="bold")
         console.print(component.description)
         if component.kind == "metric":
@@ -86,14 +99,19 @@ def print_component(name: str, plugins: Plugins, console: Console) -> None:
         console.print(_options_table(component))
 
 
-def _options_table(component: Component) -> Table:
-    made = table("option", "type", "default", "description")
+def option_fields(component: Component) -> dict[str, FieldInfo]:
+    """The options of a component, with those that all of its kind have."""
     fields: dict[str, FieldInfo] = dict(component.options.model_fields)
     if component.kind == "dataset":
         fields |= PartOptions.model_fields
     if component.kind == "metric":
         fields["every"] = MetricConfig.model_fields["every"]
-    for key, field in fields.items():
+    return fields
+
+
+def _options_table(component: Component) -> Table:
+    made = table("option", "type", "default", "description")
+    for key, field in option_fields(component).items():
         made.add_row(field.alias or key, _type_name(field), _default(field), field.description or "")
     return made
 

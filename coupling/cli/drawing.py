@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from coupling.cli.group import Number, console, device_option, load_plugins, plugin_option, run_argument
+from coupling.cli.json_documents import json_option, print_json
 
 if TYPE_CHECKING:
     from coupling.generation.given_images import Fit
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @device_option
 @click.option("--output", type=click.Path(path_type=Path), help="Directory to write to (default: sampled in the run).")
+@json_option
 @plugin_option
 def sample(
     run: Path,
@@ -48,6 +51,7 @@ def sample(
     keep: float | None,
     device: str | None,
     output: Path | None,
+    as_json: bool,
     modules: tuple[str, ...],
 ) -> None:
     """Draw corresponding images in all domains.
@@ -55,6 +59,7 @@ def sample(
     Writes OUTPUT/DOMAIN/000000.png and so on, a grid and a manifest. The same command continues an interrupted one.
     """
     from coupling.api import load_model
+    from coupling.generation.manifest import FILE as MANIFEST
     from coupling.generation.samples import write_samples
     from coupling.generation.selection import Selection
     from coupling.runs.locations import output_path
@@ -62,7 +67,11 @@ def sample(
 
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
     selection = Selection(model, seed, truncation, keep)
-    click.echo(str(write_samples(selection, output or output_path(run, "sampled"), count, kind, shard_size, str(run))))
+    root = write_samples(selection, output or output_path(run, "sampled"), count, kind, shard_size, str(run))
+    if as_json:
+        print_json({"directory": root, **json.loads((root / MANIFEST).read_text(encoding="utf-8"))})
+    else:
+        click.echo(str(root))
 
 
 @click.command()

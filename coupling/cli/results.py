@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from coupling.cli.group import console, device_option, load_plugins, plugin_option, run_argument, set_option
+from coupling.cli.json_documents import evaluated, json_option, print_json
 from coupling.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), help="Directory to write the values to (default: the run).")
 @click.option("--verbose", is_flag=True, help="Also print details of each value, and what it was computed with.")
+@json_option
 @device_option
 @set_option
 @plugin_option
@@ -35,6 +37,7 @@ def evaluate(
     which: Literal["last", "best"],
     output: Path | None,
     verbose: bool,
+    as_json: bool,
     device: str | None,
     overrides: tuple[str, ...],
     modules: tuple[str, ...],
@@ -45,6 +48,7 @@ def evaluate(
     """
     from coupling.cli.score_tables import print_destination, print_scores
     from coupling.metrics.evaluate import evaluate
+    from coupling.runs.locations import run_directory_of
 
     result = evaluate(
         run,
@@ -55,7 +59,10 @@ def evaluate(
         overrides=overrides,
         plugins=load_plugins(modules),
     )
-    print_scores(result, console(), verbose=verbose)
+    if as_json:
+        print_json(evaluated(result, output or run_directory_of(run)))
+    else:
+        print_scores(result, console(), verbose=verbose)
     print_destination(result, run, output)
 
 

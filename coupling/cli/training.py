@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from coupling.cli import json_documents
 from coupling.cli.group import console, load_plugins, with_config
+from coupling.cli.json_documents import json_option, print_json
 from coupling.errors import InputError
 from coupling.system.atomic_files import writing
 
@@ -39,7 +41,10 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 @click.command()
 @with_config
 @click.option("--picture", type=click.Path(path_type=Path), help="Also draw the sharing graph into this SVG file.")
-def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None) -> None:
+@json_option
+def check(
+    config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None, as_json: bool
+) -> None:
     """Check CONFIG and build its networks, without training.
 
     Prints the domains, the shared layers, the numbers of parameters and the cost of a training step. If CONFIG extends
@@ -58,10 +63,14 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
     plugins = load_plugins(modules)
     checked = load_config(config, overrides, plugins=plugins)
     data, networks = build(checked, plugins)
-    print_check(checked, data, networks, plugins, console())
+    parents = extended_files(config)
+    if as_json:
+        print_json(json_documents.checked(checked, parents, data, networks, plugins))
+    else:
+        print_check(checked, data, networks, plugins, console())
     if (version := outdated_schema(read_text(config))) is not None:
         warn(f"{config}: its first line names the schema of version {version}; this is {schema_address('run')}")
-    if parents := extended_files(config):
+    if parents and not as_json:
         click.echo(f"\nconfiguration, complete with {', '.join(map(str, parents))}\n{checked.yaml()}", nl=False)
     if picture is not None:
         with writing(f"--picture {picture}", "give another file"):
@@ -78,6 +87,7 @@ def check(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], pi
     "--only", multiple=True, metavar="AXIS=LABEL", help="Run only the cells with this label. May be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Check all runs and print how far each is, without training.")
+@json_option
 def sweep(
     config: Path,
     overrides: tuple[str, ...],
@@ -86,6 +96,7 @@ def sweep(
     jobs: int | None,
     only: tuple[str, ...],
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Train every cell of a grid with every seed.
 
@@ -100,11 +111,17 @@ def sweep(
     if dry_run:
         work.directory.check_not_taken()
         work.check()
-        print_statuses(work.statuses(), console())
+        if as_json:
+            print_json(json_documents.swept(work, None, work.statuses()))
+        else:
+            print_statuses(work.statuses(), console())
         return
     table = work.run(jobs)
-    if table.results:
-        click.echo(table.markdown())
-    click.echo(str(work.directory.path))
+    if as_json:
+        print_json(json_documents.swept(work, table, work.statuses()))
+    else:
+        if table.results:
+            click.echo(table.markdown())
+        click.echo(str(work.directory.path))
     if (failure := work.failed()) is not None:
         raise failure
