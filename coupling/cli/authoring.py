@@ -1,4 +1,4 @@
-"""Commands for authors of plugins and configurations: ``plugins``, ``new-plugin``, ``schema``, ``help``."""
+"""Commands for authors of plugins and configurations: ``plugins``, ``new-plugin``, ``schema``, ``doctor``, ``help``."""
 
 from __future__ import annotations
 
@@ -70,6 +70,33 @@ def schema(sweep: bool, modules: tuple[str, ...]) -> None:
 
     make = sweep_schema if sweep else config_schema
     click.echo(json.dumps(make(load_plugins(modules).registry), indent=2))
+
+
+@click.command()
+@json_option
+@plugin_option
+def doctor(as_json: bool, modules: tuple[str, ...]) -> None:
+    """Show what this environment has, and what is wrong with it.
+
+    Versions, devices, Accelerate's configuration, extras, plugins with the reasons of those that failed, and the data
+    that are there. Reports of bugs should include it.
+    """
+    from coupling.cli.diagnosis import diagnose
+
+    facts = diagnose(installed(modules))
+    if as_json:
+        print_json(facts)
+        return
+    problems = facts.pop("problems")
+    for section, values in facts.items():
+        click.echo(f"{section}")
+        for name, value in values.items():
+            click.echo(f"  {name}: {value}")
+    for problem in problems:
+        click.echo(f"problem: {problem}")
+    click.echo(
+        "no problem was found" if not problems else f"{len(problems)} found; the lines above say how to fix them"
+    )
 
 
 @click.command("help")

@@ -30,7 +30,7 @@ def trained(train):
 
 
 def test_check_gives_what_it_builds(train):
-    found = document(train(verb="check", *["--json"]))
+    found = document(train("--json", verb="check"))
     assert found["domains"]["a"] == {
         "dataset": "tiny", "shape": [1, 4, 4], "range": [-1, 1], "samples": 16, "part": [1, 2]
     }  # fmt: skip
@@ -55,7 +55,9 @@ def test_evaluate_gives_its_values_and_their_records(trained, command):
     found = document(result)
     assert found["step"] == 2
     assert list(found["scores"]) == ["brightness/a"]
-    assert found["values"]["brightness/a"] == found["scores"]["brightness/a"] == found["records"]["brightness/a"]["value"]
+    assert (
+        found["values"]["brightness/a"] == found["scores"]["brightness/a"] == found["records"]["brightness/a"]["value"]
+    )
     assert found["records"]["brightness/a"]["metric"] == {"name": "brightness", "domain": "a"}
     assert found["directory"] == "trained"
     assert "appended to" in result.stderr
@@ -119,7 +121,12 @@ def test_sweep_gives_its_runs_and_their_results(swept, command):
 
 
 def test_an_error_leaves_standard_output_empty(command):
-    for arguments in (("check", "missing.yaml"), ("plugins", "mnits"), ("sample", "missing"), ("sweep", "missing.yaml")):
+    for arguments in (
+        ("check", "missing.yaml"),
+        ("plugins", "mnits"),
+        ("sample", "missing"),
+        ("sweep", "missing.yaml"),
+    ):
         result = command(*arguments, "--json")
         refused(result)
         assert result.stdout == ""
