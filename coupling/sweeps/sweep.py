@@ -6,7 +6,6 @@ run or the machine), the same command continues.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from coupling.sweeps.queue import RunQueue
 from coupling.sweeps.results import Results
 from coupling.sweeps.run_slots import run_slots
 from coupling.sweeps.table import Table
+from coupling.system.launchers import launched_processes
 from coupling.system.signals import StopRequest, caught_signals
 from coupling.system.terminal import print_line
 
@@ -145,7 +145,7 @@ class Sweep:
 
 def _check_launcher() -> None:
     """Raise :class:`InputError` if several processes were launched: each would run the whole sweep."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if launched_processes() > 1:
         raise InputError(
             "coupling sweep starts processes of its own; start it without accelerate launch or torchrun, "
             "and set the number of runs at once by --jobs"

@@ -15,6 +15,7 @@ from coupling.config.config import Config
 from coupling.config.sections import TrainingConfig
 from coupling.errors import ConfigError, InputError, nearest
 from coupling.system.distributed import PATIENCE
+from coupling.system.launchers import launched_processes, set_by_accelerate
 
 _WORKS = (
     "launch with accelerate launch --multi_gpu --num_processes N, on CPUs with "
@@ -66,7 +67,7 @@ def make_accelerator(config: Config) -> Accelerator:
 
 def is_main_process() -> bool:
     """Whether this process prints the messages of the launch; known before the processes are connected."""
-    return os.environ.get("RANK", "0") == "0"
+    return launched_processes() == 1 or os.environ["RANK"] == "0"
 
 
 def check_trackers(names: Sequence[str]) -> list[str] | None:
@@ -113,9 +114,11 @@ def _check_launch_settings(settings: TrainingConfig) -> None:
 
 
 def _check_process_count() -> None:
-    """Raise an error for ``accelerate launch --cpu --num_processes N``, which starts one process."""
-    environment = os.environ
-    if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
+    """Raise an error for ``accelerate launch --cpu --num_processes N``, which starts one process.
+
+    For several processes it sets MASTER_PORT. Where that was exported before, nothing is known.
+    """
+    if launched_processes() == 1 and set_by_accelerate("MASTER_PORT"):
         raise InputError(
             "launched for several processes, but Accelerate started only this one, as it does with --cpu: the others "
             f"would be missing without an error; {_WORKS}; for one process, --num_processes 1"
@@ -124,8 +127,8 @@ def _check_process_count() -> None:
 
 def _check_connected(processes: int) -> None:
     """Raise an error if processes were started together but are not connected: each would train the run alone."""
-    world = _number(os.environ, "WORLD_SIZE")
-    if world not in (0, processes):
+    world = launched_processes()
+    if world not in (1, processes):
         raise InputError(
             f"launched as {world} processes, but they are not connected (this one sees {processes}): each would train "
             f"alone; {_WORKS}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from coupling.runs.directory import RunDirectory
 from coupling.runs.resumption import is_finished, run_to_resume
 from coupling.system.distributed import explain_lost_process
 from coupling.system.file_lock import check_not_in_use
+from coupling.system.launchers import launched_processes
 from coupling.system.signals import Interrupted, StopRequest, caught_signals
 from coupling.system.terminal import print_line
 from coupling.training.callbacks import Callbacks
@@ -71,7 +71,7 @@ def train(
 def _finished_run(config: Config, path: Path | None, plugins: Plugins) -> RunDirectory | None:
     """The run to resume if it is finished already; a run that cannot be resumed is an error before heavy work."""
     run = run_to_resume(config, path, plugins.registry)
-    if os.environ.get("WORLD_SIZE", "1") == "1":  # with several processes, one may already hold the lock for all
+    if launched_processes() == 1:  # with several processes, one may already hold the lock for all
         check_not_in_use(run.path)
     if not is_finished(run):
         return None

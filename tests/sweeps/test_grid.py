@@ -269,6 +269,7 @@ def test_each_command_names_the_other_for_the_others_file(sweep, command):
 
 
 def test_a_launcher_is_an_error(sweep, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused(sweep(), "coupling sweep starts processes of its own")
 

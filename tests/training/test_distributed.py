@@ -287,12 +287,64 @@ def test_a_process_that_dies_ends_the_others_with_a_message(tmp_path):
 def alone(monkeypatch):
     """An environment without the variables of a launcher that started the tests."""
     for name in os.environ:
-        if name.startswith(("ACCELERATE_", "MASTER_", "WORLD_SIZE", "GROUP_", "OMPI_", "PMI_", "MV2_", "SLURM_")):
+        if name.startswith(
+            ("ACCELERATE_", "MASTER_", "RANK", "WORLD_SIZE", "GROUP_", "OMPI_", "PMI_", "MV2_", "SLURM_")
+        ):
             monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"MASTER_PORT": "29500", "MASTER_ADDR": "localhost"},
+        {"MASTER_PORT": "29500", "ACCELERATE_MIXED_PRECISION": "no"},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "3"},
+        {"RANK": "0", "WORLD_SIZE": "many"},
+    ],
+    ids=str,
+)
+def test_exported_variables_alone_do_not_make_a_launch(alone, monkeypatch, tmp_path, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launch.is_main_process()
+    run = train(tiny.config(), tmp_path / "run", plugins=tiny.plugins())
+    assert json.loads((run.path / "environment.json").read_text())["num_processes"] == 1
+
+
+class Parent:
+    """A process of which command line and environment are known."""
+
+    def __init__(self, words, variables):
+        self.words, self.variables = words, variables
+
+    def cmdline(self):
+        return self.words.split()
+
+    def environ(self):
+        return self.variables
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["python /bin/accelerate launch --cpu --num_processes 2 x", "/bin/accelerate-launch x",
+     "python -m accelerate.commands.launch x"],
+)  # fmt: skip
+def test_one_process_in_place_of_several_is_an_error(alone, monkeypatch, words):
+    """The port that `accelerate launch` sets for several processes; not one that it was given itself."""
+    parents = [Parent("sh -c x", {"MASTER_PORT": "29500"}), Parent(words, {}), Parent("bash", {})]
+    monkeypatch.setattr("psutil.Process.parents", lambda _: parents)
+    set_up(tiny.config(), tiny.plugins())
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(InputError, match="started only this one"):
+        set_up(tiny.config(), tiny.plugins())
+    parents[1].variables["MASTER_PORT"] = "29500"
+    set_up(tiny.config(), tiny.plugins())
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE"])
 def test_processes_that_are_not_connected_are_an_error(alone, monkeypatch, tmp_path, variable):
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv(variable, "1")
     set_up(tiny.config(), tiny.plugins())
     monkeypatch.setenv(variable, "2")
@@ -327,6 +379,7 @@ def test_a_command_that_slurm_starts_once_is_valid(alone, monkeypatch):
 
 def test_connected_launchers_are_valid(alone, monkeypatch):
     """``srun --ntasks 2 torchrun --nnodes 2 --nproc_per_node 2``, and the same without a rendezvous address."""
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
@@ -355,6 +408,7 @@ def test_a_batch_that_cannot_be_divided_is_an_error(monkeypatch, overrides, mess
     from accelerate import Accelerator
 
     monkeypatch.setattr(Accelerator, "num_processes", 3)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match=message):
         set_up(tiny.config(*overrides), tiny.plugins())
@@ -366,7 +420,6 @@ def test_a_batch_that_cannot_be_divided_is_an_error(monkeypatch, overrides, mess
         ({"ACCELERATE_USE_FSDP": "true"}, "launched with FSDP: .* trains generators and discriminators"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "launched with DeepSpeed: .* trains generators and discriminators"),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "launched with Megatron-LM: .* trains generators and discriminators"),
-        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}, "started only this one"),
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "training.precision: fp32, but launched with mixed precision bf16"),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "training.accumulate: 1, but launched with 4"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "training.compile: false, but launched with a dynamo backend"),
