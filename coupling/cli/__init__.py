@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from coupling.cli.authoring import doctor, help_, new_plugin, plugins, schema
+from coupling.cli.cache import cache
 from coupling.cli.drawing import sample, transform, traverse
 from coupling.cli.group import CouplingGroup, plugin_option, run_argument
 from coupling.cli.results import evaluate, export, report
@@ -24,4 +25,4 @@ cli.add_section("Train", run, check)
 cli.add_section("Draw with a trained model", sample, traverse, transform)
 cli.add_section("Measure, describe, pass on", evaluate, report, export)
 cli.add_section("Train many", sweep)
-cli.add_section("Components and help", plugins, new_plugin, schema, doctor, help_)
+cli.add_section("Components and help", plugins, new_plugin, schema, doctor, cache, help_)

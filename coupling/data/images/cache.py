@@ -50,7 +50,8 @@ _CHUNK = 16  # most images in one task of a worker; it is also what an interrupt
 _NAMED = 5  # samples that a message names before it only counts
 
 
-_STALE = 24 * 3600  # seconds after which a temporary file's writer is taken to have been killed
+STALE = 24 * 3600
+"""Seconds after which a temporary file's writer is taken to have been killed."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that becomes ``path`` as a whole; what killed processes have left of it is removed."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_torn(path.parent, path.name, _STALE)  # a living process writes to its file all the time
+        remove_torn(path.parent, path.name, STALE)  # a living process writes to its file all the time
         with atomic_files.replacing(path) as file:
             yield file
 
