@@ -78,7 +78,7 @@ def test_removed_entries_are_made_again(command, listed, folder, names):
 
 
 def test_others_stay(command, listed, folder):
-    ImageCache(data_directory("other"), {"x": 1}, 2, (4, 4, 3), zeros, title="x").images
+    assert len(ImageCache(data_directory("other"), {"x": 1}, 2, (4, 4, 3), zeros, title="x").images) == 2
     assert len(listed()) == 2
     command("cache", "clear", "other")
     assert [entry["folder"] for entry in listed()] == ["image-folder"]
