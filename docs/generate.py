@@ -11,6 +11,7 @@ import ast
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
@@ -209,10 +210,17 @@ def _replaced(text: str, name: str, made: str) -> str:
     return before + begin + "\n" + made + "\n\n" + end + rest.partition(end)[2]
 
 
+def included() -> Plugins:
+    """The plugins of this repository, whatever else is installed."""
+    projects = [tomllib.loads(path.read_text()) for path in sorted(DOCS.parent.glob("plugins/*/pyproject.toml"))]
+    points = [project["project"].get("entry-points", {}).get("coupling", {}) for project in projects]
+    return Plugins([module for named in points for module in named.values()], entry_points=False)
+
+
 def schemas() -> Iterator[tuple[Path, str]]:
     """The schemas that editors read from this repository, with the options of the included plugins."""
     for name, schema in (("run", config_schema), ("sweep", sweep_schema)):
-        text = json.dumps(schema(installed().registry), indent=1, ensure_ascii=False)
+        text = json.dumps(schema(included().registry), indent=1, ensure_ascii=False)
         yield DOCS / "schema" / SCHEMA_VERSION / f"{name}.json", text + "\n"
 
 

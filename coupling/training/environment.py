@@ -17,7 +17,7 @@ from coupling.plugins import Plugins
 from coupling.system.resources import available_cores
 from coupling.version import __version__
 
-_BEFORE = "before"
+BEFORE = "before"
 """Key of the environments of earlier sessions, oldest first."""
 
 
@@ -64,5 +64,5 @@ def continued(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, An
     """The environment of a run's new session, with those of the earlier ones."""
     if not before:
         return dict(now)
-    earlier = [*before.get(_BEFORE, []), {key: value for key, value in before.items() if key != _BEFORE}]
-    return {**now, _BEFORE: earlier}
+    earlier = [*before.get(BEFORE, []), {key: value for key, value in before.items() if key != BEFORE}]
+    return {**now, BEFORE: earlier}

@@ -1,4 +1,4 @@
-"""The launch of a run: device, processes and trackers, all by Accelerate."""
+"""The launch of a run: device and processes, by Accelerate."""
 
 from __future__ import annotations
 
@@ -53,9 +53,8 @@ def make_accelerator(config: Config) -> Accelerator:
     _check_sharding()
     _check_launch_settings(settings)
     _check_process_count()
+    check_trackers(config.trackers)
     accelerator = Accelerator(
-        log_with=check_trackers(config.trackers),
-        project_dir=".",
         mixed_precision="no",  # done here: generators and discriminators have a loss scale each
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
@@ -70,15 +69,14 @@ def is_main_process() -> bool:
     return launched_processes() == 1 or os.environ["RANK"] == "0"
 
 
-def check_trackers(names: Sequence[str]) -> list[str] | None:
-    """The trackers for Accelerate; raises :class:`ConfigError` for one that does not exist or is not installed."""
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` for a tracker that Accelerate does not have, or that is not installed."""
     available = {str(kind) for kind in get_available_trackers()}
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
             raise ConfigError(f"trackers: no tracker is called '{name}'; {nearest(name, LOGGER_TYPE_TO_CLASS)}")
         if name not in available:
             raise ConfigError(f"trackers: '{name}' is not installed; pip install {name}, or leave it out")
-    return list(names) or None
 
 
 def _check_sharding() -> None:

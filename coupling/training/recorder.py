@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.data.pictures import picture_grid, save_png
-from coupling.errors import InputError, cause
+from coupling.errors import InputError
 from coupling.metrics.scoring import Score
 from coupling.networks.weights import fingerprint
 from coupling.runs import checkpoint
@@ -16,9 +16,10 @@ from coupling.runs.directory import RunDirectory
 from coupling.runs.resumption import check_same_data, run_to_resume
 from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line, warn
-from coupling.training.environment import continued, describe_environment, environment_changes
+from coupling.training.environment import BEFORE, continued, describe_environment, environment_changes
 from coupling.training.loss_means import NOT_FINITE
 from coupling.training.setup import Session
+from coupling.training.trackers import TrackedRun, Trackers
 
 PICTURE_COLUMNS = 12
 
@@ -33,6 +34,7 @@ class Recorder:
         """Number of steps done."""
         self.seconds = 0.0
         """Training time of this run, earlier sessions included."""
+        self._trackers: Trackers | None = None
 
     # -- open --------------------------------------------------------------------------------
 
@@ -52,19 +54,12 @@ class Recorder:
             if resume:
                 self.directory.write_config()  # steps and intervals may be new
             self._write_environment(environment)
-        if session.config.trackers:
-            self._start_trackers()
+            self._trackers = Trackers(TrackedRun(session.config, self.directory.path, self._first_start(), self.step))
 
-    def _start_trackers(self) -> None:
-        accelerator, config = self.session.accelerator, self.session.config
-        project = accelerator.project_configuration
-        project.project_dir = project.logging_dir = str(self.directory.path)
-        try:
-            accelerator.init_trackers("trackers", config={"configuration": config.yaml()})
-        except Exception as error:  # a tracker's library may fail in any way
-            raise InputError(
-                f"trackers: {', '.join(config.trackers)} cannot be started: {cause(error)}; log in, or leave it out"
-            ) from error
+    def _first_start(self) -> str:
+        """When the first session of the run started."""
+        environment = self.directory.read_json("environment.json")
+        return str(environment.get(BEFORE, [environment])[0].get("started"))
 
     def _write_environment(self, now: Mapping[str, Any]) -> None:
         before = self.directory.read_json("environment.json")
@@ -107,8 +102,8 @@ class Recorder:
         """Append a line to metrics.jsonl, and pass the values to the trackers."""
         if self.session.is_main:
             self.directory.log(self.step, self.seconds, values)
-        if self.session.config.trackers:
-            self.session.accelerator.log(dict(values), step=self.step)
+            if self._trackers is not None:
+                self._trackers.log(values, self.step)
 
     def note(self, score: Score) -> None:
         """Log a metric's score, and record in evaluation.json how it was computed."""
@@ -120,8 +115,11 @@ class Recorder:
         model = self.session.model(self.step)
         if self.session.is_main and any(domain.is_drawable for domain in model.domains.values()):
             samples = model.sample(PICTURE_COLUMNS, seed=derive_seed(self.session.config.seed, "picture"))
+            picture = picture_grid(samples, model.domains, PICTURE_COLUMNS)
             with self.directory.writing(self.directory.picture(self.step)) as path:
-                save_png(picture_grid(samples, model.domains, PICTURE_COLUMNS), path)
+                save_png(picture, path)
+            if self._trackers is not None:
+                self._trackers.show(picture, path, self.step)
 
     def save(self) -> None:
         """Write a checkpoint; the other processes wait for it."""
@@ -173,8 +171,8 @@ class Recorder:
     def close(self) -> None:
         """Release the run directory, and end the trackers."""
         self.directory.release()
-        if self.session.config.trackers:
-            self.session.accelerator.end_training()
+        if self._trackers is not None:
+            self._trackers.close()
 
 
 def open_run(session: Session, output: Path | None, *, resume: bool) -> Recorder:

@@ -583,24 +583,6 @@ def test_a_step_does_not_depend_on_what_was_drawn_before():
 # -- options of the loop -------------------------------------------------------------------------
 
 
-def test_tensorboard_writes_into_the_run_directory(tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard")
-    monkeypatch.chdir(tmp_path)
-    run(tmp_path / "run", "training.steps=2", "trackers=[tensorboard]")
-    events = [p for p in tmp_path.rglob("*") if "tfevents" in p.name]
-    assert events
-    assert all(p.is_relative_to(tmp_path / "run") for p in events)
-    assert {p.name for p in tmp_path.iterdir()} == {"run"}
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found = set()
-    for event in events:
-        accumulator = EventAccumulator(str(event)).Reload()
-        for tag in accumulator.Tags()["scalars"]:
-            found.add((tag, tuple(e.step for e in accumulator.Scalars(tag))))
-    assert ("loss/generator/a", (2,)) in found
-
-
 def test_an_unknown_tracker_gets_the_nearest_name(tmp_path):
     with pytest.raises(ConfigError, match="no tracker is called 'tensorbord'; did you mean 'tensorboard'"):
         run(tmp_path / "run", "trackers=[tensorbord]")
@@ -684,7 +666,7 @@ def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise ConnectionError("no API key configured")
 
-    monkeypatch.setattr("accelerate.Accelerator.init_trackers", offline)
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.start", offline)
     with pytest.raises(InputError, match=r"trackers: tensorboard cannot be started: .*no API key.*log in, or leave it"):
         run(tmp_path / "run", "trackers=[tensorboard]")
     assert not (tmp_path / "run").exists()
