@@ -16,7 +16,7 @@ ENV PATH=/opt/coupling/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHEC
 COPY . /src
 # Not editable, so that the image needs no sources: a wheel of each distribution.
 RUN pip install --extra-index-url "${INDEX}" -c /src/constraints.txt \
-      "/src[plots,tensorboard]" /src/plugins/coupling-digits /src/plugins/coupling-faces /src/plugins/coupling-rgbd \
+      "/src[plots,tensorboard]" /src/plugins/coupling-digits /src/plugins/coupling-faces /src/plugins/coupling-rgbd /src/plugins/coupling-signals \
     && useradd --create-home --uid 10001 coupling && mkdir /work && chown 10001 /work \
     && cp -r /src/examples /examples
 USER 10001

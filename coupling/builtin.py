@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coupling.data.drawings import Bars, HeatMap, Line
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
 from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
@@ -21,13 +22,15 @@ from coupling.metrics.distribution_metrics import (
 )
 from coupling.metrics.pixel_agreement import PixelAgreement
 from coupling.networks.architectures import MLP, Upsampling
+from coupling.networks.sequences import Upsampling1d
 
 
 @hookimpl
 def register_architectures(register: Register) -> None:
-    """Architectures for samples of any shape, and for images."""
+    """Architectures for samples of any shape, for images, and for sequences."""
     register("mlp", MLP)
     register("upsampling", Upsampling)
+    register("upsampling-1d", Upsampling1d)
 
 
 @hookimpl
@@ -39,11 +42,14 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_transforms(register: Register) -> None:
-    """The paper's tasks A and B, its rotation, and colours for depth."""
+    """The paper's tasks A and B, its rotation, and drawings: colours for depth, lines, bars, heat maps."""
     register("edges", Edges)
     register("negative", Negative)
     register("rotate90", Rotate90)
     register("false-colours", FalseColours)
+    register("line", Line)
+    register("bars", Bars)
+    register("heat-map", HeatMap)
 
 
 @hookimpl

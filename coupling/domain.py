@@ -24,7 +24,8 @@ class Domain:
     range: tuple[float, float]
     """Lowest and highest value of a sample, both included."""
     drawn_by: str = ""
-    """Name of the transform that makes pictures of samples; "" if samples are pictures, or cannot be drawn."""
+    """Name of the transform that makes pictures of samples; "": images are drawn as they are, (n,) and (1, n) as a
+    line, other (h, w) as a heat map, and other shapes not at all."""
     drawing: Drawing | None = field(default=None, compare=False, repr=False)
     """The transform of that name."""
 
@@ -41,4 +42,4 @@ class Domain:
     @property
     def is_drawable(self) -> bool:
         """Whether pictures of its samples can be made."""
-        return self.is_image or self.drawing is not None
+        return self.is_image or self.drawing is not None or len(self.shape) <= 2

@@ -9,6 +9,8 @@ from coupling.batch import Batch
 from coupling.cli.tables import table
 from coupling.config.config import Config
 from coupling.data.domain_data import DomainData, open_domains
+from coupling.data.pictures import drawn_as
+from coupling.generation.sample_files import suffixes
 from coupling.metrics.metric import open_metrics
 from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledNetwork
@@ -53,7 +55,7 @@ def print_check(
 
 
 def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
-    made = table("name", "data set", "shape", "range", "samples", "part")
+    made = table("name", "data set", "shape", "range", "samples", "part", "written", "drawn")
     for name, domain in data.items():
         low, high = domain.domain.range
         made.add_row(
@@ -63,6 +65,8 @@ def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
             f"{low:g} to {high:g}",
             f"{len(domain):,}",
             _part(domain),
+            ", ".join(suffixes(domain.domain)),
+            drawn_as(domain.domain) or "no",
         )
     return made
 

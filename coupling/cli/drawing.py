@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
 @click.option(
     "--format", "kind", type=click.Choice(["folder", "zip", "webdataset"]), default="folder", show_default=True,
-    help="PNG files in one folder or one zip for each domain, or pairs in tar shards.",
+    help="Files in one folder or one zip for each domain, or pairs in tar shards.",
 )  # fmt: skip
 @click.option("--shard-size", type=click.IntRange(1), help="Samples in each shard of a webdataset (default: 4096).")
 @click.option(
@@ -54,9 +54,10 @@ def sample(
     as_json: bool,
     modules: tuple[str, ...],
 ) -> None:
-    """Draw corresponding images in all domains.
+    """Draw corresponding samples in all domains.
 
-    Writes OUTPUT/DOMAIN/000000.png and so on, a grid and a manifest. The same command continues an interrupted one.
+    Writes OUTPUT/DOMAIN/000000.png and so on, OUTPUT/DOMAIN.npy for samples that are not images, a grid and a
+    manifest. The same command continues an interrupted one.
     """
     from coupling.api import load_model
     from coupling.generation.manifest import FILE as MANIFEST
@@ -205,15 +206,15 @@ def transform(
 ) -> None:
     """Translate images from one domain into others.
 
-    An IMAGE is a file, or a folder or zip of images. Writes the translated images, and prints the error of each
-    reconstruction. Images that cannot be used are listed at the end.
+    An IMAGE is a file, or a folder or zip of images; for domains that are not images, of arrays (.npy). Writes the
+    translated images, and prints the error of each reconstruction. Images that cannot be used are listed at the end.
     """
     from coupling.api import load_model
     from coupling.cli.tables import print_errors
     from coupling.generation import transformation
     from coupling.generation.coverage import load_or_measure_threshold
     from coupling.generation.encoder import encoder_file, load_or_train_encoder
-    from coupling.generation.given_images import read_images
+    from coupling.generation.given_samples import read_samples
     from coupling.model.inversion import Search
     from coupling.system.device import chosen_device
 
@@ -221,7 +222,7 @@ def transform(
     model = load_model(run, device=chosen_device(device), plugins=plugins)
     others = transformation.wanted_domains(model, from_, to)
     transformation.check_output(output)
-    given = read_images(images, model.domains[from_], fit, strict=strict)
+    given = read_samples(images, model.domains[from_], fit, strict=strict)
     settings = Search(**search)
     encoder = load_or_train_encoder(model, from_, plugins, encoder_file(run, model, from_)) if encodes else None
     if threshold is None and not no_flag:

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 from rich.console import Console
 from rich.table import Table
 
-from coupling.generation.given_images import GivenImages
+from coupling.generation.given_samples import GivenSamples
 from coupling.generation.transformation import covered_text
 from coupling.model.inversion import Transformed
 from coupling.sweeps.directory import RunStatus
@@ -38,7 +38,7 @@ def print_statuses(statuses: Iterable[RunStatus], console: Console) -> None:
     console.print(made)
 
 
-def print_errors(given: GivenImages, found: Transformed, threshold: float | None, console: Console) -> None:
+def print_errors(given: GivenSamples, found: Transformed, threshold: float | None, console: Console) -> None:
     """Print a row for each image: the error of its reconstruction, and whether the model covers it.
 
     Without a ``threshold`` the column "covered" is left out.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from coupling.data.drawings import default_drawing
 from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.system.atomic_files import write_bytes
@@ -31,7 +32,8 @@ def to_pixels(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
 
     Args:
         samples: (B, *shape) in the domain's range.
-        domain: the domain of the samples. Images are converted without loss; other data are drawn by its ``drawing``.
+        domain: the domain of the samples. Images are converted without loss; other data are drawn by its ``drawing``,
+            or by the one that suits their shape.
 
     Returns:
         uint8 (B, height, width, 3).
@@ -44,13 +46,26 @@ def to_pixels(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
 
 def to_drawing(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
     """The same for people to look at: as the domain is drawn, images too where it says so."""
-    return _bytes(samples if domain.drawing is None else _drawn(samples, domain), domain)
+    return _bytes(samples if domain.is_image and domain.drawing is None else _drawn(samples, domain), domain)
 
 
 def _drawn(samples: Tensor, domain: Domain) -> Tensor:
-    if domain.drawing is None:
+    default = default_drawing(domain.shape)
+    if domain.drawing is not None:
+        return domain.drawing(samples.float(), domain.range)
+    if default is None:
         raise InputError(f"domain '{domain.name}' of shape {domain.shape} cannot be drawn as pictures")
-    return domain.drawing(samples.float(), domain.range)
+    return default[1](samples.float(), domain.range)
+
+
+def drawn_as(domain: Domain) -> str:
+    """How samples are drawn, in a word: "image", the name of a drawing, or "" where they are not."""
+    if domain.drawing is not None:
+        return domain.drawn_by
+    if domain.is_image:
+        return "image"
+    default = default_drawing(domain.shape)
+    return "" if default is None else default[0]
 
 
 def _bytes(samples: Tensor, domain: Domain) -> npt.NDArray[np.uint8]:
@@ -66,7 +81,10 @@ def drawable(domains: Mapping[str, Domain]) -> list[str]:
     names = [name for name, domain in domains.items() if domain.is_drawable]
     if not names:
         shapes = ", ".join(f"'{name}' {domain.shape}" for name, domain in domains.items())
-        raise InputError(f"none of the domains is of images: {shapes}; use load_model(...).sample(...) in Python")
+        raise InputError(
+            f"none of the domains can be drawn: {shapes}; let their data sets name a drawing (drawn_by), or use "
+            "load_model(...).sample(...) in Python"
+        )
     return names
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from coupling.data.drawings import false_colours
 from coupling.errors import ConfigError
 
 
@@ -59,20 +60,4 @@ class FalseColours:
         """(B, 1, H, W) -> (B, 3, H, W), brightness rising with the value; the range stays."""
         if images.shape[1] != 1:
             raise ConfigError(f"false-colours takes images of one channel, not of {images.shape[1]}")
-        low, high = range
-        stops = torch.tensor(_STOPS, dtype=images.dtype, device=images.device)
-        place = ((images - low) / (high - low)).clamp(0, 1) * (len(stops) - 1)
-        below = place.floor().clamp(max=len(stops) - 2).long()
-        colours = torch.lerp(stops[below], stops[below + 1], (place - below).unsqueeze(-1))  # (B, 1, H, W, 3)
-        return (low + (high - low) * colours.squeeze(1).permute(0, 3, 1, 2)).clamp(low, high)
-
-
-_STOPS = (
-    (0.0, 0.0, 0.0),
-    (0.18, 0.09, 0.40),
-    (0.55, 0.14, 0.47),
-    (0.90, 0.32, 0.28),
-    (0.98, 0.67, 0.25),
-    (1.0, 1.0, 0.85),
-)
-"""Red, green and blue at equal steps of the range."""
+        return false_colours(images, range)

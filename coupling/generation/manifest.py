@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.generation.sample_files import Format
+from coupling.generation.sample_files import Format, suffixes
 from coupling.generation.selection import BLOCK, Selection
 from coupling.networks.weights import fingerprint
 from coupling.system.atomic_files import write_text
@@ -35,13 +35,12 @@ class Manifest:
         self,
         root: Path,
         selection: Selection,
-        domains: Sequence[str],
         count: int,
         kind: Format,
         part: int,
         source: str,
     ) -> None:
-        """Describe ``count`` samples of ``selection`` in these domains, of which none is written yet.
+        """Describe ``count`` samples of ``selection``, of which none is written yet.
 
         ``part``: samples in each part of the files. ``source``: name of the model.
         """
@@ -61,7 +60,7 @@ class Manifest:
             "kept": selection.kept / BLOCK,
             "format": kind,
             "part": part,
-            "domains": {name: _describe(d) for name, d in model.domains.items() if name in domains},
+            "domains": {name: _describe(d) for name, d in model.domains.items()},
             "device": model.device.type,
             "versions": {"coupling": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
             "written": 0,
@@ -124,7 +123,8 @@ def image_mode(domain: Domain) -> str:
 
 
 def _describe(domain: Domain) -> dict[str, Any]:
-    return {"shape": [*domain.shape], "range": [*domain.range], "mode": image_mode(domain)}
+    described: dict[str, Any] = {"shape": [*domain.shape], "range": [*domain.range]}
+    return described | ({"mode": image_mode(domain)} if domain.is_image else {"files": [*suffixes(domain)]})
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from coupling.data.pictures import drawable, picture_grid, save_png, to_pixels
+from coupling.data.pictures import picture_grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError
+from coupling.generation.arrays import array_file
 from coupling.generation.manifest import Manifest, image_mode
-from coupling.generation.sample_files import FORMATS, Add, Format, SampleFiles
+from coupling.generation.sample_files import FORMATS, Add, Format, SampleFiles, Suffix, suffixes
 from coupling.generation.selection import Selection
 from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, writing
 from coupling.system.file_lock import RunLock
@@ -27,6 +28,10 @@ from coupling.system.terminal import print_line, progress
 
 Samples: TypeAlias = dict[str, Tensor]
 """Some samples in order: {domain: (n, *shape)} in its range."""
+
+
+Encoded: TypeAlias = dict[Suffix, bytes]
+"""The contents of the files of one sample, by their suffix."""
 
 
 PART = 1024
@@ -59,8 +64,8 @@ def write_samples(
 ) -> Path:
     """Write the first ``count`` samples of ``selection`` into ``root``, with ``grid.png`` and ``manifest.json``.
 
-    Images of one channel are gray. If ``root`` holds a part of the same samples, the rest is written; the result is the
-    same, byte for byte.
+    Images of one channel are gray. Samples that are not images are arrays, with a PNG beside it if they can be drawn.
+    If ``root`` holds a part of the same samples, the rest is written; the result is the same, byte for byte.
 
     Args:
         selection: the samples.
@@ -74,15 +79,15 @@ def write_samples(
         ``root``.
 
     Raises:
-        InputError: ``root`` cannot be written, holds other files or is in use, or the samples of no domain are images.
+        InputError: ``root`` cannot be written, holds other files or is in use.
     """
     if shard_size is not None and kind != "webdataset":
         raise InputError(
             f"--shard-size {shard_size}: a {kind} has no shards; give --format webdataset, or leave it out"
         )
-    files = FORMATS[kind](root, drawable(selection.model.domains))
+    files = FORMATS[kind](root, selection.model.domains, count)
     part = shard_size or (SHARD if kind == "webdataset" else PART)
-    manifest = Manifest(root, selection, files.domains, count, kind, part, source)
+    manifest = Manifest(root, selection, count, kind, part, source)
     with writing(root, f"{OTHER_OUTPUT}, or free disk space: the same command then continues"):
         root.mkdir(parents=True, exist_ok=True)
         lock = RunLock(root)
@@ -118,7 +123,7 @@ def _write_rest(selection: Selection, files: SampleFiles, manifest: Manifest) ->
 
 def _check_files(files: SampleFiles, manifest: Manifest) -> None:
     """Raise :class:`InputError` if files of a complete set are missing."""
-    missing = [name for name in files.names(manifest.count, manifest.parts) if not (files.root / name).exists()]
+    missing = [name for name in files.names(manifest.parts) if not (files.root / name).exists()]
     if missing:
         names = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
         raise InputError(
@@ -130,9 +135,9 @@ def _check_files(files: SampleFiles, manifest: Manifest) -> None:
 def _write_parts(selection: Selection, files: SampleFiles, manifest: Manifest) -> None:
     """Draw the samples that are not written yet, and write them part by part."""
     start, part = manifest.written, manifest.part
-    domains = {name: selection.model.domains[name] for name in files.domains}
-    portions = selection.samples(start, manifest.count, files.domains)
-    if start == 0:
+    domains = files.domains
+    portions = selection.samples(start, manifest.count, list(domains))
+    if start == 0 and any(domain.is_drawable for domain in domains.values()):
         portions = _with_grid(portions, domains, files.root)
     with (
         ThreadPoolExecutor(available_cores()) as encoders,
@@ -156,8 +161,8 @@ def _write_part(
     """Encode and write the portions of a part, each with the number of its first sample."""
     waiting: deque[Future[int]] = deque()
     for first, portion in portions:
-        images = {name: encoders.submit(_encode, x, domains[name]) for name, x in portion.items()}
-        waiting.append(writer.submit(_write_portion, add, first, images))
+        contents = {name: encoders.submit(_encode, x, domains[name]) for name, x in portion.items()}
+        waiting.append(writer.submit(_write_portion, add, first, contents))
         if len(waiting) > _AHEAD:
             advance(waiting.popleft().result())
     for written in waiting:
@@ -186,18 +191,32 @@ def _cut(portions: Iterable[Samples], start: int, part: int) -> Iterator[tuple[i
             start = end
 
 
-def _write_portion(add: Add, first: int, images: Mapping[str, Future[list[bytes]]]) -> int:
+def _write_portion(add: Add, first: int, contents: Mapping[str, Future[list[Encoded]]]) -> int:
     """Write a portion as soon as it is encoded; returns its number of samples."""
-    encoded = {name: future.result() for name, future in images.items()}
+    encoded = {name: future.result() for name, future in contents.items()}
     count = len(next(iter(encoded.values())))
     for number in range(count):
-        for name, pngs in encoded.items():
-            add(first + number, name, pngs[number])
+        for name, samples in encoded.items():
+            for suffix, content in samples[number].items():
+                add(first + number, name, suffix, content)
     return count
 
 
-def _encode(samples: Tensor, domain: Domain) -> list[bytes]:
-    """Samples (n, *shape) in the domain's range as PNGs."""
+def _encode(samples: Tensor, domain: Domain) -> list[Encoded]:
+    """Samples (n, *shape) in the domain's range as the contents of files."""
+    wanted = suffixes(domain)
+    encoded: list[Encoded] = [{} for _ in range(len(samples))]
+    if "npy" in wanted:
+        for files, sample in zip(encoded, samples, strict=True):
+            files["npy"] = array_file(sample)
+    if "png" in wanted:
+        for files, png in zip(encoded, _pngs(samples, domain), strict=True):
+            files["png"] = png
+    return encoded
+
+
+def _pngs(samples: Tensor, domain: Domain) -> list[bytes]:
+    """Images or drawings of samples (n, *shape) in the domain's range, as PNGs."""
     pngs = []
     gray = image_mode(domain) == "L"
     for pixels in to_pixels(samples, domain):

@@ -10,15 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
-from coupling.data.pictures import drawable, picture_grid, save_png, to_pixels
+from coupling.data.pictures import picture_grid, save_png, to_pixels
+from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.generation.given_images import GivenImages
+from coupling.generation.arrays import array_file
+from coupling.generation.given_samples import GivenSamples
+from coupling.generation.sample_files import suffixes
 from coupling.model.inversion import Encoding, Search, Transformed
 from coupling.model.model import CoupledModel
 from coupling.runs.locations import output_path
 from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
-from coupling.system.terminal import progress, warn
+from coupling.system.terminal import progress
 
 _GRID = 48
 """Maximum number of images in the grid."""
@@ -28,19 +32,14 @@ _ERRORS = "errors.csv"
 
 
 def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[str]:
-    """The domains of images to translate into: ``to``, or all others; raises :class:`InputError` if there are none."""
+    """The domains to translate into: ``to``, or all others; raises :class:`InputError` if there are none."""
     model.chosen([from_])
     others = model.chosen(list(dict.fromkeys(to))) if to else [name for name in model.domains if name != from_]
     if from_ in others:
         raise InputError(f"--to {from_}: is the domain that the images come from; name another one")
     if not others:
         raise InputError(f"the model has no other domain than '{from_}'")
-    drawn = drawable({name: model.domains[name] for name in others})
-    if len(drawn) < len(others):
-        warn(
-            f"left out, because their samples are not images: {', '.join(name for name in others if name not in drawn)}"
-        )
-    return drawn
+    return others
 
 
 def check_output(output: Path | None) -> None:
@@ -69,7 +68,7 @@ def results_folder(run: Path, output: Path | None) -> Path:
 
 def transform_files(
     model: CoupledModel,
-    given: GivenImages,
+    given: GivenSamples,
     from_: str,
     to: Sequence[str],
     search: Search,
@@ -81,11 +80,12 @@ def transform_files(
 
 
 def write_transformed(
-    model: CoupledModel, given: GivenImages, from_: str, found: Transformed, threshold: float | None, folder: Path
+    model: CoupledModel, given: GivenSamples, from_: str, found: Transformed, threshold: float | None, folder: Path
 ) -> None:
     """Write ``<domain>/<name>.png``, ``grid.png`` and ``errors.csv`` into ``folder``.
 
-    The images of the domain ``from_`` are the reconstructions. Raises :class:`InputError` if that fails.
+    Samples that are not images are ``<domain>/<name>.npy``, with a PNG beside it if they can be drawn. The samples of
+    the domain ``from_`` are the reconstructions. Raises :class:`InputError` if that fails.
     """
     samples = {from_: found.reconstruction} | found.images
     rows = {f"{from_}, given": given.samples, f"{from_}, drawn": found.reconstruction} | found.images
@@ -93,9 +93,9 @@ def write_transformed(
     with writing(folder, OTHER_OUTPUT):
         for domain, drawn in samples.items():
             (folder / domain).mkdir(exist_ok=True)
-            for name, pixels in zip(given.names, to_pixels(drawn, model.domains[domain]), strict=True):
-                Image.fromarray(pixels).save(folder / domain / f"{name}.png")
-        save_png(picture_grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
+            _write_samples(drawn, given.names, model.domains[domain], folder / domain)
+        if any(domains[name].is_drawable for name in rows):
+            save_png(picture_grid({name: x[:_GRID] for name, x in rows.items()}, domains), folder / "grid.png")
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(["image", "name", "error", "covered", "changes"])
@@ -103,6 +103,16 @@ def write_transformed(
             file, name, error, changes = row
             writer.writerow([file, name, f"{error:.6g}", covered_text(error, threshold), changes])
         write_text(folder / _ERRORS, text.getvalue())
+
+
+def _write_samples(samples: Tensor, names: Sequence[str], domain: Domain, folder: Path) -> None:
+    """Write each sample as the files of its domain."""
+    if "npy" in suffixes(domain):
+        for name, sample in zip(names, samples, strict=True):
+            (folder / f"{name}.npy").write_bytes(array_file(sample))
+    if "png" in suffixes(domain):
+        for name, pixels in zip(names, to_pixels(samples, domain), strict=True):
+            Image.fromarray(pixels).save(folder / f"{name}.png")
 
 
 def covered_text(error: float, threshold: float | None) -> str:

@@ -165,6 +165,6 @@ def _with_drawing(domain: Domain, registry: Registry) -> Domain:
     try:
         drawing = registry.build("transform", domain.drawn_by, {}, f"domain '{domain.name}': drawn_by")
     except InputError as error:
-        warn(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'in no picture'}")
+        warn(f"{error}; its samples are drawn {'as they are' if domain.is_image else 'as their shape suggests'}")
         return domain
     return replace(domain, drawing=drawing)

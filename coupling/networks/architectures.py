@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.networks.layers import PReLU, UpsampledConvolution, output_activation, scale_channels
+from coupling.networks.layers import PReLU, UpsampledConvolution, initialised, output_activation, scale_channels
 
 
 class MLP:
@@ -59,7 +59,7 @@ class MLP:
         last = nn.Sequential(
             nn.Linear(self.hidden, domain.size), nn.Unflatten(1, domain.shape), output_activation(domain)
         )
-        return _initialised([*hidden, last], slope=self.slope)
+        return initialised([*hidden, last], slope=self.slope)
 
     def _normalised(self, inputs: int) -> list[nn.Module]:
         if not self.normalised:
@@ -75,7 +75,7 @@ class MLP:
         _check_not_empty(domain)
         first = nn.Sequential(nn.Flatten(), nn.Linear(domain.size, self.hidden), self.activation())
         more = [nn.Sequential(nn.Linear(self.hidden, self.hidden), self.activation()) for _ in range(self.layers - 1)]
-        return _initialised([first, *more, nn.Linear(self.hidden, outputs)], slope=self.slope)
+        return initialised([first, *more, nn.Linear(self.hidden, outputs)], slope=self.slope)
 
 
 class Upsampling:
@@ -139,7 +139,7 @@ class Upsampling:
             for before, after in pairwise(channels)
         ]
         last = nn.Sequential(nn.Conv2d(channels[-1], domain.shape[0], 3, padding=1), output_activation(domain))
-        return _initialised([start, *blocks, last], slope=0.25)
+        return initialised([start, *blocks, last], slope=0.25)
 
     def discriminator(self, domain: Domain, outputs: int) -> list[nn.Module]:
         """(B, *domain.shape) -> logits (B, outputs), in k + 1 layers.
@@ -154,7 +154,7 @@ class Upsampling:
             for before, after in pairwise([domain.shape[0], *channels])
         ]
         last = nn.Sequential(nn.Flatten(), nn.Linear(channels[-1] * height * width, outputs))
-        return _initialised([*blocks, last], slope=self.slope)
+        return initialised([*blocks, last], slope=self.slope)
 
     def _scaled(self, channels: list[int], *, beyond: int, count: int) -> list[int]:
         return [scale_channels(number, self.width) for number in (channels + [beyond] * count)[:count]]
@@ -182,18 +182,3 @@ def _halvings(domain: Domain) -> tuple[int, int, int]:
     if height % unit or width % unit:
         raise ConfigError(f"{problem}; {height // unit * unit}x{width // unit * unit} would fit: resize or crop to it")
     return halvings, height // unit, width // unit
-
-
-def _initialised(layers: Iterable[nn.Module], *, slope: float) -> list[nn.Module]:
-    """Initialise the layers (He et al. 2015) for activations of ``slope`` below zero; biases become 0.
-
-    The last layer has no such activation, so its outputs get the variance of its inputs.
-    """
-    layers = list(layers)
-    for layer in layers:
-        for module in layer.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, 1.0 if layer is layers[-1] else slope)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-    return layers

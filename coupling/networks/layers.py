@@ -9,6 +9,7 @@ of large images on a CPU.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -255,3 +256,18 @@ def scale_channels(channels: int, width: float) -> int:
         width: factor of an architecture's option of that name.
     """
     return max(1, round(channels * width))
+
+
+def initialised(layers: Iterable[nn.Module], *, slope: float) -> list[nn.Module]:
+    """Initialise the layers (He et al. 2015) for activations of ``slope`` below zero; biases become 0.
+
+    The last layer has no such activation, so its outputs get the variance of its inputs.
+    """
+    layers = list(layers)
+    for layer in layers:
+        for module in layer.modules():
+            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, 1.0 if layer is layers[-1] else slope)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    return layers

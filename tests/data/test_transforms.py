@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coupling.builtin import register_transforms
 from coupling.config.registry import Registry
-from coupling.data import transforms
+from coupling.data import drawings
 from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
 from coupling.errors import ConfigError
 
@@ -98,8 +98,8 @@ def test_one_turn_is_counter_clockwise() -> None:
 def test_false_colours_are_interpolated_between_the_stops(batch: tuple[Tensor, Range]) -> None:
     images, (low, high) = batch[0][:, :1], batch[1]
     share = (images.double() - low).div(high - low).numpy()
-    stops = np.linspace(0, 1, len(transforms._STOPS))
-    expected = np.concatenate([np.interp(share, stops, channel) for channel in zip(*transforms._STOPS, strict=True)], 1)
+    stops = np.linspace(0, 1, len(drawings._STOPS))
+    expected = np.concatenate([np.interp(share, stops, channel) for channel in zip(*drawings._STOPS, strict=True)], 1)
     coloured = FalseColours()(images, (low, high)).double()
     torch.testing.assert_close((coloured - low) / (high - low), torch.from_numpy(expected), rtol=0, atol=1e-5)
 
@@ -125,7 +125,7 @@ def test_values_stay_in_the_range_and_the_argument_as_it_was(transform: Edges, b
 def test_all_are_registered_with_checked_options() -> None:
     registry = Registry()
     register_transforms(lambda name, make: registry.add("transform", name, make, "coupling"))
-    assert registry.names("transform") == ["edges", "false-colours", "negative", "rotate90"]
+    assert registry.names("transform") == ["bars", "edges", "false-colours", "heat-map", "line", "negative", "rotate90"]
     assert registry.build("transform", "rotate90", {"turns": 3}, "transform").turns == 3
     for turns in (0, 4):
         with pytest.raises(ConfigError, match="turns"):

@@ -38,6 +38,7 @@ SMALL = {
     "usps": {"verify": False, "protocol": None},
     "avatars": {"count": 40},
     "celeba": {"verify": False},
+    "sounds": {"count": 90},
     "rendered-objects": {"count": 80},
     "color-depth-folder": {"blocks": 12, "gap": 1},
     "rgbd-objects": {},

@@ -12,7 +12,7 @@ from PIL import Image
 
 from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.generation.given_images import read_images
+from coupling.generation.given_samples import read_samples
 
 GRAY = Domain("gray", (1, 8, 8), (0.0, 1.0))
 COLOUR = Domain("colour", (3, 8, 8), (-1.0, 1.0))
@@ -38,10 +38,10 @@ def noise(*shape):
 
 def test_values_take_the_domains_range(picture):
     pixels = noise(8, 8)
-    given = read_images([picture(pixels)], GRAY)
+    given = read_samples([picture(pixels)], GRAY)
     torch.testing.assert_close(given.samples, torch.from_numpy(pixels / 255.0).float()[None, None])
     colours = noise(8, 8, 3)
-    given = read_images([picture(colours)], COLOUR)
+    given = read_samples([picture(colours)], COLOUR)
     expected = torch.from_numpy(colours / 127.5 - 1).float().permute(2, 0, 1)[None]
     torch.testing.assert_close(given.samples, expected)
     assert given.changes == [""]
@@ -49,42 +49,42 @@ def test_values_take_the_domains_range(picture):
 
 def test_gray_and_colour_become_each_other(picture):
     gray = noise(8, 8)
-    given = read_images([picture(gray)], COLOUR)
+    given = read_samples([picture(gray)], COLOUR)
     assert given.changes == ["gray to colour"]
     assert all(torch.equal(given.samples[:, 0], given.samples[:, channel]) for channel in (1, 2))
-    given = read_images([picture(np.stack([gray] * 3, 2))], GRAY)  # as `coupling sample` writes gray domains
+    given = read_samples([picture(np.stack([gray] * 3, 2))], GRAY)  # as `coupling sample` writes gray domains
     assert given.changes == [""]
     torch.testing.assert_close(given.samples[0, 0], torch.from_numpy(gray / 255.0).float())
-    given = read_images([picture(noise(8, 8, 3))], GRAY)
+    given = read_samples([picture(noise(8, 8, 3))], GRAY)
     assert given.changes == ["colour to gray"]
 
 
 def test_images_of_eight_bits_are_converted(picture):
     gray = noise(8, 8)
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
-        given = read_images([picture(Image.fromarray(gray).convert(mode))], GRAY)
+        given = read_samples([picture(Image.fromarray(gray).convert(mode))], GRAY)
         assert given.samples.shape == (1, 1, 8, 8)
         if mode != "1":
             torch.testing.assert_close(given.samples[0, 0], torch.from_numpy(gray / 255.0).float(), atol=0.01, rtol=0)
         assert given.changes == [""], mode  # opaque
     clear = np.zeros((8, 8, 4), np.uint8)
-    given = read_images([picture(clear)], GRAY)
+    given = read_samples([picture(clear)], GRAY)
     assert given.changes == ["laid over white"]
     assert (given.samples == 1).all()
 
 
 def test_sizes_are_changed_but_not_aspect_ratios(picture):
-    given = read_images([picture(noise(16, 16))], GRAY)
+    given = read_samples([picture(noise(16, 16))], GRAY)
     assert given.samples.shape == (1, 1, 8, 8)
     assert given.changes == ["resized from 16×16"]
-    assert read_images([picture(noise(4, 4))], GRAY).changes == ["resized from 4×4"]
+    assert read_samples([picture(noise(4, 4))], GRAY).changes == ["resized from 4×4"]
     wide = picture(noise(8, 16), "wide.png")
     with pytest.raises(InputError, match=r"wide\.png: is 16×8 \(width×height\), another aspect ratio than the .* 8×8"):
-        read_images([wide], GRAY)
+        read_samples([wide], GRAY)
     halves = np.repeat(np.array([[0] * 4 + [100] * 8 + [0] * 4], np.uint8), 8, 0)
-    cut = read_images([picture(halves)], GRAY, "crop")
+    cut = read_samples([picture(halves)], GRAY, "crop")
     assert (cut.samples * 255 == 100).all()
-    stretched = read_images([picture(halves)], GRAY, "stretch")
+    stretched = read_samples([picture(halves)], GRAY, "stretch")
     assert stretched.samples[0, 0, :, 0].max() < 0.1
 
 
@@ -93,7 +93,7 @@ def test_images_are_turned_as_their_exif_says(picture):
     pixels[:4] = 200
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    given = read_images([picture(pixels, exif=exif)], GRAY)
+    given = read_samples([picture(pixels, exif=exif)], GRAY)
     assert given.samples[0, 0, :, 4:].min() > 0.5
     assert given.samples[0, 0, :, :4].max() < 0.1
 
@@ -105,7 +105,7 @@ def test_a_folder_may_hold_other_files(picture, tmp_path, capsys):
     picture(noise(8, 8), "set/.hidden.png")
     (tmp_path / "set" / "readme.txt").write_text("x")
     single = picture(noise(8, 8), "A.png")
-    given = read_images([tmp_path / "set", single], GRAY)
+    given = read_samples([tmp_path / "set", single], GRAY)
     found = [str(file.relative_to(tmp_path)) for file in given.files]
     assert found == ["set/a.jpg", "set/b.png", "set/deeper/a.png", "A.png"]
     assert given.names == ["a", "b", "a-2", "A-3"]  # also where the file system knows no capitals
@@ -117,17 +117,17 @@ def test_a_zip_is_read(picture, tmp_path):
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.write(picture(pixels, "b.png"), "deep/b.png")
         archive.writestr("notes.txt", "x")
-    given = read_images([tmp_path / "images.zip"], GRAY)
+    given = read_samples([tmp_path / "images.zip"], GRAY)
     assert given.names == ["b"]
     assert given.files == [tmp_path / "images.zip" / "deep" / "b.png"]
     torch.testing.assert_close(given.samples[0, 0], torch.from_numpy(pixels / 255.0).float())
 
 
 def test_deeper_values_and_cmyk_are_converted_and_reported(picture):
-    given = read_images([picture(np.full((8, 8), 40_000, np.uint16))], GRAY)
+    given = read_samples([picture(np.full((8, 8), 40_000, np.uint16))], GRAY)
     assert given.changes == ["16-bit values scaled to 8 bits"]
     torch.testing.assert_close(given.samples, torch.full((1, 1, 8, 8), (40_000 >> 8) / 255))
-    given = read_images([picture(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.tif")], COLOUR)
+    given = read_samples([picture(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "x.tif")], COLOUR)
     assert given.changes == ["CMYK converted to RGB without a colour profile"]
     assert given.samples[0, :, 0, 0].tolist() == [1, -1, -1]
 
@@ -141,7 +141,7 @@ def test_deeper_values_and_cmyk_are_converted_and_reported(picture):
 )
 def test_images_of_other_depths_are_errors(picture, content, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        read_images([picture(content, "x.tif")], GRAY)
+        read_samples([picture(content, "x.tif")], GRAY)
 
 
 def test_files_that_are_not_images_are_errors(picture, tmp_path):
@@ -154,22 +154,22 @@ def test_files_that_are_not_images_are_errors(picture, tmp_path):
     good = picture(noise(8, 8), "good.png")
     names = ("text.png", "torn.png", "film.gif")
     with pytest.raises(InputError) as error:
-        read_images([*(tmp_path / name for name in names), good], GRAY, strict=True)
+        read_samples([*(tmp_path / name for name in names), good], GRAY, strict=True)
     lines = str(error.value).splitlines()
     assert lines[0] == "3 of 4 images cannot be used:"
     assert "text.png: not an image, damaged, or of a kind unknown here" in lines[1]
     assert "torn.png: " in lines[2]
     assert "film.gif: holds 2 images; give a file with one" in lines[3]
     with pytest.raises(InputError, match=r"goood\.png: no such image or folder; did you mean '.*good\.png'"):
-        read_images([tmp_path / "goood.png"], GRAY)
+        read_samples([tmp_path / "goood.png"], GRAY)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.txt").write_text("x")
     with pytest.raises(InputError, match="empty holds no images, in subfolders neither, but 1 hidden or other files"):
-        read_images([tmp_path / "empty"], GRAY)
+        read_samples([tmp_path / "empty"], GRAY)
     for number in range(12):
         (tmp_path / "empty" / f"{number}.png").write_text("x")
     with pytest.raises(InputError, match="and 2 more"):
-        read_images([tmp_path / "empty"], GRAY)
+        read_samples([tmp_path / "empty"], GRAY)
 
 
 def test_files_that_cannot_be_used_are_left_out(picture, tmp_path, capsys):
@@ -181,7 +181,7 @@ def test_files_that_cannot_be_used_are_left_out(picture, tmp_path, capsys):
     picture(first, "set/a.png")
     (tmp_path / "set" / "b.png").write_text("hello")
     paths = ["text.png", "set", "missing.png", "empty", "torn.zip"]
-    given = read_images([*(tmp_path / name for name in paths), picture(last, "z.png")], GRAY)
+    given = read_samples([*(tmp_path / name for name in paths), picture(last, "z.png")], GRAY)
     assert given.files == [tmp_path / "set" / "a.png", tmp_path / "z.png"]
     expected = torch.from_numpy(np.stack([first, last]) / 255.0).float()[:, None]
     torch.testing.assert_close(given.samples, expected)
@@ -196,16 +196,16 @@ def test_files_that_cannot_be_used_are_left_out(picture, tmp_path, capsys):
 
 
 def test_sound_files_pass_the_check(picture):
-    read_images([picture(noise(8, 8))], GRAY).check_complete()
+    read_samples([picture(noise(8, 8))], GRAY).check_complete()
 
 
 def test_a_huge_image_is_an_error(picture, monkeypatch):
     path = picture(noise(64, 64))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match=r"x\.png: Image size \(4096 pixels\) exceeds limit"):
-        read_images([path], GRAY)
+        read_samples([path], GRAY)
 
 
-def test_a_domain_without_images_is_an_error(picture):
-    with pytest.raises(InputError, match=r"domain 'points' has samples of shape \(7,\), which are not images"):
-        read_images([picture(noise(8, 8))], Domain("points", (7,), (0, 1)))
+def test_an_image_for_a_domain_without_images_is_an_error(picture):
+    with pytest.raises(InputError, match=r"x.png: not a .npy.* samples of domain 'points' are arrays of shape \(7,\)"):
+        read_samples([picture(noise(8, 8))], Domain("points", (7,), (0, 1)))

@@ -22,6 +22,7 @@ from scipy import stats
 from coupling.api import load_model
 from coupling.config.sections import LatentConfig
 from coupling.data.images.folder import ImageFolder
+from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.generation import samples as sampling
 from coupling.generation.sample_files import FORMATS
@@ -198,7 +199,7 @@ def test_webdataset_reads_the_shards(model, tmp_path):
 
 def test_domains_that_differ_only_in_case_are_an_error_in_a_webdataset(tmp_path):
     with pytest.raises(InputError, match="A, a, differ only in upper and lower case"):
-        FORMATS["webdataset"](tmp_path, ["A", "a"])
+        FORMATS["webdataset"](tmp_path, {name: Domain(name, (1, 4, 4), (0, 1)) for name in "Aa"}, 3)
 
 
 def test_the_manifest_records_what_was_drawn(model, run, tmp_path):
@@ -219,7 +220,8 @@ def test_the_manifest_records_what_was_drawn(model, run, tmp_path):
 # -- what was interrupted ------------------------------------------------------------------------------
 
 
-def test_a_draw_killed_anywhere_continues_to_the_same_bytes(run, tmp_path):
+def test_a_draw_killed_anywhere_continues_to_the_same_bytes(tmp_path):
+    run = train(tiny.config(*tiny.MIXED), tmp_path / "run", plugins=tiny.plugins()).path
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.support.killed_draws", run, tmp_path],
         capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -194,21 +193,8 @@ def test_a_wrong_argument_is_an_error(run, command):
     refused(command("traverse", run, "--output", "file/t.png", "--plugin", TINY), "file/t.png: cannot be written")
 
 
-def test_domains_without_images_are_left_out(tmp_path, command):
-    plugin = tmp_path / "points.py"
-    plugin.write_text(
-        "import torch\nfrom coupling import Dataset, hookimpl\n"
-        "class Points(Dataset):\n"
-        "    '''Points.'''\n"
-        "    shape, range, source = (3,), (-1, 1), 'points'\n"
-        "    def __len__(self): return 16\n"
-        "    def __getitem__(self, index): return torch.zeros(3)\n"
-        "@hookimpl\n"
-        "def register_datasets(register): register('points', Points)\n"
-    )
-    values = tiny.values("training.steps=1", "generator.architecture=mlp", "discriminator.architecture=mlp")
-    values["domains"] = {"a": {"dataset": "points"}, "b": {"dataset": "points"}}
-    Path("c.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    assert command("run", "c.yaml", "--plugin", plugin, "--output", "r").exit_code == 0
-    for verb in ("traverse", "sample"):
-        refused(command(verb, "r", "--plugin", plugin), "none of the domains is of images: 'a' (3,), 'b' (3,)")
+def test_a_model_whose_domains_cannot_be_drawn_has_no_traversal(tmp_path, command):
+    config = tiny.config("training.steps=1", *(f"domains.{d}.dataset.transform=twice" for d in "ab"))
+    train(config, tmp_path / "r", plugins=tiny.plugins())
+    result = command("traverse", tmp_path / "r", "--plugin", TINY)
+    refused(result, "none of the domains can be drawn: 'a' (2, 4, 4), 'b' (2, 4, 4)")

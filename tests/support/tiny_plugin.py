@@ -162,6 +162,20 @@ class Head(Loss):
         return {d: (self.scale(x) - 1).square().mean() for d, x in half.real_logits.items()}
 
 
+class Flat:
+    """Pictures as rows of numbers."""
+
+    def __call__(self, images: Tensor, range: tuple[float, float]) -> Tensor:
+        return images.flatten(1)
+
+
+class Twice:
+    """Pictures of two channels, which are not drawn."""
+
+    def __call__(self, images: Tensor, range: tuple[float, float]) -> Tensor:
+        return torch.cat([images, images.flip(3)], 1)
+
+
 class Brightness(Metric):
     """Mean value of a domain's samples."""
 
@@ -176,6 +190,12 @@ class Brightness(Metric):
 @hookimpl
 def register_datasets(register):
     register("tiny", Tiny)
+
+
+@hookimpl
+def register_transforms(register):
+    register("flat", Flat)
+    register("twice", Twice)
 
 
 @hookimpl
@@ -207,6 +227,11 @@ VALUES: dict[str, Any] = {
         "steps": 8, "batch_size": 4, "ema": 0.9, "log_every": 2, "sample_every": 4, "checkpoint_every": 4,
     },
 }  # fmt: skip
+
+
+MIXED = ("domains.b.dataset.transform=flat", "domains.c={dataset: {name: tiny, count: 33, transform: twice}}",
+         "sharing.discriminator=[{last: 1}]")  # fmt: skip
+"""Changes that give domains of three kinds: a of images (1, 4, 4), b of rows (16,), c of (2, 4, 4), not drawn."""
 
 
 @functools.cache

@@ -42,7 +42,15 @@ BUILTIN: dict[str, Any] = {
     "sliced-wasserstein": {"domain": "one"},
     "diversity": {"domain": "one"},
     **dict.fromkeys(ADAPTATION),
+    "line": None,
+    "bars": None,
+    "heat-map": None,
+    "upsampling-1d": None,
 }
+
+
+ARRAYS = ("line", "bars", "heat-map", "upsampling-1d")
+"""Components for samples that are not images."""
 
 
 def adaptation() -> list[Check]:
@@ -74,6 +82,17 @@ def test_what_is_built_in_conforms(check):
 
 @named(checks("tests.support.tiny_plugin", {"slow": None, "breaking": {"step": 100}, "brightness": {"domain": "one"}}))
 def test_the_components_of_other_tests_conform(check):
+    check()
+
+
+def of_arrays() -> list[Check]:
+    """The drawings of arrays and the networks for sequences."""
+    found = checks("coupling.builtin", shapes=[(64,), (1, 64), (16, 64)])
+    return [check for check in found if check.component.name in ARRAYS]
+
+
+@named(of_arrays())
+def test_components_for_arrays_conform(check):
     check()
 
 
