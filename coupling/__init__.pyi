@@ -56,6 +56,9 @@ from .data.images.pixels import pixel_kind as pixel_kind
 from .data.images.places import image_paths as image_paths
 
 # Layers: modules for architectures.
+from .networks.blocks import AddedBranch as AddedBranch
+from .networks.blocks import ChannelGains as ChannelGains
+from .networks.blocks import MinibatchDeviation as MinibatchDeviation
 from .networks.convolutional import Convolutional as Convolutional
 from .networks.layers import Deconvolution as Deconvolution
 from .networks.layers import PReLU as PReLU
@@ -63,6 +66,7 @@ from .networks.layers import UpsampledConvolution as UpsampledConvolution
 from .networks.layers import deconvolution_layer as deconvolution_layer
 from .networks.layers import output_activation as output_activation
 from .networks.layers import scale_channels as scale_channels
+from .networks.spectral import SpectralLayer as SpectralLayer
 
 # Files: where data lie, how they are checked and written, and processes that read them.
 from .system.atomic_files import write_bytes as write_bytes

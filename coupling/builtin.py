@@ -22,6 +22,7 @@ from coupling.metrics.distribution_metrics import (
 )
 from coupling.metrics.pixel_agreement import PixelAgreement
 from coupling.networks.architectures import MLP, Upsampling
+from coupling.networks.residual import Residual
 from coupling.networks.sequences import Upsampling1d
 
 
@@ -30,6 +31,7 @@ def register_architectures(register: Register) -> None:
     """Architectures for samples of any shape, for images, and for sequences."""
     register("mlp", MLP)
     register("upsampling", Upsampling)
+    register("residual", Residual)
     register("upsampling-1d", Upsampling1d)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from coupling.errors import CouplingError, InputError
-from coupling.networks.architecture import layer_lists
+from coupling.networks.architecture import after_step_calls, layer_lists
 from coupling.networks.coupled import to_device
 from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.mode import evaluating
@@ -128,6 +128,7 @@ def train_encoder(
     parameters = list(encoder.network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(steps, 2))
+    followers = after_step_calls(encoder.network)
     codes = torch_generator(seed, "encoder", domain)
     low, high = encoder.domain.range
     encoder.network.train()
@@ -142,6 +143,8 @@ def train_encoder(
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient  # those of the generator are neither needed nor changed
             optimizer.step()
+            for call in followers:
+                call()
             rates.step()
             advance()
     encoder.network.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -22,6 +22,9 @@ class Architecture(Protocol):
 
     A module that mixes the samples of a batch has an attribute ``mixes_samples = True``. Its layer then gets the real
     or the generated samples of one domain at a time. Batch normalisation needs no such attribute.
+
+    A module with a method ``after_step()`` gets this call after each step of the optimizer, to follow its weights. What
+    it keeps must be in its state dict and depend on the weights alone.
 
     A model file is loaded into layers that were built on torch's meta device, where tensors have no numbers. Layers
     that compute with numbers in their constructors, or keep tensors that are in no state dict, are built a second time
@@ -72,3 +75,9 @@ def layer_lists(
             )
         lists[domain.name] = list(layers)
     return lists
+
+
+def after_step_calls(network: nn.Module) -> list[Callable[[], object]]:
+    """The methods ``after_step()`` of a network's modules, which are called after each step of its optimizer."""
+    methods = (getattr(module, "after_step", None) for module in network.modules())
+    return [method for method in methods if callable(method)]

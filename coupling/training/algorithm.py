@@ -22,6 +22,7 @@ from coupling.batch import Batch
 from coupling.domain import Domain
 from coupling.errors import PluginError, nearest
 from coupling.losses.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
+from coupling.networks.architecture import after_step_calls
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.runs.metrics_log import LossName
 from coupling.sharing.graph import TEAMS, TeamName
@@ -71,6 +72,7 @@ class Team:
         self.optimizer = optimizer
         self.scale = scale
         self.schedule = schedule
+        self._after_step = after_step_calls(network)
 
     def set_numbers(self, step: int) -> None:
         """Set the optimizer's numbers to those of ``step``, on the host."""
@@ -98,6 +100,8 @@ class Team:
         self.gradients.average()
         if self.scale is None or self.scale.unscale(self.gradients.flat, self.optimizer):
             self.optimizer.step()
+        for call in self._after_step:
+            call()
 
 
 @dataclass(frozen=True)

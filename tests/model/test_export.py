@@ -21,6 +21,7 @@ from coupling.networks.architectures import Upsampling
 from coupling.networks.convolutional import Convolutional
 from coupling.networks.coupled import CoupledGenerator, team_graph
 from coupling.networks.layers import Deconvolution
+from coupling.networks.residual import Residual
 from coupling.runs import checkpoint
 from coupling.runs.tensor_files import read_tensors
 from coupling.sharing.graph import Rule
@@ -161,11 +162,20 @@ def test_convolutions_are_named_as_what_they_are():
     torch.testing.assert_close(exported(torch.ones(2, 6)), model(torch.ones(2, 6)))
 
 
-@pytest.mark.parametrize("architecture", [Upsampling(width=0.1), Convolutional(width=0.02)])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Upsampling(width=0.1),
+        Convolutional(width=0.02),
+        Residual(width=0.1, between="gains"),
+        Residual(width=0.1, between="branches", resampling="bilinear", normalised=False),
+        Residual(width=0.1, spectral=True, fixup=False),
+    ],
+)
 def test_the_architectures_for_images(tmp_path, architecture):
     """Built and exported without training; domains of different channels and ranges."""
-    side = 16 if isinstance(architecture, Upsampling) else 64
-    domains = {"a": Domain("a", (3, side, side), (-1, 1)), "b": Domain("b", (1, side, side), (0, 2))}
+    sides = {Upsampling: (16, 16), Convolutional: (64, 64), Residual: (33, 21)}[type(architecture)]
+    domains = {"a": Domain("a", (3, *sides), (-1, 1)), "b": Domain("b", (1, *sides), (0, 2))}
     lists = layer_lists("generator", architecture, list(domains.values()), 5, 0)
     graph = team_graph("generator", lists, [Rule(first=3)], same_input=True)
     model = CoupledModel(tiny.config(), domains, CoupledGenerator(graph, lists).eval())

@@ -225,7 +225,7 @@ def test_options_out_of_bounds_are_rejected(registry: Registry, name: str, optio
 
 
 def test_every_option_and_component_is_described(registry: Registry) -> None:
-    assert registry.names("architecture") == ["mlp", "upsampling", "upsampling-1d"]
+    assert registry.names("architecture") == ["mlp", "residual", "upsampling", "upsampling-1d"]
     for name in registry.names("architecture"):
         component = registry.get("architecture", name, "")
         assert component.description

@@ -48,6 +48,12 @@ class Reference:
             x = self.layers[team][domain, number](x)
         return x
 
+    def clear(self) -> None:
+        """Forget all gradients, before another step."""
+        for layers in self.layers.values():
+            for layer in layers.values():
+                layer.zero_grad()
+
     def mean_gradients(self, team: str) -> dict[str, list[Tensor]]:
         """For each group's key, its parameters' gradients: the mean over the copies."""
         result = {}
@@ -85,10 +91,13 @@ class Reference:
         return self.mean_gradients("generator")
 
     def adopt(self, team: str, network: nn.Module) -> None:
-        """Take over the weights of a coupled network, group by group."""
+        """Take over the weights that a step gave to a coupled network, group by group."""
         for group in self.graphs[team].groups:
             for node in group.members:
                 for own, other in zip(
                     self.layers[team][node].parameters(), network.layers[group.key].parameters(), strict=True
                 ):
                     own.data.copy_(other.data)
+                for module in self.layers[team][node].modules():
+                    if hasattr(module, "after_step"):
+                        module.after_step()

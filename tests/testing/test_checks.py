@@ -28,6 +28,12 @@ ADAPTATION = {
 BUILTIN: dict[str, Any] = {
     "mlp": [{"hidden": 8, "layers": 1}, {"hidden": 8, "layers": 3}],
     "upsampling": {"width": 0.125},
+    "residual": [
+        {"width": 0.125},
+        {"width": 0.125, "between": "gains", "resampling": "bilinear"},
+        {"width": 0.125, "between": "branches", "normalised": False, "minibatch_deviation": 4},
+        {"width": 0.125, "spectral": True, "fixup": False},
+    ],
     "image-folder": [{"path": "pictures"}, {"path": "pictures", "classes": ["a", "b"]}],
     "huggingface": None,
     "rotate90": [{}, {"turns": 2}],

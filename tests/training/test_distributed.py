@@ -54,6 +54,14 @@ NORMALISED = (
 )
 STATELESS = (*NORMALISED, "generator.architecture={name: linear, batch_norm: true, running: false}")
 
+RESIDUAL = (
+    *CONFIG,
+    "losses=[non-saturating, {name: r1, every: 2}]",
+    "generator.architecture={name: residual, width: 0.05, between: branches, normalised: false}",
+    "discriminator.architecture={name: residual, width: 0.05, spectral: true, fixup: false, minibatch_deviation: 4}",
+    "sharing.discriminator=[{last: 1}]",
+)
+
 # Gradients so small that nothing overflows: one process has sums over twice as many samples, which may overflow first.
 HALF = (*NORMALISED, "losses=[non-saturating]", "training.precision=fp16", "training.checkpoint_every=4")
 
@@ -113,6 +121,7 @@ def done(tmp_path_factory):
         (processes.run, {"path": folder / "parts", "overrides": CONFIG, "resume": True}),
         (processes.run, {"path": folder / "normal-two", "overrides": NORMALISED, "writes": folder / "writes"}),
         (processes.run, {"path": folder / "stateless-two", "overrides": STATELESS}),
+        (processes.run, {"path": folder / "residual-two", "overrides": RESIDUAL}),
         (processes.run, {"path": folder / "half-two", "overrides": HALF}),
         (processes.disagree_on_resume, {"path": folder / "half-two", "overrides": HALF}),
         (processes.run, {"path": folder / "overflow", "overrides": HALF, "overflow": [1, 4]}),
@@ -183,14 +192,16 @@ def test_a_step_sends_each_teams_unique_parameters_once(done):
 
 def test_two_processes_equal_one_and_a_resumed_run_equals_an_uninterrupted_one(done, tmp_path):
     """Whole runs: penalties, plain SGD, batch normalisation; a signal to one process; what is written."""
-    one, normal, stateless = tmp_path / "one", tmp_path / "normal", tmp_path / "stateless"
+    one, normal, stateless, residual = (tmp_path / name for name in ("one", "normal", "stateless", "residual"))
     two, parts, normal_two = done / "two", done / "parts", done / "normal-two"
     train(tiny.config(*CONFIG), one, plugins=tiny.plugins())
     train(tiny.config(*NORMALISED), normal, plugins=tiny.plugins())
     train(tiny.config(*STATELESS), stateless, plugins=tiny.plugins())
+    train(tiny.config(*RESIDUAL), residual, plugins=tiny.plugins())
     for path, count in ((one, 1), (two, 2), (parts, 2), (normal_two, 2)):
         assert json.loads((path / "environment.json").read_text())["num_processes"] == count
-    for alone, together in ((one, two), (normal, normal_two), (stateless, done / "stateless-two")):
+    others = (stateless, done / "stateless-two"), (residual, done / "residual-two")
+    for alone, together in ((one, two), (normal, normal_two), *others):
         for ours, theirs in zip(rows(together), rows(alone), strict=True):
             assert ours == pytest.approx(theirs | {"seconds": ours["seconds"]}, rel=1e-4, abs=1e-5)
         assert np.abs(picture(together) - picture(alone)).max() <= 1

@@ -15,7 +15,10 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError
 from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from coupling.losses.loss import Loss
+from coupling.networks.blocks import ChannelGains
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
+from coupling.networks.residual import Residual
+from coupling.networks.spectral import SpectralLayer
 from coupling.sharing.graph import Rule, SharingGraph
 from coupling.training.algorithm import Algorithm1, MicroBatch, _mean
 from coupling.training.gradients import GradientBuffer
@@ -34,13 +37,19 @@ LOSSES = {
 }
 
 
-def layer(batch_norm: bool, last: bool, outputs: int = WIDTH, inputs: int = WIDTH) -> nn.Module:
+KINDS = ("plain", "batch norm", "gains", "spectral")
+
+
+def layer(kind: str, last: bool, outputs: int = WIDTH, inputs: int = WIDTH) -> nn.Module:
     parts: list[nn.Module] = [nn.Linear(inputs, outputs)]
-    if batch_norm and not last:
+    if kind == "batch norm" and not last:
         parts.append(nn.BatchNorm1d(outputs))
+    if kind == "gains":
+        parts.append(ChannelGains(outputs))
     if not last:
         parts.append(nn.PReLU())
-    return nn.Sequential(*parts)
+    made = nn.Sequential(*parts)
+    return SpectralLayer(made) if kind == "spectral" else made
 
 
 @st.composite
@@ -66,7 +75,7 @@ def coupled(draw):
     """Losses, graphs and layers of both teams."""
     name = draw(st.sampled_from(sorted(LOSSES)))
     names = [f"d{i}" for i in range(draw(st.integers(1, 5)))]
-    batch_norm, condition = draw(st.booleans()), draw(st.booleans())
+    kind, condition = draw(st.sampled_from(KINDS)), draw(st.booleans())
     torch.manual_seed(draw(st.integers(0, 10_000)))
     graphs, lists = {}, {}
     logits = len(names) + 1 if name == "domain-softmax" else 1
@@ -76,7 +85,7 @@ def coupled(draw):
         inputs = WIDTH + len(names) if team == "generator" and condition else WIDTH
         lists[team] = {
             d: [
-                layer(batch_norm, i == n, outputs if i == n else WIDTH, inputs if i == 1 else WIDTH).double()
+                layer(kind, i == n, outputs if i == n else WIDTH, inputs if i == 1 else WIDTH).double()
                 for i in range(1, n + 1)
             ]
             for d, n in depths.items()
@@ -139,9 +148,53 @@ def test_step_equals_separate_networks_with_explicit_mean(made):
     compare(generator, teams[0].optimizer, reference.generators(0, z))
 
 
+@pytest.mark.parametrize(
+    ("options", "shared"),
+    [
+        ({"between": "gains"}, {"generator": (1, 2, 3, 5), "discriminator": (3, 5)}),
+        ({"between": "branches", "resampling": "bilinear"}, {"generator": (1, 3, 5), "discriminator": (5,)}),
+        ({"minibatch_deviation": 2, "normalised": False, "fixup": False}, {"generator": (1, 3), "discriminator": (3,)}),
+        ({"spectral": True, "fixup": False, "minibatch_deviation": 4}, {"generator": (1,), "discriminator": (2, 3)}),
+    ],
+)
+def test_a_step_of_residual_networks_equals_separate_networks(options, shared):
+    torch.manual_seed(0)
+    domains = [Domain(n, (2, 9, 8), (-1, 1)) for n in "ab"]
+    made = Residual(width=0.05, **options)
+    lists = {
+        "generator": {d.name: made.generator(d, WIDTH) for d in domains},
+        "discriminator": {d.name: made.discriminator(d, 1) for d in domains},
+    }
+    for team in lists.values():
+        for layers in team.values():
+            nn.ModuleList(layers).double()
+            for parameter in nn.ModuleList(layers).parameters():  # as after some steps: nothing is zero any more
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    graphs = {
+        t: SharingGraph(t, {d: len(x) for d, x in lists[t].items()}, [Rule(layers=shared[t])], same_input=t[0] == "g")
+        for t in lists
+    }
+    generator = CoupledGenerator(graphs["generator"], copy.deepcopy(lists["generator"]))
+    discriminator = CoupledDiscriminator(graphs["discriminator"], copy.deepcopy(lists["discriminator"]))
+    losses = {"non-saturating": NonSaturating(), "r1": R1()}
+    teams = [make_team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
+    algorithm = Algorithm1(domains, *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
+    reference = Reference(graphs, lists, list(losses.values()), lambda p, n: uniform(0, p, n))
+    for step in range(2):
+        z = torch.randn(BATCH, WIDTH, dtype=torch.float64)
+        real = {d.name: torch.rand(BATCH, 2, 9, 8, dtype=torch.float64) for d in domains}
+        reference.clear()
+        expected = reference.discriminators(step, z, real)
+        algorithm.step(step, z, real)
+        compare(discriminator, teams[1].optimizer, expected)
+        reference.adopt("discriminator", discriminator)
+        compare(generator, teams[0].optimizer, reference.generators(step, z))
+        reference.adopt("generator", generator)
+
+
 def test_running_statistics_are_each_domains_own():
     graphs = {t: SharingGraph(t, {"a": 2, "b": 2}, [Rule(first=2)]) for t in ("discriminator",)}
-    layers = {d: [layer(True, False), layer(False, True, 1)] for d in "ab"}
+    layers = {d: [layer("batch norm", False), layer("plain", True, 1)] for d in "ab"}
     alone = {d: copy.deepcopy(layers["a"][0]) for d in "ab"}
     network = CoupledDiscriminator(graphs["discriminator"], layers)
     real = {"a": torch.randn(8, WIDTH), "b": 5 + torch.randn(8, WIDTH)}
@@ -162,7 +215,7 @@ def test_joint_statistics_couple_the_domains():
     for joint in (True, False):
         graph = SharingGraph("discriminator", {"a": 2, "b": 2}, [Rule(last=1)])
         torch.manual_seed(0)
-        lists = {d: [layer(False, False), nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 1))] for d in "ab"}
+        lists = {d: [layer("plain", False), nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 1))] for d in "ab"}
         network = CoupledDiscriminator(graph, lists, joint_statistics=joint)
         real = {d: torch.randn(8, WIDTH) for d in "ab"}
         network(real).real_logits["a"].square().sum().backward()
@@ -211,7 +264,7 @@ def test_frozen_discriminators_gather_no_gradient_in_the_generators_half():
         for t in ("generator", "discriminator")
     }
     lists = {
-        t: {d: [layer(True, False), layer(False, True, 1 if t == "discriminator" else WIDTH)] for d in "ab"}
+        t: {d: [layer("batch norm", False), layer("plain", True, 1 if t == "discriminator" else WIDTH)] for d in "ab"}
         for t in graph
     }
     generator = CoupledGenerator(graph["generator"], lists["generator"])
@@ -278,7 +331,7 @@ def test_a_losss_own_parameters_get_the_mean_over_their_users_from_their_teams_h
         for t in ("generator", "discriminator")
     }
     lists = {
-        t: {d: [layer(False, False).double(), layer(False, True, 1 if t == "discriminator" else WIDTH).double()]
+        t: {d: [layer("plain", False).double(), layer("plain", True, 1 if t == "discriminator" else WIDTH).double()]
             for d in "abc"}
         for t in graphs
     }  # fmt: skip
@@ -308,7 +361,9 @@ def test_a_losss_own_parameters_get_the_mean_over_their_users_from_their_teams_h
 
 def test_what_an_architecture_froze_stays_as_it_was():
     graph = {t: SharingGraph(t, {"a": 2}, same_input=t == "generator") for t in ("generator", "discriminator")}
-    lists = {t: {"a": [layer(False, False), layer(False, True, 1 if t == "discriminator" else WIDTH)]} for t in graph}
+    lists = {
+        t: {"a": [layer("plain", False), layer("plain", True, 1 if t == "discriminator" else WIDTH)]} for t in graph
+    }
     frozen = lists["discriminator"]["a"][0][0].weight.requires_grad_(False)
     networks = (
         CoupledGenerator(graph["generator"], lists["generator"]),

@@ -54,6 +54,12 @@ CASES = {
         "{name: consistency, threshold: 0, teacher: averaged}]",
         "training.ema_discriminators=true",
     ),
+    "residual": (
+        "generator.architecture={name: residual, width: 0.05, between: gains}",
+        "discriminator.architecture={name: residual, width: 0.05, spectral: true, fixup: false}",
+        "discriminator.architecture.minibatch_deviation=2",
+        "sharing.discriminator=[{last: 1}]",
+    ),
     "no average": ("training.ema=null", "optimizer.name=rmsprop"),
 }
 INTERVALS = ("training.log_every=3", "training.checkpoint_every=3", "training.sample_every=6")
