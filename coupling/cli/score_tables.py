@@ -10,6 +10,7 @@ from rich.table import Table
 
 from coupling.cli.tables import table
 from coupling.metrics.evaluate import Scores
+from coupling.metrics.pairs import SAME_IMAGE, WAY
 from coupling.metrics.scoring import Score
 from coupling.runs.locations import run_directory_of
 from coupling.runs.measured import Measured, reason_undefined
@@ -20,16 +21,17 @@ Row = tuple[str, float, dict[str, float]]
 """Name of a value, the value, and the values beside it by column."""
 
 
+_COLUMNS = {"unrelated": "unrelated", SAME_IMAGE: "same image", "real": "real", WAY: "way"}
+"""Columns of values beside a value, with their titles."""
+
+
 def print_scores(result: Scores, console: Console, *, verbose: bool) -> None:
-    """Print the value of each metric beside that of unrelated pairs and of real samples.
+    """Print the value of each metric beside its floor and ceilings, and the share of the way between them.
 
     ``verbose``: also the details of each value, and what each metric was computed with.
     """
     console.print(f"step {result.step:,}", style="bold")
-    details = [
-        [row for name, value in walk(score.metric, score.measured) for row in _rows(str(name), value)]
-        for score in result.scores
-    ]
+    details = [list(_all_rows(score)) for score in result.scores]
     if not verbose:
         headlines = [rows[0] for rows in details]
         console.print(_table(headlines))
@@ -56,19 +58,30 @@ def print_destination(result: Scores, run: Path, output: Path | None) -> None:
 
 
 def _table(rows: list[Row]) -> Table:
-    columns = [column for column in ("unrelated", "real") if any(column in beside for *_, beside in rows)]
-    made = table("metric", "value", *columns)
+    columns = [column for column in _COLUMNS if any(column in beside for *_, beside in rows)]
+    made = table("metric", "value", *(_COLUMNS[column] for column in columns))
     for name, value, beside in rows:
         made.add_row(name, f"{value:.4g}", *(f"{beside[c]:.4g}" if c in beside else "" for c in columns))
     return made
 
 
+def _all_rows(score: Score) -> Iterator[Row]:
+    """The rows of a metric's value and of its details, without those that have a column."""
+    values = list(walk(score.metric, score.measured))
+    in_columns = {name.under(WAY) for name, value in values if isinstance(value.details.get(WAY), float)}
+    for name, value in values:
+        if name not in in_columns:
+            yield from _rows(str(name), value)
+
+
 def _rows(name: str, measured: Measured) -> Iterator[Row]:
     """The row of a value, then a row for each of its floors that has no column."""
-    floors, ceilings = measured.floors, measured.ceilings
+    floors, ceilings, way = measured.floors, dict(measured.ceilings), measured.details.get(WAY)
     beside = {"unrelated": floors["unrelated"]} if "unrelated" in floors else {}
+    beside |= {SAME_IMAGE: ceilings.pop(SAME_IMAGE)} if SAME_IMAGE in ceilings else {}
     if ceilings:
         beside["real"] = ceilings.get("true-pairs", next(iter(ceilings.values())))
+    beside |= {WAY: way} if isinstance(way, float) else {}
     yield name, measured.value, beside
     for key, floor in floors.items():
         if key != "unrelated":

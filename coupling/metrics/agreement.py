@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -15,7 +15,7 @@ from coupling.errors import ConfigError, nearest
 from coupling.losses.classification import in_words
 from coupling.metrics.classifier import Classes, Classifier, classify_pool, known_classes
 from coupling.metrics.metric import Evaluation
-from coupling.metrics.pairs import PairMetric, ProbeData
+from coupling.metrics.pairs import SAME_IMAGE, WAY, PairMetric, ProbeData, share_of_way
 from coupling.runs.measured import Detail, Measured
 from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line
@@ -38,7 +38,9 @@ class LabelAgreement(PairMetric):
     Each classifier is trained on labelled real samples of its domain that no domain trains on. ``/unrelated``, the
     floor: the same share if the pairs were made at random. ``/true-pairs``, the ceiling: the share of real pairs;
     the classifiers have seen neither sample of them. Where there are no real pairs, no pair can be expected to do
-    better than the classifiers: see ``/accuracy/<domain>``.
+    better than the classifiers: see ``/accuracy/<domain>``. ``/way``: share of the way from floor to ceiling.
+    ``/same-image``, the blur ceiling: share of generated samples that a second classifier with another seed classifies
+    like the first.
     """
 
     kind = "label-agreement"
@@ -47,10 +49,11 @@ class LabelAgreement(PairMetric):
     def __init__(self, *, from_: From, to: To, count: Count = 10_000, probe: ProbeData = None) -> None:
         super().__init__(from_, to, count, probe)
         self._probes: dict[str, Classifier] = {}
+        self._seconds: dict[str, Classifier] = {}
         self._ceilings: dict[str, float] = {}
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """Train the two classifiers, or read them if they are saved, and measure the ceiling."""
+        """Train two classifiers of each domain, or read them if they are saved, and measure the ceiling."""
         labels: dict[str, Tensor] = {}
         for domain, pool in self.pools.items():
             pool.prepare()
@@ -61,7 +64,8 @@ class LabelAgreement(PairMetric):
             labels[domain] = pool.dataset.labels
         self._compare_classes({d: set(labels[d][torch.from_numpy(p.indices)].tolist()) for d, p in self.pools.items()})
         self._probes = {d: Classifier({d: pool}, {d: {"class": labels[d]}}) for d, pool in self.pools.items()}
-        for probe in self._probes.values():
+        self._seconds = {domain: probe.second() for domain, probe in self._probes.items()}
+        for probe in (*self._probes.values(), *self._seconds.values()):
             probe.load_or_train()
         pairs = self.true_pairs()
         if pairs is not None:
@@ -89,14 +93,15 @@ class LabelAgreement(PairMetric):
         """The share, with floor, ceiling and the classifiers' accuracy."""
         if not self._probes:
             self.prepare(evaluation.data, evaluation.seed)
-        classes = classify_generated(evaluation, self._probes, self.count, self.kind)
+        classes, again = classify_generated(evaluation, (self._probes, self._seconds), self.count, self.kind)
         one, other = (classes[domain]["class"] for domain in self.pair)
-        evaluation.note(pairs=self.count, probes={d: probe.record for d, probe in self._probes.items()})
-        return Measured(
+        evaluation.note(pairs=self.count, **records(self._probes, self._seconds))
+        return agreement(
             share(one == other),
-            floors={"unrelated": agreement_by_chance(one, other)},
-            ceilings=self._ceilings,
-            details={"accuracy": {d: probe.accuracy[d]["class"] for d, probe in self._probes.items()}},
+            agreement_by_chance(one, other),
+            self._ceilings,
+            share_alike(classes, again, "class"),
+            {"accuracy": {d: probe.accuracy[d]["class"] for d, probe in self._probes.items()}},
         )
 
 
@@ -106,7 +111,8 @@ class AttributeAgreement(PairMetric):
     A domain's own attribute is one that none of the other domain's real samples has (glasses; no glasses). The others
     (hair, skin, clothes ...) should be the same in both samples of a pair. A classifier with one output for each
     attribute decides; it is trained on real samples of both domains that no domain trains on. ``/unrelated`` and
-    ``/true-pairs`` are floor and ceiling as in label-agreement; each attribute has its own three values.
+    ``/true-pairs`` are floor and ceiling as in label-agreement, and so are ``/way`` and ``/same-image``; each attribute
+    has its own values.
     ``/belongs/<domain>``: share of the domain's generated samples that have its own attributes, and ``/real`` of real
     ones.
     """
@@ -128,6 +134,7 @@ class AttributeAgreement(PairMetric):
         super().__init__(from_, to, count, probe)
         self.attributes = attributes
         self._probes: dict[str, Classifier] = {}
+        self._seconds: dict[str, Classifier] = {}
         self._own: dict[str, dict[str, Tensor]] = {}
         """Attributes that set each domain apart, with the domain's values of them."""
         self._common: list[str] = []
@@ -137,7 +144,7 @@ class AttributeAgreement(PairMetric):
         """Share of each domain's real samples that have its own attributes, if it has any."""
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """Find the attributes that set the domains apart, train the classifier, and measure the ceiling."""
+        """Find the attributes that set the domains apart, train the classifiers, and measure the ceiling."""
         for pool in self.pools.values():
             pool.prepare()
         known = {domain: known_classes(pool) for domain, pool in self.pools.items()}
@@ -152,7 +159,9 @@ class AttributeAgreement(PairMetric):
             for domain, pool in self.pools.items():
                 common = {name: known[domain][name] for name in self._common}
                 self._probes[domain] = Classifier({domain: pool}, {domain: common})
-        for probe in dict.fromkeys(self._probes.values()):
+        seconds = {probe: probe.second() for probe in dict.fromkeys(self._probes.values())}
+        self._seconds = {domain: seconds[probe] for domain, probe in self._probes.items()}
+        for probe in (*seconds, *seconds.values()):
             probe.load_or_train()
         pairs = self.true_pairs()
         if pairs is not None:
@@ -168,22 +177,24 @@ class AttributeAgreement(PairMetric):
         """The mean share, with floor and ceiling, and the same for each attribute."""
         if not self._probes:
             self.prepare(evaluation.data, evaluation.seed)
-        classes = classify_generated(evaluation, self._probes, self.count, self.kind)
+        classes, again = classify_generated(evaluation, (self._probes, self._seconds), self.count, self.kind)
         one, other = (classes[domain] for domain in self.pair)
         agree = {name: share(one[name] == other[name]) for name in self._common}
         chance = {name: agreement_by_chance(one[name], other[name]) for name in self._common}
+        alike = {name: share_alike(classes, again, name) for name in self._common}
         evaluation.note(
             pairs=self.count,
             attributes=self._common,
             apart={domain: sorted(own) for domain, own in self._own.items()},
-            probes={domain: probe.record for domain, probe in self._probes.items()},
+            **records(self._probes, self._seconds),
         )
         details: dict[str, Detail] = {
-            name: Measured(
+            name: agreement(
                 agree[name],
-                floors={"unrelated": chance[name]},
-                ceilings={"true-pairs": self._true_pairs[name]} if self._true_pairs else {},
-                details={"accuracy": {domain: self._probes[domain].accuracy[domain][name] for domain in self.pair}},
+                chance[name],
+                {"true-pairs": self._true_pairs[name]} if self._true_pairs else {},
+                alike[name],
+                {"accuracy": {domain: self._probes[domain].accuracy[domain][name] for domain in self.pair}},
             )
             for name in self._common
         }
@@ -192,12 +203,8 @@ class AttributeAgreement(PairMetric):
                 domain: Measured(share_belonging(classes[domain], self._own[domain]), ceilings={"real": real})
                 for domain, real in self._belongs.items()
             }
-        return Measured(
-            mean(agree),
-            floors={"unrelated": mean(chance)},
-            ceilings={"true-pairs": mean(self._true_pairs)} if self._true_pairs else {},
-            details=details,
-        )
+        ceilings = {"true-pairs": mean(self._true_pairs)} if self._true_pairs else {}
+        return agreement(mean(agree), mean(chance), ceilings, mean(alike), details)
 
     def _sort_attributes(self, known: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Find the attributes that set the domains apart, and those in which pairs should agree."""
@@ -230,22 +237,52 @@ class AttributeAgreement(PairMetric):
             )
 
 
-def classify_generated(
-    evaluation: Evaluation, probes: Mapping[str, Classifier], count: int, purpose: str
-) -> dict[str, Classes]:
-    """Classes of each domain's samples of ``count`` common codes, by its probe: {domain: {head: (count,) int64}}.
+def agreement(
+    value: float, chance: float, ceilings: Mapping[str, float], alike: float, details: Mapping[str, Detail]
+) -> Measured:
+    """An agreement with its floor ``chance``, its ceilings, the blur ceiling ``alike``, and the share of the way.
 
-    ``purpose``: with the evaluation's seed, what the codes are drawn by.
+    ``ceilings``: that of true pairs; empty if they are unknown.
+    """
+    way = {} if not ceilings else {WAY: share_of_way(value, chance, ceilings["true-pairs"], "higher")}
+    return Measured(value, {"unrelated": chance}, {**ceilings, SAME_IMAGE: alike}, {**way, **details})
+
+
+def records(probes: Mapping[str, Classifier], seconds: Mapping[str, Classifier]) -> dict[str, object]:
+    """The records of the probes of each domain, for the record of a score."""
+    return {
+        "probes": {domain: probe.record for domain, probe in probes.items()},
+        "second_probes": {domain: probe.record for domain, probe in seconds.items()},
+    }
+
+
+def classify_generated(
+    evaluation: Evaluation, probes: Sequence[Mapping[str, Classifier]], count: int, purpose: str
+) -> list[dict[str, Classes]]:
+    """Classes of each domain's samples of ``count`` common codes, by each of its probes.
+
+    ``purpose``: with the evaluation's seed, what the codes are drawn by. Returns {domain: {head: (count,) int64}} for
+    each of ``probes``.
     """
     z = evaluation.model.latent(count, derive_seed(evaluation.seed, purpose))
-    found: dict[str, list[Classes]] = {domain: [] for domain in probes}
+    domains = list(probes[0])
+    found: list[dict[str, list[Classes]]] = [{domain: [] for domain in domains} for _ in probes]
     for part in z.split(_PORTION):
-        for domain, samples in evaluation.generate(part, list(probes)).items():
-            found[domain].append(probes[domain](samples))
-    return {
-        domain: {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
-        for domain, parts in found.items()
-    }
+        for domain, samples in evaluation.generate(part, domains).items():
+            for own, by_domain in zip(found, probes, strict=True):
+                own[domain].append(by_domain[domain](samples))
+    return [
+        {
+            domain: {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
+            for domain, parts in own.items()
+        }
+        for own in found
+    ]
+
+
+def share_alike(classes: Mapping[str, Classes], again: Mapping[str, Classes], head: str) -> float:
+    """Share of samples, the mean over domains, that two probes classify alike: the blur ceiling."""
+    return mean({domain: share(found[head] == again[domain][head]) for domain, found in classes.items()})
 
 
 def agreement_by_chance(one: Tensor, other: Tensor) -> float:

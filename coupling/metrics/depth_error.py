@@ -17,7 +17,7 @@ from coupling.data.held_out import split
 from coupling.errors import ConfigError
 from coupling.metrics.depth_estimator import DepthEstimator, share_of_range
 from coupling.metrics.metric import Evaluation
-from coupling.metrics.pairs import PairMetric, ProbeData
+from coupling.metrics.pairs import SAME_IMAGE, WAY, PairMetric, ProbeData, share_of_way
 from coupling.runs.measured import Measured, Undefined
 from coupling.system.seeds import derive_seed
 
@@ -39,6 +39,8 @@ class DepthError(PairMetric):
     shares of the depth domain's range; with ``near`` and ``far`` they are in metres. Pixels whose depth is missing do
     not count. ``/unrelated``, the floor: the same for pairs of different codes. ``/real``, the ceiling: the estimator
     on real colour against true depth that it has not learned from; no model can be expected to do better.
+    ``/way``: share of the way from floor to ceiling. ``/same-image``, the blur ceiling: the difference between the
+    estimates of two estimators with different seeds from the same generated colour image.
     ``/absolute`` is the mean absolute error, ``/relative`` (in metres only) that divided by the depth, ``/compared``
     the share of pixels that count. Without such pixels the errors are undefined, and so is ``/relative`` if one of them
     is nearer than a thousandth of ``far``.
@@ -67,6 +69,7 @@ class DepthError(PairMetric):
         self.missing = missing
         self.near, self.far = near, far
         self._probe: DepthEstimator | None = None
+        self._second: DepthEstimator | None = None
         self._real: dict[str, float] = {}
         """Errors of the estimator on real pairs, as :meth:`Errors.values` answers them."""
 
@@ -94,12 +97,14 @@ class DepthError(PairMetric):
         self.pools = {domain: pool.within(common) for domain, pool in self.pools.items()}
 
     def prepare(self, data: Mapping[str, DomainData], seed: int) -> None:
-        """Train the estimator, or read it if it is saved, and measure the ceiling."""
+        """Train two estimators, or read them if they are saved, and measure the ceiling."""
         for pool in self.pools.values():
             pool.prepare()
         colour, depth = (self.pools[domain] for domain in self.pair)
         self._probe = DepthEstimator(colour, depth, self.missing)
+        self._second = self._probe.second()
         self._probe.load_or_train()
+        self._second.load_or_train()
         errors = Errors(self)
         tested = split(colour)[1][:_MOST]
         for start in range(0, len(tested), _PORTION):
@@ -112,7 +117,8 @@ class DepthError(PairMetric):
         if self._probe is None:
             self.prepare(evaluation.data, evaluation.seed)
         assert self._probe is not None
-        related, unrelated = Errors(self), Errors(self)
+        assert self._second is not None
+        related, unrelated, same = Errors(self), Errors(self), Errors(self)
         z = evaluation.model.latent(self.count, derive_seed(evaluation.seed, self.kind))
         depth = self.pools[self.pair[1]]
         for part in z.tensor_split(-(-self.count // _PORTION)):  # of nearly one size: none holds a single code
@@ -120,15 +126,31 @@ class DepthError(PairMetric):
             estimated, given = self._probe(drawn[self.pair[0]]), share_of_range(depth, drawn[self.pair[1]])
             related.add(given, estimated)
             unrelated.add(given, estimated.roll(1, 0))
-        evaluation.note(pairs=self.count, unit="metres" if self.far else "share of the range", probe=self._probe.record)
-        floors = unrelated.values()
-        del floors["compared"]  # the same pixels as with related pairs
-        found = {
-            key: Measured(value, {"unrelated": floors[key]} if key in floors else {}, {"real": self._real[key]})
-            for key, value in related.values().items()
-        }
+            same.add(self._second(drawn[self.pair[0]]), estimated)
+        evaluation.note(
+            pairs=self.count,
+            unit="metres" if self.far else "share of the range",
+            probe=self._probe.record,
+            second_probe=self._second.record,
+        )
+        return self._compared(related.values(), unrelated.values(), same.values())
+
+    def _compared(
+        self, values: Mapping[str, float], floors: Mapping[str, float], same: Mapping[str, float]
+    ) -> Measured:
+        """The error, with floor and ceilings; the other values, each with its own, are details."""
+        found: dict[str, Measured] = {}
+        for key, value in values.items():
+            real = self._real[key]
+            if key == "compared":  # the same pixels whatever they are compared with
+                found[key] = Measured(value, ceilings={"real": real})
+            else:
+                way = share_of_way(value, floors[key], real, "lower")
+                found[key] = Measured(
+                    value, {"unrelated": floors[key]}, {"real": real, SAME_IMAGE: same[key]}, {WAY: way}
+                )
         error = found.pop("error")
-        return replace(error, details=found)
+        return replace(error, details={**error.details, **found})
 
 
 class Errors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -12,6 +12,7 @@ from coupling.data.domain_data import DomainData
 from coupling.data.held_out import Numbers, held_out, split, true_pairs
 from coupling.errors import ConfigError, check_domain_name
 from coupling.metrics.metric import Metric
+from coupling.runs.measured import Undefined, reason_undefined
 from coupling.runs.metrics_log import MetricName
 
 ProbeData = Annotated[
@@ -25,6 +26,32 @@ ProbeData = Annotated[
 
 _MOST_PAIRS = 2000
 """Maximum number of true pairs that the ceiling is measured on: some have to be drawn first."""
+
+
+SAME_IMAGE = "same-image"
+"""Name of the blur ceiling: two probes with different seeds on the same generated image, in place of one on a pair.
+
+Where it is low, samples are too blurred to show what the probes look for, and better correspondence cannot be measured.
+"""
+
+
+WAY = "way"
+"""Name of the share of the way from the floor to the ceiling."""
+
+
+def share_of_way(value: float, floor: float, ceiling: float, better: Literal["higher", "lower"]) -> float:
+    """(value - floor) / (ceiling - floor): 0 for unrelated pairs, 1 for true pairs.
+
+    :class:`Undefined` if a value is not finite, or if the ceiling is not better than the floor. The latter happens when
+    generators have collapsed: unrelated samples are then the same, too.
+    """
+    for given in (value, floor, ceiling):
+        if (reason := reason_undefined(given)) is not None:
+            return Undefined(reason)
+    way = ceiling - floor
+    if (way if better == "higher" else -way) <= 0:
+        return Undefined("unrelated generated samples are as alike as true pairs")
+    return (value - floor) / way
 
 
 class PairMetric(Metric):

@@ -1,17 +1,19 @@
 """Probes: small networks that metrics use to see what a sample shows.
 
 A probe learns from real samples that no domain trains on (:mod:`coupling.data.held_out`), always in the same way:
-the same samples give the same probe. Its weights are saved in ``probes/`` in the data directory.
+the same samples give the same probe. Its weights are saved in ``probes/`` in the data directory. Where two probes that
+differ in their seed alone disagree on an image, the image does not show clearly what they look for: it is blurred.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import safetensors.torch
@@ -47,6 +49,8 @@ class Probe(ABC):
         self.pools = dict(pools)
         self.title = title
         self.counted = counted
+        self.seed = 0
+        """Seed of the initial weights and the batches."""
         self.network: nn.Module = nn.Identity()
         self.tested: dict[str, float] = {}
         """How good the probe is on held-out samples that it did not learn from: what :meth:`test` answered."""
@@ -68,14 +72,22 @@ class Probe(ABC):
     def test(self) -> dict[str, float]:
         """How good the network is on held-out samples that it did not learn from, by name."""
 
+    def second(self) -> Self:
+        """An untrained probe of the same samples with another seed: other initial weights, other batches."""
+        made = copy.copy(self)
+        made.seed, made.title = self.seed + 1, f"second {self.title}"
+        return made
+
     def load_or_train(self) -> None:
         """Load the network if it is saved; else train, test and save it."""
         key = {**self.key(), "version": _VERSION, "steps": STEPS, "torch": torch.__version__}
+        if self.seed:  # probes of seed 0 have been saved without it
+            key["seed"] = self.seed
         key = json.loads(json.dumps(key))
         self._digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         path = data_directory("probes") / f"{self._digest[:32]}.safetensors"
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(0, "probe"))
+            torch.manual_seed(derive_seed(self.seed, "probe"))
             self.network = self.make_network()
         tested = self._load(path, key)
         if tested is None:
@@ -87,7 +99,7 @@ class Probe(ABC):
 
     def train(self) -> None:
         """Train the network."""
-        random = np.random.default_rng(derive_seed(0, "probe", "batches"))
+        random = np.random.default_rng(derive_seed(self.seed, "probe", "batches"))
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=RATE, weight_decay=1e-2)
         rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
         self.network.train()

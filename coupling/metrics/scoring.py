@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from coupling.config.components import MetricConfig
 from coupling.data.domain_data import DomainData
 from coupling.errors import CouplingError, RunError
 from coupling.metrics.metric import Evaluation, Metric, NotFiniteError, metric_name
+from coupling.metrics.pairs import WAY
 from coupling.model.model import CoupledModel
 from coupling.networks.mode import evaluating
-from coupling.runs.measured import Measured, Undefined, reason_undefined
+from coupling.runs.measured import Detail, Measured, Undefined, reason_undefined
 from coupling.runs.metrics_log import MetricName, flat_values
 from coupling.system.device import is_out_of_memory
 from coupling.system.foreign_code import guarded
@@ -48,6 +50,13 @@ class Score:
     def value(self) -> float:
         """The metric's value."""
         return self.measured.value
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """The floors, the ceilings and the share of the way between them, by name, without those that are undefined."""
+        found: dict[str, Detail] = {**self.measured.floors, **self.measured.ceilings}
+        found |= {WAY: self.measured.details[WAY]} if WAY in self.measured.details else {}
+        return {key: value for key, value in found.items() if isinstance(value, float) and math.isfinite(value)}
 
     @property
     def values(self) -> dict[str, float]:

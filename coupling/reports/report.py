@@ -150,6 +150,8 @@ def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[s
         "status": summary.get("status"),
         "step": steps,
         "trained for": minutes,
+        "collapsed": ", ".join(f"{name} at step {step:,}" for name, step in summary.get("collapsed", {}).items())
+        or None,
         "started": environment.get("started"),
         "domains": ", ".join(run.config.domains),
         "seed": run.config.seed,

@@ -94,7 +94,7 @@ class SweepConfig(Model):
         None, description="flat name of the table's metric, one that all runs measure; default: their first"
     )
     baselines: list[str] = Field(
-        ["unrelated", "constant"],
+        ["unrelated", "constant", "true-pairs"],
         description="floors and other values beside the metric that the table and figure show: METRIC/unrelated",
     )
 

@@ -10,7 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from coupling.metrics.pairs import SAME_IMAGE, WAY
+
 Of = Literal["best", "chosen", "last"]
+
+
+BESIDE = (WAY, SAME_IMAGE)
+"""Values beside a metric that differ from model to model, and so have tables of their own."""
 
 
 OF: dict[Of, str] = {"best": "Best iteration of each run", "last": "Last iteration"}
@@ -81,6 +87,9 @@ class Table:
             )
         }
         """Means over all runs by name."""
+        measured = {name for result in self.results for name in result.beside}
+        self.beside = [name for name in (f"{metric}/{key}" for key in BESIDE) if name in measured]
+        """Flat names of the values of BESIDE that some run measured."""
         leading = {result.leading for result in self.results}
         self.titles = dict(OF)
         """Titles of the tables."""
@@ -104,13 +113,18 @@ class Table:
         """A row's labels; the metric if there is only one row."""
         return ", ".join(row) or self.metric
 
-    def value(self, result: Result, of: Of) -> float | None:
-        """The table's metric in one run; None if it was not measured at the chosen iteration."""
+    def value(self, result: Result, of: str) -> float | None:
+        """The table's metric in one run; None if it was not measured at the chosen iteration.
+
+        ``of``: best, chosen or last; or one of :attr:`beside`, whose value after the last step is given.
+        """
+        if of in self.beside:
+            return result.beside.get(of)
         if of == "chosen":
             return result.chosen.get(self.metric)
         return result.best[self.metric]["value"] if of == "best" else result.last[self.metric]
 
-    def spread(self, row: tuple[str, ...], column: str, of: Of) -> Spread | None:
+    def spread(self, row: tuple[str, ...], column: str, of: str) -> Spread | None:
         """Mean and standard deviation of one cell; None if none of its seeds is finished."""
         cell = self._cell(row, column)
         of_cell = [self.value(result, of) for result in self.results if result.labels == cell]
@@ -130,7 +144,7 @@ class Table:
             f"Mean ± standard deviation (n - 1) over {'1 seed' if counts == {1} else over}; "
             f"{', '.join(f'{n:,}' for n in steps)} steps." + (f" Baselines: {beside}." if beside else ""),
         ]
-        for of, title in self.titles.items():
+        for of, title in (self.titles | {name: f"{name}, last iteration" for name in self.beside}).items():
             lines += [
                 "",
                 f"## {title}",
@@ -152,12 +166,15 @@ class Table:
         return f"{text} ({spread.seeds})" if counted else text
 
     def csv(self) -> str:
-        """All tables in one: mean, standard deviation and number of seeds of each column."""
+        """All tables in one: mean, standard deviation and number of seeds of each column.
+
+        ``iteration`` is best, chosen or last, or the name of a value beside the metric after the last step.
+        """
         heads = [
             head for column in self.columns for head in [f"{column} {of}".strip() for of in ("mean", "std", "seeds")]
         ]
         lines: list[list[Any]] = [[*list(self.axes)[:-1], "iteration", *heads]]
-        for of in self.titles:
+        for of in (*self.titles, *self.beside):
             for row in self.rows:
                 line: list[Any] = [*row, of]
                 for column in self.columns:

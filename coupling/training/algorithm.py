@@ -131,11 +131,13 @@ class Algorithm1:
         uniform: Callable[[int, str, int], Tensor],
         accumulate: int = 1,
         averaged: tuple[CoupledDiscriminator, Mapping[str, Loss]] | None = None,
+        observe: Callable[[int, Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None,
     ) -> None:
         """``autocast()``: a region for one forward pass. ``uniform(step, purpose, numbers)``: noise for losses.
 
         ``accumulate``: number of micro-batches; memory then holds one micro-batch at a time.
         ``averaged``: discriminators and losses as moving averages, which the caller updates after each step.
+        ``observe(step, real, fake)``: is called with the samples of each micro-batch, {domain: (B, *shape)} each.
         """
         self.domains = tuple(domains)
         self.generators = generators
@@ -144,6 +146,7 @@ class Algorithm1:
         self.autocast = autocast
         self.uniform = uniform
         self.accumulate = accumulate
+        self.observe = observe
         self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
         terms = {
             team: [name for name, loss in losses.items() if getattr(type(loss), team) is not getattr(Loss, team)]
@@ -220,6 +223,8 @@ class Algorithm1:
     def discriminator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all discriminators, on real and generated samples together."""
         fake = {domain: x.detach() for domain, x in fake.items()}
+        if self.observe is not None:
+            self.observe(part.step, part.real, fake)
         with guarded("the discriminators' forward pass"), self.autocast():
             output = self.f(part.real, fake, self.taps)
         half = DiscriminatorHalf(

@@ -58,6 +58,7 @@ class Measurement:
                 score = score_metric(metric, entry, model, self.data, self.seed)
                 log(score)
                 improved = self.best_scores.note(score.name, score.value, step, metric.improves)
+                self.best_scores.beside[score.name] = score.beside
                 if number == 0:
                     self.best_scores.leading, better = score.name, improved
                 print_line(f"step {step:,}: {describe_score(score)}")
@@ -74,6 +75,8 @@ class BestScores:
 
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, dict[str, float]] = field(default_factory=dict)
+    beside: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Floors, ceilings and the share of the way between them at the last measurement, by the metric's flat name."""
     leading: str | None = None
     """Flat name of the configuration's first metric: the checkpoint of its best step is kept."""
 
@@ -95,10 +98,11 @@ class BestScores:
 
     def plain(self) -> dict[str, Any]:
         """The scores as plain data, for a checkpoint."""
-        return {"last": self.last, "best": self.best, "leading": self.leading}
+        return {"last": self.last, "best": self.best, "beside": self.beside, "leading": self.leading}
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Load what :meth:`plain` returned; scores that ``values`` lacks are empty."""
         self.last = dict(values.get("last", {}))
         self.best = dict(values.get("best", {}))
+        self.beside = dict(values.get("beside", {}))
         self.leading = values.get("leading")

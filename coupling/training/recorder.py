@@ -158,6 +158,8 @@ class Recorder:
                     "seconds": round(self.seconds, 1),
                     "last": scores.last,
                     "best": scores.best,
+                    "beside": scores.beside,
+                    "collapsed": self.session.collapse.collapsed,
                     "best_checkpoint": self._best_checkpoint(),
                 },
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +26,7 @@ from coupling.system.terminal import print_line, warn
 from coupling.training.algorithm import Algorithm1
 from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.build import make_algorithm, moving_average
+from coupling.training.collapse import CollapseWarning
 from coupling.training.ema import MovingAverage
 from coupling.training.inputs import StepInputs
 from coupling.training.launch import make_accelerator
@@ -49,6 +51,7 @@ class Session:
     algorithm: Algorithm1
     measurement: Measurement
     means: LossMeans
+    collapse: CollapseWarning
     state: TrainingState
 
     @property
@@ -115,12 +118,15 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     _agree(processes, config, data, networks)
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, inputs.uniform, accelerator.device, processes.count, average)
-    means = _loss_means(accelerator, algorithm)
+    across = partial(_mean_over_processes, accelerator)
+    means = LossMeans(across, NOT_FINITE, algorithm.only)
+    collapse = CollapseWarning(list(data), settings.log_every, across)
+    algorithm.observe = collapse.add
     trained = algorithm.generators, algorithm.discriminators
-    state = TrainingState(networks, average, trained, means, measurement.best_scores)
+    state = TrainingState(networks, average, trained, means, measurement.best_scores, collapse)
     return Session(
         config, plugins, accelerator, processes, batch, data, networks, average, inputs, algorithm, measurement, means,
-        state,
+        collapse, state,
     )  # fmt: skip
 
 
@@ -139,11 +145,8 @@ def _set_statistics(config: Config, networks: Networks, batch: Batch, *, is_main
         warn(few)
 
 
-def _loss_means(accelerator: Accelerator, algorithm: Algorithm1) -> LossMeans:
-    def across(numbers: Tensor) -> Tensor:
-        return accelerator.reduce(numbers, "mean") if accelerator.num_processes > 1 else numbers
-
-    return LossMeans(across, NOT_FINITE, algorithm.only)
+def _mean_over_processes(accelerator: Accelerator, numbers: Tensor) -> Tensor:
+    return accelerator.reduce(numbers, "mean") if accelerator.num_processes > 1 else numbers
 
 
 def _check_labels(config: Config, networks: Networks, data: Mapping[str, DomainData]) -> None:

@@ -19,6 +19,7 @@ from coupling.runs import checkpoint
 from coupling.runs.checkpoint import Checkpoint
 from coupling.training.algorithm import Team
 from coupling.training.build import with_averages
+from coupling.training.collapse import CollapseWarning
 from coupling.training.ema import MovingAverage
 from coupling.training.loss_means import LossMeans
 from coupling.training.measurement import BestScores
@@ -67,7 +68,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Networks, losses, moving average, optimizers, loss means and best scores.
+    """Networks, losses, moving average, optimizers, loss means, best scores and the warning of a collapse.
 
     There is no random state: each step draws from its own seed.
     """
@@ -77,6 +78,7 @@ class TrainingState:
     teams: Sequence[Team]
     means: LossMeans
     best_scores: BestScores
+    collapse: CollapseWarning
     given: frozenset[str] = field(init=False)
     """Names of tensors that were not finite before training (a mask of -inf, for example)."""
 
@@ -112,7 +114,11 @@ class TrainingState:
             if team.scale is not None
             for name, tensor in team.scale.tensors().items()
         }
-        progress = {"losses": self.means.plain(), "metrics": self.best_scores.plain()}
+        progress = {
+            "losses": self.means.plain(),
+            "metrics": self.best_scores.plain(),
+            "collapse": self.collapse.plain(),
+        }
         described = description(config, self.networks.domains, self.networks.graphs, step)
         checkpoint.save(folder, step, named_tensors(self._saved_networks), optimizers, described, progress)
 
@@ -130,6 +136,7 @@ class TrainingState:
                 team.scale.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self.means.restore(progress.get("losses", {}))
         self.best_scores.restore(progress.get("metrics", {}))
+        self.collapse.restore(progress.get("collapse", {}))
 
     def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
         """The state of a team's optimizer by ``<parameter>.<name in the optimizer>``."""

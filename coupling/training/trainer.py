@@ -18,7 +18,7 @@ from coupling.system.distributed import explain_lost_process
 from coupling.system.file_lock import check_not_in_use
 from coupling.system.launchers import launched_processes
 from coupling.system.signals import Interrupted, StopRequest, caught_signals
-from coupling.system.terminal import print_line
+from coupling.system.terminal import print_line, warn
 from coupling.training.callbacks import Callbacks
 from coupling.training.launch import is_main_process
 from coupling.training.memory import explain_out_of_memory
@@ -190,12 +190,15 @@ class Trainer:
         )
 
     def _log(self, due: Due, bar: TrainingBar) -> None:
-        """Log the losses; a loss that is not finite is an error before anything is saved."""
+        """Log the losses and the batch's diversity; a loss that is not finite is an error before anything is saved."""
         session = self.session
         if due.log:
             values = session.means.take()
+            diversity = session.collapse.take()
             bar.show(values)
-            self.recorder.log(values)
+            for warning in session.collapse.note(self.step, diversity) if session.is_main else ():
+                warn(warning)
+            self.recorder.log(values | diversity)
             if session.is_main:
                 self._notify("after_step", step=self.step, losses=values)
         elif due.save or session.measurement.leads(self.step):

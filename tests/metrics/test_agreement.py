@@ -9,6 +9,9 @@ from coupling.errors import ConfigError
 from coupling.metrics import probe
 from coupling.metrics.agreement import AttributeAgreement, LabelAgreement, agreement_by_chance, share_belonging
 from coupling.metrics.metric import Evaluation
+from coupling.metrics.pairs import share_of_way
+from coupling.runs.measured import Undefined
+from coupling.system.seeds import derive_seed
 from tests.support.flat import flat
 from tests.support.toy_domains import Drawn, Squares, opened
 
@@ -52,6 +55,63 @@ def test_label_agreement_is_the_share_of_pairs_of_one_class(wrong):
     assert set(evaluation.notes["probes"]) == {"a", "b"}
 
 
+class Blurred(Drawn):
+    """Draws squares that are hard to tell from the background, on noise."""
+
+    def generate(self, z, domains=None):
+        noise = torch.Generator().manual_seed(0)
+        return {
+            name: 0.1 * x + 0.5 * torch.randn(x.shape, generator=noise)
+            for name, x in super().generate(z, domains).items()
+        }
+
+
+@pytest.mark.parametrize("kind", [LabelAgreement, AttributeAgreement])
+def test_the_blur_ceiling_is_how_often_two_probes_agree_on_one_image(kind):
+    kinds = {LabelAgreement: ("plain", "plain"), AttributeAgreement: ("marked", "unmarked")}[kind]
+    data = opened(*({"kind": one, "test": 300} for one in kinds))
+    values = {}
+    for model in (Drawn, Blurred):
+        metric = kind(from_="a", to="b", count=300)
+        metric.check(data)
+        evaluation = Evaluation(model(dict(zip("ab", kinds, strict=True))), data, seed=0)
+        values[model] = flat(metric, evaluation)
+        drawn = evaluation.model.generate(evaluation.model.latent(300, derive_seed(0, kind.kind)), ["a", "b"])
+        alike = []
+        for domain, samples in drawn.items():
+            first, second = metric._probes[domain], metric._probes[domain].second()
+            second.load_or_train()
+            for head in ("class",) if kind is LabelAgreement else ("corner", "brightness"):
+                answers = [[probe(sample[None])[head].item() for sample in samples] for probe in (first, second)]
+                alike.append(sum(one == other for one, other in zip(*answers, strict=True)) / 300)
+        assert values[model][f"{kind.kind}/a/b/same-image"] == pytest.approx(sum(alike) / len(alike), abs=0.01)
+        assert set(evaluation.notes["second_probes"]) == {"a", "b"}
+    assert values[Drawn][f"{kind.kind}/a/b/same-image"] > 0.95
+    assert values[Blurred][f"{kind.kind}/a/b/same-image"] < 0.9
+
+
+def test_the_way_leads_from_the_floor_to_true_pairs():
+    values, _ = label_agreement(Negated({"a": "plain", "b": "plain"}, 0.5))
+    name = "label-agreement/a/b"
+    floor, ceiling = values[f"{name}/unrelated"], values[f"{name}/true-pairs"]
+    assert values[f"{name}/way"] == pytest.approx((values[name] - floor) / (ceiling - floor))
+    assert values[f"{name}/way"] == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("value", "floor", "ceiling", "better", "way"),
+    [(0.5, 0.25, 0.75, "higher", 0.5), (0.75, 1.0, 0.5, "lower", 0.5), (0.1, 0.2, 0.4, "higher", -0.5)],
+)
+def test_the_share_of_the_way_by_hand(value, floor, ceiling, better, way):
+    assert share_of_way(value, floor, ceiling, better) == pytest.approx(way)
+
+
+@pytest.mark.parametrize(("floor", "ceiling", "better"), [(1.0, 0.9, "higher"), (0.1, 0.2, "lower"), (1, 1, "lower")])
+def test_there_is_no_way_where_unrelated_samples_are_as_alike_as_true_pairs(floor, ceiling, better):
+    assert "as alike as true pairs" in share_of_way(0.5, floor, ceiling, better).reason
+    assert share_of_way(Undefined("because"), floor, ceiling, better).reason == "because"
+
+
 def test_a_model_that_draws_one_class_agrees_by_chance_alone():
     """Its floor says so."""
 
@@ -60,13 +120,14 @@ def test_a_model_that_draws_one_class_agrees_by_chance_alone():
             return torch.tensor([[2.0, 2.0, 1.0]]).expand(count, 3)
 
     values, _ = label_agreement(One({"a": "plain", "b": "plain"}))
+    assert isinstance(values["label-agreement/a/b/way"], Undefined)
     assert values["label-agreement/a/b"] == values["label-agreement/a/b/unrelated"] == 1
 
 
 def test_domains_without_true_pairs_have_the_probes_accuracy_for_a_ceiling():
     data = opened(LABELLED, {**LABELLED, "pool": "else"})
     values, _ = label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
-    assert "label-agreement/a/b/true-pairs" not in values
+    assert not {"label-agreement/a/b/true-pairs", "label-agreement/a/b/way"} & set(values)
     assert values["label-agreement/a/b/accuracy/b"] > 0.95
 
 

@@ -9,6 +9,7 @@ from coupling.errors import ConfigError
 from coupling.metrics import probe
 from coupling.metrics.depth_error import DepthError, Errors
 from coupling.metrics.metric import Evaluation
+from coupling.system.seeds import derive_seed
 from tests.support.flat import flat
 from tests.support.toy_domains import Drawn, opened
 
@@ -42,6 +43,24 @@ def test_true_pairs_are_as_near_as_real_ones_and_wrong_ones_as_far_as_unrelated(
     assert right[f"{NAME}/absolute"] <= right[NAME]
     assert f"{NAME}/relative" not in right
     assert evaluation.notes["unit"] == "share of the range"
+
+
+def test_the_blur_ceiling_is_the_difference_of_two_estimates_from_one_image():
+    metric = DepthError(from_="a", to="b", count=40)
+    data = opened(*VIEWS)
+    metric.check(data)
+    evaluation = Evaluation(Drawn({"a": "color", "b": "depth"}), data, seed=0)
+    values = flat(metric, evaluation)
+    z = evaluation.model.latent(40, derive_seed(0, "depth-error"))
+    colour = evaluation.model.generate(z, ["a"])["a"]
+    second = metric._probe.second()
+    second.load_or_train()
+    squares = [(metric._probe(x[None]) - second(x[None])).square() for x in colour]
+    assert values[f"{NAME}/same-image"] == pytest.approx(torch.cat(squares).mean().sqrt().item(), rel=1e-3)
+    floor, ceiling = values[f"{NAME}/unrelated"], values[f"{NAME}/real"]
+    assert values[f"{NAME}/way"] == pytest.approx((values[NAME] - floor) / (ceiling - floor))
+    assert f"{NAME}/absolute/way" in values
+    assert f"{NAME}/compared/way" not in values
 
 
 def test_metres():

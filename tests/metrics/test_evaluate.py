@@ -276,6 +276,22 @@ def test_undefined_values_are_shown_as_such_with_the_reason(run, monkeypatch):
         assert f"{reason} samples do not differ" in shown
 
 
+def test_ceilings_and_the_way_between_floor_and_ceiling_have_columns(run, monkeypatch):
+    made = Measured(
+        0.5, {"unrelated": 0.25}, {"true-pairs": 0.75, "same-image": 0.625}, {"way": 0.5, "corner": Measured(0.125)}
+    )
+    monkeypatch.setattr(tiny.Brightness, "measure", lambda self, evaluation: made)
+    result = measure(run, "brightness:domain=a")
+    assert result.values["brightness/a/way"] == lines(run)[-1]["brightness/a/way"] == 0.5
+    screen = Console(file=io.StringIO(), width=100)
+    print_scores(result, screen, verbose=True)
+    shown = [line.split() for line in screen.file.getvalue().splitlines()]
+    assert ["metric", "value", "unrelated", "same", "image", "real", "way"] in shown
+    assert ["brightness/a", "0.5", "0.25", "0.625", "0.75", "0.5"] in shown
+    assert ["brightness/a/corner", "0.125"] in shown
+    assert not any("brightness/a/way" in line for line in shown)
+
+
 def test_the_commands_errors(train, command, tmp_path):
     assert train(METRICS, "--output", "out").exit_code == 0
     refused(command("evaluate", "nowhere", "--plugin", TINY), "nowhere: no such run")

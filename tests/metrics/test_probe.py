@@ -73,6 +73,21 @@ def test_a_trained_probe_is_saved_and_loaded(monkeypatch):
     assert (first.accuracy, first.record) == (again.accuracy, again.record)
 
 
+def test_a_second_probe_differs_in_its_seed_alone_and_is_saved_too(monkeypatch):
+    first = learn()
+    second = first.second()
+    second.load_or_train()
+    assert (second.heads, second.key()) == (first.heads, first.key())
+    assert second.record["sha256"] != first.record["sha256"]
+    assert second.accuracy["a"]["class"] > 0.95
+    x = torch.rand(64, 1, 8, 8)
+    assert not torch.equal(first.features(x), second.features(x))
+    monkeypatch.setattr(Probe, "train", lambda _: pytest.fail("learned again"))
+    again = learn().second()
+    again.load_or_train()
+    assert torch.equal(again.features(x), second.features(x))
+
+
 @pytest.mark.parametrize("damage", [b"", b"torn", None])
 def test_probes_of_damaged_files_are_trained_again(damage):
     first = learn()

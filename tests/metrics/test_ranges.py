@@ -164,9 +164,10 @@ def test_agreement(one, other, real):
     attribute = AttributeAgreement(from_="a", to="b", count=COUNT)
     attribute._common = ["class", "hair"]
     for metric in (label, attribute):
-        metric._probes = {domain: _Answering(probe) for domain, probe in probes.items()}
+        metric._probes = metric._seconds = {domain: _Answering(probe) for domain, probe in probes.items()}
         made = score(metric, Model(zeros), data_of(a=(zeros["a"],), b=(zeros["b"],)))
         assert all(0 <= value <= 1 for value in made.values.values())
+        assert made.values["made/a/b/same-image"] == 1
 
 
 class _Answering:
@@ -188,11 +189,13 @@ def test_depth_error(colour, depth, estimated, metres, missing):
     metric = DepthError(from_="a", to="b", count=4, missing=missing, near=metres[0], far=metres[1])
     data = data_of(a=(colour,), b=(depth,))
     metric.pools = data
-    metric._probe = _Answering(SimpleNamespace(accuracy={}, record={}, answer=estimated))
+    metric._probe = metric._second = _Answering(SimpleNamespace(accuracy={}, record={}, answer=estimated))
     metric._real = dict.fromkeys(("error", "absolute", "relative", "compared"), 0.0)
     made = score(metric, Model({"a": colour, "b": depth}), data)
     assert 0 <= made.values["made/a/b/compared"] <= 1
-    assert all(value >= 0 for value in made.values.values() if not isinstance(value, Undefined))
+    found = {name: value for name, value in made.values.items() if not isinstance(value, Undefined)}
+    assert all(value >= 0 for name, value in found.items() if not name.endswith("/way"))
+    assert all(value <= 1 for name, value in found.items() if name.endswith("/way"))
 
 
 def test_every_metric_of_the_package_states_its_range():
@@ -242,7 +245,7 @@ def test_depth_without_a_known_pixel_is_undefined():
     dark = torch.full((4, *SHAPE), -1.0)
     data = data_of(a=(dark,), b=(dark,))
     metric.pools = data
-    metric._probe = _Answering(SimpleNamespace(accuracy={}, record={}, answer=torch.zeros(4, *SHAPE)))
+    metric._probe = metric._second = _Answering(SimpleNamespace(accuracy={}, record={}, answer=torch.zeros(4, *SHAPE)))
     metric._real = {"error": 0.1, "absolute": 0.1, "compared": 1.0}
     made = score(metric, Model({"a": dark, "b": dark}), data)
     assert made.undefined["made/a/b"] == "the depth of every pixel is missing"

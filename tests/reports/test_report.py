@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -86,6 +87,24 @@ def test_the_page_holds_everything_and_fetches_nothing(run, tmp_path):
         assert text in found.text, text
     summary = json.loads((run / "summary.json").read_text())
     assert f"{summary['best']['brightness/a']['value']:.4g}" in found.text
+
+
+def test_ceilings_the_way_and_a_collapse_are_on_the_page(run, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "run")
+    with (copied / "metrics.jsonl").open("a") as file:
+        line = {
+            "step": 6,
+            "seconds": 9.0,
+            "brightness/a": 0.5,
+            "brightness/a/same-image": 0.7531,
+            "brightness/a/way": 0.3142,
+        }
+        file.write(json.dumps(line) + "\n")
+    summary = json.loads((copied / "summary.json").read_text())
+    (copied / "summary.json").write_text(json.dumps(summary | {"collapsed": {"b": 1500}}))
+    found = page(copied, tmp_path / "report.html")
+    for text in ("brightness/a/same-image", "0.7531", "brightness/a/way", "0.3142", "collapsed", "b at step 1,500"):
+        assert text in found.text, text
 
 
 def test_what_a_run_is_called_is_no_markup(tmp_path):

@@ -166,6 +166,35 @@ Mean ± standard deviation (n - 1) over 3 seeds; 50 steps. Baselines: unrelated 
     assert "| none | 0.9015 ± 0.0007 (2) | 0.9110 ± 0.0010 (3) | " in uneven
 
 
+def test_values_that_differ_from_model_to_model_have_tables_of_their_own():
+    axes = {"generator": ["1", "1-2"]}
+    beside = {f"{M}/unrelated": 0.25, f"{M}/true-pairs": 0.75}
+    results = [
+        result((g,), seed, 0.5, 0.5, beside | {f"{M}/way": 0.5 + 0.125 * seed, f"{M}/same-image": 0.625})
+        for g in axes["generator"]
+        for seed in range(2)
+    ]
+    table = Table("t", axes, M, ["unrelated", "true-pairs"], results)
+    text = table.markdown()
+    assert "Baselines: unrelated 0.2500, true-pairs 0.7500." in text
+    assert text.endswith(
+        f"""\
+## {M}/way, last iteration
+
+| generator | 1 | 1-2 |
+| --- | --- | --- |
+| {M} | 0.5625 ± 0.0884 | 0.5625 ± 0.0884 |
+
+## {M}/same-image, last iteration
+
+| generator | 1 | 1-2 |
+| --- | --- | --- |
+| {M} | 0.6250 ± 0.0000 | 0.6250 ± 0.0000 |
+"""
+    )
+    assert f"{M}/same-image,0.625,0.0,2,0.625,0.0,2" in table.csv().splitlines()
+
+
 def test_the_step_that_another_metric_chooses_has_its_own_table():
     axes, made = {"x": ["1"]}, [result(["1"], seed, 0.9, 0.5) for seed in range(3)]
     chosen = [replace(r, leading="information", chosen={M: 0.7 + 0.1 * r.seed}) for r in made]

@@ -91,7 +91,7 @@ def test_each_line_of_losses_has_the_step_the_time_and_all_losses(finished):
     assert [row["step"] for row in losses] == [2, 4, 6, 8]
     names = [f"loss/{team}/{d}" for team in ("discriminator", "generator") for d in "ab"]
     for row in losses:
-        assert list(row) == ["step", "seconds", *names]
+        assert list(row) == ["step", "seconds", *names, "batch-diversity/a", "batch-diversity/b"]
         assert all(math.isfinite(value) for value in row.values())
     assert [row["seconds"] for row in losses] == sorted(row["seconds"] for row in losses)
 
@@ -110,6 +110,14 @@ def test_the_summary_has_the_last_and_the_best_score(finished):
     assert ended["best"]["brightness/a"]["value"] == pytest.approx(best[0], rel=1e-5)
     assert ended["best"]["brightness/a"]["step"] == best[1] == 2
     assert ended["best_checkpoint"] == "checkpoints/step-0000002"
+
+
+def test_the_summary_has_what_stands_beside_the_last_score(tmp_path, monkeypatch):
+    made = Measured(0.5, {"unrelated": 0.25}, {"real": 0.75, "same-image": 0.625}, {"way": 0.5, "other": 0.1})
+    monkeypatch.setattr(tiny.Brightness, "measure", lambda self, evaluation: made)
+    run(tmp_path / "run", "metrics=[brightness]")
+    beside = summary(tmp_path / "run")["beside"]["brightness/a"]
+    assert beside == {"unrelated": 0.25, "real": 0.75, "same-image": 0.625, "way": 0.5}
 
 
 def test_a_run_starts_with_its_directory_device_and_sizes(tmp_path, capsys):
