@@ -8,8 +8,17 @@ from coupling.data.images.huggingface import HuggingFace
 from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
 from coupling.hookspecs import Register, hookimpl
 from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
-from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.adversarial import (
+    DomainSoftmax,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    RelativisticPairing,
+    Wasserstein,
+)
 from coupling.losses.classification import Classification
+from coupling.losses.penalties import R1, R2
 from coupling.metrics.accuracy import Accuracy, Information
 from coupling.metrics.agreement import AttributeAgreement, LabelAgreement
 from coupling.metrics.depth_error import DepthError
@@ -62,8 +71,10 @@ def register_losses(register: Register) -> None:
     register("least-squares", LeastSquares)
     register("hinge", Hinge)
     register("wasserstein", Wasserstein)
+    register("relativistic-pairing", RelativisticPairing)
     register("domain-softmax", DomainSoftmax)
     register("r1", R1)
+    register("r2", R2)
     register("classification", Classification)
     register("entropy", Entropy)
     register("consistency", Consistency)

@@ -25,6 +25,8 @@ Unlabelled = Annotated[
 class Classified(Loss):
     """A loss on the predictions of the configuration's classification loss, in domains without labels."""
 
+    reads_logits = False
+
     def __init__(self, domains: Sequence[str] | None, weight: float) -> None:
         super().__init__()
         self.domains = list(domains or ())
@@ -160,6 +162,8 @@ class FeatureMatching(Loss):
 
     A domain's term is half the mean over the other domains, so that the terms of two domains add up to their distance.
     """
+
+    reads_logits = False
 
     def __init__(self, *, layer: Layer = LAST_HIDDEN, weight: Weight = 0.01) -> None:
         super().__init__()

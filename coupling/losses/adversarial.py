@@ -1,8 +1,7 @@
-"""Adversarial losses and gradient penalties. They read logits, not probabilities, which is stable at any size."""
+"""Adversarial losses. They read logits, not probabilities, which is stable at any size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coupling.losses.loss import AdversarialLoss, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain, Weight
+from coupling.losses.penalties import squared_gradients
 
 
 class NonSaturating(AdversarialLoss):
@@ -91,6 +91,32 @@ class Wasserstein(AdversarialLoss):
         return losses
 
 
+class RelativisticPairing(Loss):
+    """Softplus of the difference between a real and a generated sample's logits (RpGAN, arXiv 2501.05441, section 2).
+
+    A generated sample has to look more real than the real sample of the same place in the batch, so all modes of the
+    data count. Use it with both penalties, ``r1`` and ``r2``: without them it diverges.
+    """
+
+    needs_real_logits = True
+
+    def __init__(self, *, weight: Weight = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def outputs(self, domains: int) -> int:
+        """One logit for each sample."""
+        return 1
+
+    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
+        """log(1 + exp(f(g(z)) - f(x))), a mean over pairs."""
+        return {d: self.weight * F.softplus(half.fake_logits[d] - x).mean() for d, x in half.real_logits.items()}
+
+    def generator(self, half: GeneratorHalf) -> PerDomain:
+        """log(1 + exp(f(x) - f(g(z)))), a mean over pairs."""
+        return {d: self.weight * F.softplus(half.real_logits[d] - g).mean() for d, g in half.fake_logits.items()}
+
+
 class DomainSoftmax(Loss):
     """Softmax over "generated, real of domain 1, ..., real of domain N": the paper's conditional GAN (Table 5).
 
@@ -103,6 +129,10 @@ class DomainSoftmax(Loss):
     def outputs(self, domains: int) -> int:
         """1 + domains: the logit of generated samples, then one for each domain, in order."""
         return domains + 1
+
+    def margin(self, logits: Tensor, number: int) -> Tensor:
+        """log p(d | x) - log p(generated | x): logit d minus logit 0, which no common shift of the logits changes."""
+        return logits[:, number] - logits[:, 0]
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
         """-log p(d | x) - log p(generated | g(z, d))."""
@@ -125,34 +155,3 @@ def _numbers(half: DiscriminatorHalf | GeneratorHalf) -> dict[str, int]:
 def _surprise(logits: Tensor, number: int) -> Tensor:
     """Mean of -log p(class ``number``), from logits (B, classes)."""
     return -F.log_softmax(logits, dim=1)[:, number].mean()
-
-
-class R1(Loss):
-    """Gradient penalty on real samples (Mescheder et al. 2018), computed every few steps."""
-
-    def __init__(
-        self,
-        gamma: Annotated[float, Field(ge=0, description="weight: gamma / 2 times the squared gradient")] = 0.5,
-        every: Annotated[int, Field(ge=1, description="steps between penalties; the weight is multiplied by it")] = 1,
-    ) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self.every = every
-
-    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """every * gamma / 2 * |df(x)/dx|^2 in steps that are multiples of ``every``, no term in the others."""
-        if half.step % self.every:
-            return {}
-        real = {domain: x.detach().requires_grad_() for domain, x in half.real.items()}
-        weight = self.every * self.gamma / 2
-        return {d: weight * squared.mean() for d, squared in squared_gradients(real, half.score(real)).items()}
-
-
-def squared_gradients(inputs: Mapping[str, Tensor], logits: Mapping[str, Tensor]) -> PerDomain:
-    """|df/dx|^2 of each sample, {domain: (B,)}; differentiable by the weights.
-
-    ``inputs``: {domain: (B, *shape)}, from which ``logits``, {domain: (B, outputs)}, were computed.
-    """
-    total = torch.stack([value.sum() for value in logits.values()]).sum()
-    gradients = torch.autograd.grad(total, list(inputs.values()), create_graph=True)
-    return {d: g.flatten(1).square().sum(1) for d, g in zip(inputs, gradients, strict=True)}

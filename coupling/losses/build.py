@@ -40,7 +40,7 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
             name, again = f"{entry.name}-{again}", again + 1
         losses[name] = loss
     for half in TEAMS:
-        if all(getattr(type(loss), half) is getattr(Loss, half) for loss in losses.values()):
+        if not any(loss.trains(half) for loss in losses.values()):
             raise ConfigError(
                 f"losses: {', '.join(losses)}: nothing here trains the {half}s; add an adversarial loss, such as "
                 "non-saturating"

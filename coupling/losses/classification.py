@@ -36,6 +36,8 @@ class Classification(Loss):
     augmentation, the discriminators get a second batch of augmented samples, and the head classifies those.
     """
 
+    reads_logits = False
+
     def __init__(
         self,
         *,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -74,6 +75,8 @@ class DiscriminatorHalf:
     """Classes of the real samples, {domain: (B,) int64}, for the domains in :meth:`Loss.labels` of some loss."""
     averaged: Averaged | None = None
     """The moving averages, for losses with :attr:`Loss.needs_average`; None if none are kept."""
+    z: Tensor = field(default_factory=lambda: torch.empty(0))
+    """Latent codes of the generated samples: (B, latent size)."""
     mean: Callable[[Tensor], Tensor] = _mean
     """(B, ...) to (...): the mean over the samples of all processes, in one micro-batch. A loss that is not a plain
     average over samples needs it (the entropy of a mean, say). Every process must call it equally often."""
@@ -95,6 +98,11 @@ class GeneratorHalf:
     """Logits of the samples: {domain: (B, outputs)}."""
     features: Mapping[tuple[str, int], Tensor]
     """Outputs of the discriminators' layers that some loss taps: {(domain, layer): (B, ...)}."""
+    real: Mapping[str, Tensor] = field(default_factory=dict)
+    """Real samples of the step: {domain: (B, *shape)} in the domain's range."""
+    real_logits: Mapping[str, Tensor] = field(default_factory=dict)
+    """Logits of the real samples, without a gradient: {domain: (B, outputs)}; empty unless some loss has
+    :attr:`Loss.needs_real_logits`."""
     mean: Callable[[Tensor], Tensor] = _mean
     """The same as in :class:`DiscriminatorHalf`."""
 
@@ -110,6 +118,11 @@ class Loss(nn.Module):
     """Team whose optimizer steps the loss's own parameters: "discriminator" or "generator"."""
     needs_average = False
     """Whether it reads ``half.averaged``, which needs ``training.ema_discriminators: true``."""
+    needs_real_logits = False
+    """Whether it reads ``half.real_logits`` in the generators' half. They cost one more pass of the real samples
+    through the updated discriminators, which is computed only if some loss asks for it."""
+    reads_logits = True
+    """Whether it reads logits. Gradient penalties are penalties on the logits that another loss reads."""
 
     schedules: Mapping[str, Schedule] = {}
     """Options that follow a schedule, by name; the framework sets it."""
@@ -133,6 +146,27 @@ class Loss(nn.Module):
             domains: number of domains.
         """
         return None
+
+    def margin(self, logits: Tensor, number: int) -> Tensor:
+        """The number by which this loss tells real samples of a domain from generated ones, (B,).
+
+        Gradient penalties take its gradient. By default it is the logit; the sum, if there are several. A loss that
+        does not change when all logits of a sample rise by the same number, such as a softmax, must override it: a
+        discriminator could hold the sum flat and stay as steep as it likes.
+
+        Args:
+            logits: logits of one domain's samples, (B, outputs).
+            number: number of the domain, from 1, in the order of the configuration.
+        """
+        return logits.sum(1)
+
+    def trains(self, team: str) -> bool:
+        """Whether it adds terms to a team's objective; by default, whether it overrides the method of that name.
+
+        Args:
+            team: "discriminator" or "generator".
+        """
+        return getattr(type(self), team) is not getattr(Loss, team)
 
     def taps(self) -> Sequence[int]:
         """Discriminator layers whose outputs this loss reads in ``half.features``: 1 is the first, -1 the last."""

@@ -21,7 +21,7 @@ def _loss_config(check: Check) -> Config:
     own = {**check.options, "name": check.component.name}
     loss = check.make()
     require(isinstance(loss, Loss), f"gives a {type(loss).__name__}, not a coupling.Loss")
-    halves = [getattr(type(loss), half) is not getattr(Loss, half) for half in ("discriminator", "generator")]
+    halves = [loss.trains(half) for half in ("discriminator", "generator")]
     require(any(halves), "has neither a discriminator() nor a generator() of its own")
     others = [] if all(halves) and loss.outputs(2) is not None else list(check.losses)
     names = [other if isinstance(other, str) else other["name"] for other in others]

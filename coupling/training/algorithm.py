@@ -147,11 +147,9 @@ class Algorithm1:
         self.uniform = uniform
         self.accumulate = accumulate
         self.observe = observe
+        self.needs_real_logits = any(loss.needs_real_logits for loss in losses.values())
         self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
-        terms = {
-            team: [name for name, loss in losses.items() if getattr(type(loss), team) is not getattr(Loss, team)]
-            for team in TEAMS
-        }
+        terms = {team: [name for name, loss in losses.items() if loss.trains(team)] for team in TEAMS}
         self.several = {team for team, names in terms.items() if len(names) > 1}
         """Teams whose objective has several terms; each is then logged by name."""
         self.only: dict[str, str] = {team: names[0] for team, names in terms.items() if len(names) == 1}
@@ -240,6 +238,7 @@ class Algorithm1:
             labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
             averaged=self.averaged,
+            z=part.z,
             mean=self._over_samples,
         )
         terms = {name: term(name, loss, "discriminator", half) for name, loss in self.losses.items()}
@@ -264,6 +263,14 @@ class Algorithm1:
         count = self.discriminators.gradients.processes
         return x.mean(0) if count == 1 else total(x.mean(0)) / count
 
+    @torch.no_grad()
+    def _real_logits(self, part: MicroBatch) -> PerDomain:
+        """The updated discriminators' logits of the real samples, if a loss reads them in the generators' half."""
+        if not self.needs_real_logits:
+            return {}
+        with self.autocast():
+            return in_full(self.f.logits(part.real))
+
     def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all generators, through the updated discriminators, which are frozen."""
         self.discriminators.freeze(True)
@@ -277,6 +284,8 @@ class Algorithm1:
                 fake=fake,
                 fake_logits=in_full(output.fake_logits),
                 features=in_full(output.features),
+                real=part.real,
+                real_logits=self._real_logits(part),
                 mean=self._over_samples,
             )
             terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}

@@ -11,10 +11,20 @@ import torch
 from torch import nn
 
 from coupling.domain import Domain
+from coupling.errors import ConfigError
 from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
-from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.adversarial import (
+    DomainSoftmax,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    RelativisticPairing,
+    Wasserstein,
+)
 from coupling.losses.classification import Classification
 from coupling.losses.loss import DiscriminatorHalf, GeneratorHalf
+from coupling.losses.penalties import R1, R2
 from coupling.plugins import Plugins
 
 ADVERSARIAL = [NonSaturating, Minimax, LeastSquares, Hinge, Wasserstein]
@@ -83,9 +93,9 @@ def test_what_saturates_and_what_does_not():
     assert slopes[Minimax] < 0  # both lower their loss by raising the logit
 
 
-def critic(seed):
+def critic(seed, outputs=1):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, outputs)).double()
 
 
 def half(critics, step=0, batch=4):
@@ -131,11 +141,86 @@ def compare(ours, theirs, critics):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-def test_r1_equals_a_loop_over_samples():
+@pytest.mark.parametrize(("kind", "which"), [(R1, "real"), (R2, "fake")])
+def test_r1_and_r2_equal_a_loop_over_samples(kind, which):
     critics = {"a": critic(0), "b": critic(1)}
     given, _ = half(critics)
-    theirs = {d: 3.0 / 2 * gradient_norms(critics[d], x).square().mean() for d, x in given.real.items()}
-    compare(R1(gamma=3.0).discriminator(given), theirs, critics)
+    theirs = {d: 3.0 / 2 * gradient_norms(critics[d], x).square().mean() for d, x in getattr(given, which).items()}
+    compare(kind(gamma=3.0).discriminator(given), theirs, critics)
+
+
+class Shifted(nn.Module):
+    """Adds a steep function of the samples to all logits alike; a softmax of them does not change."""
+
+    def __init__(self, critic):
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, x):
+        return self.critic(x) + 7 * x.flatten(1).sum(1, keepdim=True).sin()
+
+
+@pytest.mark.parametrize("kind", [R1, R2])
+def test_penalties_of_a_softmax_are_those_of_the_margin_and_no_common_shift_changes_them(kind):
+    critics = {"a": critic(0, 3), "b": critic(1, 3)}
+    domains = [Domain(d, (3, 2, 2), (-1.0, 1.0)) for d in critics]
+    softmax, penalty = DomainSoftmax(), kind(gamma=3.0)
+    penalty.open(domains, {}, {"r": penalty, "domain-softmax": softmax})
+    plain, shifted = (
+        dataclasses.replace(half(nets)[0], domains=domains)
+        for nets in (critics, {d: Shifted(net) for d, net in critics.items()})
+    )
+    theirs = {}
+    for number, (d, net) in enumerate(critics.items(), 1):
+        margin = lambda x, net=net, number=number: net(x)[:, number] - net(x)[:, 0]  # noqa: E731
+        theirs[d] = 3.0 / 2 * gradient_norms(margin, penalty.penalised(plain)[d]).square().mean()
+    compare(penalty.discriminator(plain), theirs, critics)
+    compare(penalty.discriminator(shifted), theirs, critics)
+
+
+@pytest.mark.parametrize("kind", [R1, R2])
+def test_a_penalty_without_a_loss_that_reads_logits_is_an_error(kind):
+    penalty = kind()
+    losses = {"r": penalty, "feature-matching": FeatureMatching(), "other": kind()}
+    with pytest.raises(ConfigError, match=r"no other loss reads logits \(r, feature-matching, other\); add an adver"):
+        penalty.open([], {}, losses)
+    penalty.open([], {}, losses | {"hinge": Hinge()})
+
+
+def test_relativistic_pairing_is_the_logistic_loss_of_the_difference_in_each_pair():
+    """log p of the right order of a pair, p the sigmoid of the difference of its logits."""
+    generator = torch.Generator().manual_seed(0)
+    real, fake = (
+        {d: (3 * torch.randn(6, 1, generator=generator, dtype=torch.float64)).requires_grad_() for d in "ab"}
+        for _ in range(2)
+    )
+    loss = RelativisticPairing(weight=2.0)
+    given = dataclasses.replace(half({})[0], real_logits=real, fake_logits=fake)
+    fooled = GeneratorHalf(0, (), torch.zeros(6, 1), {}, fake, {}, {}, {d: x.detach() for d, x in real.items()})
+    for d in "ab":
+        right = [-2 * (x - g).sigmoid().log() for x, g in zip(real[d], fake[d], strict=True)]
+        wrong = [-2 * (g - x.detach()).sigmoid().log() for x, g in zip(real[d], fake[d], strict=True)]
+        for ours, theirs in (
+            (loss.discriminator(given)[d], torch.cat(right).mean()),
+            (loss.generator(fooled)[d], torch.cat(wrong).mean()),
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+            gradients = [
+                torch.autograd.grad(v, [real[d], fake[d]], allow_unused=True, materialize_grads=True, retain_graph=True)
+                for v in (ours, theirs)
+            ]
+            torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_relativistic_pairing_is_finite_at_any_logit(size):
+    real, fake = ({"a": torch.full((3, 1), s * size, requires_grad=True)} for s in (1, -1))
+    given = dataclasses.replace(half({})[0], real_logits=real, fake_logits=fake)
+    fooled = GeneratorHalf(0, (), torch.zeros(3, 1), {}, fake, {}, {}, real)
+    value = RelativisticPairing().discriminator(given)["a"] + RelativisticPairing().generator(fooled)["a"]
+    value.backward()
+    assert value.isfinite()
+    assert real["a"].grad.isfinite().all()
 
 
 def test_r1_is_lazy_and_its_weight_makes_up_for_it():
@@ -234,4 +319,4 @@ def test_every_built_in_loss_is_tested_here():
     plugins = Plugins(entry_points=False)
     kinds = {c.make for (kind, _), c in plugins.registry.components.items() if kind == "loss"}
     in_adaptation = {Classification, Consistency, Entropy, FeatureMatching}  # test_adaptation.py
-    assert kinds == {*ADVERSARIAL, R1, DomainSoftmax} | in_adaptation
+    assert kinds == {*ADVERSARIAL, RelativisticPairing, R1, R2, DomainSoftmax} | in_adaptation

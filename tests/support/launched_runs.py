@@ -24,7 +24,15 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import RunError
-from coupling.losses.adversarial import R1, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.adversarial import (
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    RelativisticPairing,
+    Wasserstein,
+)
+from coupling.losses.penalties import R1, R2
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.layers import Deconvolution, PReLU
 from coupling.networks.normalisation import DomainBatchNorm
@@ -48,6 +56,7 @@ LOSSES = {
     "least-squares + r1": [LeastSquares, R1],
     "hinge": [Hinge],
     "wasserstein + penalty": [Wasserstein],
+    "relativistic-pairing + r1 + r2": [RelativisticPairing, R1, R2],
 }
 
 

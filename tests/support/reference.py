@@ -76,16 +76,20 @@ class Reference:
                 score=lambda samples: {d: self.forward("discriminator", d, x) for d, x in samples.items()},
                 tap=lambda samples, layer: {},
                 uniform=self.uniform,
+                z=z,
             )
             values = [v for loss in self.losses for v in loss.discriminator(half).values()]
             torch.stack(values).sum().backward()
         return self.mean_gradients("discriminator")
 
-    def generators(self, step: int, z: Tensor) -> dict[str, list[Tensor]]:
+    def generators(self, step: int, z: Tensor, real: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         for domain in self.graphs["generator"].domains:
             fake = {domain: self.forward("generator", domain, z)}
             logits = {domain: self.forward("discriminator", domain, fake[domain])}
-            half = GeneratorHalf(step, self.domains, z, fake, logits, {})
+            seen = {}
+            if any(loss.needs_real_logits for loss in self.losses):
+                seen[domain] = self.forward("discriminator", domain, real[domain]).detach()
+            half = GeneratorHalf(step, self.domains, z, fake, logits, {}, {domain: real[domain]}, seen)
             values = [v for loss in self.losses for v in loss.generator(half).values()]
             torch.stack(values).sum().backward()
         return self.mean_gradients("generator")

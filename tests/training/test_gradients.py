@@ -13,8 +13,17 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError
-from coupling.losses.adversarial import R1, DomainSoftmax, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from coupling.losses.adversarial import (
+    DomainSoftmax,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    RelativisticPairing,
+    Wasserstein,
+)
 from coupling.losses.loss import Loss
+from coupling.losses.penalties import R1, R2
 from coupling.networks.blocks import ChannelGains
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.residual import Residual
@@ -34,6 +43,8 @@ LOSSES = {
     "hinge": [Hinge],
     "wasserstein + penalty": [Wasserstein],
     "domain-softmax": [DomainSoftmax],
+    "domain-softmax + r1": [DomainSoftmax, R1],
+    "relativistic-pairing + r1 + r2": [RelativisticPairing, R1, R2],
 }
 
 
@@ -78,7 +89,7 @@ def coupled(draw):
     kind, condition = draw(st.sampled_from(KINDS)), draw(st.booleans())
     torch.manual_seed(draw(st.integers(0, 10_000)))
     graphs, lists = {}, {}
-    logits = len(names) + 1 if name == "domain-softmax" else 1
+    logits = len(names) + 1 if DomainSoftmax in LOSSES[name] else 1
     for team in ("generator", "discriminator"):
         depths = {name: draw(st.integers(1, 6)) for name in names}
         outputs = logits if team == "discriminator" else WIDTH
@@ -135,6 +146,8 @@ def test_step_equals_separate_networks_with_explicit_mean(made):
     losses = {kind.__name__: kind() for kind in LOSSES[name]}
     teams = [make_team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
     domains = [Domain(n, (WIDTH,), (-1, 1)) for n in names]
+    for loss in losses.values():
+        loss.open(domains, {}, losses)
     algorithm = Algorithm1(domains, *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     reference = Reference(graphs, lists, list(losses.values()), lambda p, n: uniform(0, p, n))
     z = torch.randn(BATCH, WIDTH, dtype=torch.float64)
@@ -145,7 +158,7 @@ def test_step_equals_separate_networks_with_explicit_mean(made):
     compare(discriminator, teams[1].optimizer, expected)
 
     reference.adopt("discriminator", discriminator)  # the generators step through the UPDATED discriminators
-    compare(generator, teams[0].optimizer, reference.generators(0, z))
+    compare(generator, teams[0].optimizer, reference.generators(0, z, real))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +189,7 @@ def test_a_step_of_residual_networks_equals_separate_networks(options, shared):
     }
     generator = CoupledGenerator(graphs["generator"], copy.deepcopy(lists["generator"]))
     discriminator = CoupledDiscriminator(graphs["discriminator"], copy.deepcopy(lists["discriminator"]))
-    losses = {"non-saturating": NonSaturating(), "r1": R1()}
+    losses = {"non-saturating": NonSaturating(), "relativistic-pairing": RelativisticPairing(), "r1": R1()}
     teams = [make_team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
     algorithm = Algorithm1(domains, *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     reference = Reference(graphs, lists, list(losses.values()), lambda p, n: uniform(0, p, n))
@@ -188,7 +201,7 @@ def test_a_step_of_residual_networks_equals_separate_networks(options, shared):
         algorithm.step(step, z, real)
         compare(discriminator, teams[1].optimizer, expected)
         reference.adopt("discriminator", discriminator)
-        compare(generator, teams[0].optimizer, reference.generators(step, z))
+        compare(generator, teams[0].optimizer, reference.generators(step, z, real))
         reference.adopt("generator", generator)
 
 
