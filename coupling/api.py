@@ -54,7 +54,7 @@ def load_model(
     """Load a trained model. It needs the plugins of the architectures and losses, not those of the data.
 
     Args:
-        path: a run directory, a checkpoint, a model file, or ``hf://USER/MODEL[@REVISION]``.
+        path: a run directory, a checkpoint, a model file, ``hf://USER/MODEL[@REVISION]``, or ``demo:NAME``.
         device: the device of the model: "cpu", "cuda", ...
         plugins: names of modules or .py files to load besides the installed plugins.
         live: whether to take the weights of the last step; by default their moving average, if the run kept one.

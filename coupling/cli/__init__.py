@@ -6,7 +6,9 @@ import click
 
 from coupling.cli.authoring import doctor, help_, new_plugin, plugins, schema
 from coupling.cli.cache import cache
+from coupling.cli.demo import demo
 from coupling.cli.drawing import sample, transform, traverse
+from coupling.cli.explore import explore
 from coupling.cli.group import CouplingGroup, plugin_option, run_argument
 from coupling.cli.results import evaluate, export, report
 from coupling.cli.training import check, run, sweep
@@ -21,8 +23,9 @@ def cli() -> None:
     """Coupled GANs: learn the joint distribution of unpaired image domains."""
 
 
+cli.add_section("Try a finished model", demo)
 cli.add_section("Train", run, check)
-cli.add_section("Draw with a trained model", sample, traverse, transform)
+cli.add_section("Draw with a trained model", sample, traverse, transform, explore)
 cli.add_section("Measure, describe, pass on", evaluate, report, export)
 cli.add_section("Train many", sweep)
 cli.add_section("Components and help", plugins, new_plugin, schema, doctor, cache, help_)

@@ -102,8 +102,18 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 @click.option(
     "--opset", default=18, show_default=True, type=click.IntRange(18, 23), help="ONNX: version of the operator set."
 )
+@click.option("--generators-only", is_flag=True, help="safetensors: leave out the discriminators and losses.")
+@click.option("--half", is_flag=True, help="safetensors: store the weights in 16 bits, which halves the file.")
 @plugin_option
-def export(run: Path, kind: Format | None, output: Path | None, opset: int, modules: tuple[str, ...]) -> None:
+def export(
+    run: Path,
+    kind: Format | None,
+    output: Path | None,
+    opset: int,
+    generators_only: bool,
+    half: bool,
+    modules: tuple[str, ...],
+) -> None:
     """Write a trained model as one file, safetensors or ONNX.
 
     safetensors holds the whole model, for coupling. ONNX holds the generators as one graph, for other programs.
@@ -113,10 +123,12 @@ def export(run: Path, kind: Format | None, output: Path | None, opset: int, modu
     from coupling.runs.locations import output_path
 
     kind = format_of(output, kind)
+    if kind == "onnx" and (generators_only or half):
+        raise InputError("--generators-only and --half are for --format safetensors; an ONNX file holds the generators")
     model = load_model(run, plugins=load_plugins(modules))
     path = output or output_path(run, f"{model.config.name}.{kind}")
     if kind == "onnx":
         export_onnx(model, path, opset)
     else:
-        export_safetensors(model, path)
+        export_safetensors(model, path, generators_only=generators_only, half=half)
     click.echo(str(path))

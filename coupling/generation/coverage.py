@@ -23,6 +23,7 @@ from coupling.model.inversion import Search, invert
 from coupling.model.model import CoupledModel
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins, installed
+from coupling.runs.demos import demo_name, find_demo
 from coupling.runs.locations import run_directory_of
 from coupling.system.atomic_files import write_text
 from coupling.system.seeds import derive_seed
@@ -114,16 +115,19 @@ def load_or_measure_coverage(
     plugins: Plugins,
     run: Path | None,
     encoder: Encoder | None = None,
+    known: Path | None = None,
 ) -> Coverage | None:
     """The coverage that was measured before, from the directory ``run``; else measure it and save it there.
 
-    Returns None, with a warning that gives the reason, if the data cannot be read.
+    ``known``: a file of earlier measurements that is only read, as a demo has one. Returns None, with a warning that
+    gives the reason, if the data cannot be read.
     """
     key = _key(model, domain, search, encoder)
-    kept = _read(run)
+    kept = _read(None if run is None else run / FILE)
+    measured = _read(known) | kept
     try:
-        if key in kept:
-            return Coverage(**kept[key])
+        if key in measured:
+            return Coverage(**measured[key])
     except TypeError:  # written by another version
         pass
     try:
@@ -146,7 +150,9 @@ def load_or_measure_threshold(
 
     ``run``: a run directory, in which the coverage is saved, or any path that a model can be loaded from.
     """
-    coverage = load_or_measure_coverage(model, domain, search, plugins, run_directory_of(run), encoder)
+    demo = demo_name(run)
+    known = None if demo is None else find_demo(demo).coverage
+    coverage = load_or_measure_coverage(model, domain, search, plugins, run_directory_of(run), encoder, known)
     if coverage is None:
         return None
     print_line(str(coverage))
@@ -161,10 +167,10 @@ def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | No
     return json.dumps(values | search.plain() | guesses)
 
 
-def _read(run: Path | None) -> dict[str, dict[str, Any]]:
+def _read(file: Path | None) -> dict[str, dict[str, Any]]:
     """Earlier measurements by key; empty if there is no file, or it is damaged."""
     try:
-        kept = json.loads((run / FILE).read_text(encoding="utf-8")) if run is not None else {}
+        kept = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -76,6 +76,10 @@ class ModelDescription(Model):
     sharing: dict[str, Any]
     step: int = Field(ge=0, le=2**63)
     record: Record = Record()
+    networks: list[Literal["generator"]] | None = Field(None, min_length=1, max_length=1)
+    """The networks whose tensors the file holds; None: all."""
+    half: bool = False
+    """Whether numbers of 32 bits are stored as 16."""
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 

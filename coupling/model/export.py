@@ -54,23 +54,53 @@ def format_of(output: Path | None, given: Format | None) -> Format:
     return by_suffix
 
 
-def export_safetensors(model: CoupledSampler, path: Path) -> None:
+def export_safetensors(model: CoupledSampler, path: Path, *, generators_only: bool = False, half: bool = False) -> None:
     """Write the generators, discriminators and losses, and the description that rebuilds them, as one file.
 
     The file holds the weights that the model draws with, once, and no optimizer. It carries the SHA-256 of its
     content, which :func:`coupling.load_model` checks.
 
+    Args:
+        model: the model.
+        path: the file, which ends with .safetensors.
+        generators_only: whether to leave out the discriminators and losses, which only scores, classes and
+            feature errors need.
+        half: whether to store numbers of 32 bits as 16 (float16), which halves the file. They are rounded to 11
+            significant bits and computed with as 32 bits again.
+
     Raises:
-        InputError: the file cannot be written, has another suffix, or the model has no discriminators.
+        InputError: the file cannot be written, has another suffix, the model has no discriminators, or a weight is too
+            large for 16 bits.
     """
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: a model's file ends with .safetensors, by which load_model recognises it")
-    if model.discriminator is None:
-        raise InputError("the model has no discriminators, but its file must hold them; load the model from its run")
-    tensors = named_tensors(named_networks(model.generator, model.discriminator, model.losses))
+    if model.discriminator is None and not generators_only:
+        raise InputError(
+            "the model has no discriminators, but its file must hold them; load the model from its run, or export the "
+            "generators only"
+        )
+    about = model.description()
+    if model.discriminator is None or generators_only:
+        tensors = named_tensors({"generator": model.generator})
+        about["networks"] = ["generator"]
+    else:
+        tensors = named_tensors(named_networks(model.generator, model.discriminator, model.losses))
     tensors = plain_tensors(tensors)
-    content = safetensors.torch.save(tensors, {METADATA: json.dumps(with_digest(model.description(), tensors))})
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
+        about["half"] = True
+    content = safetensors.torch.save(tensors, {METADATA: json.dumps(with_digest(about, tensors))})
     _write(content, path)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    """The tensor in 16 bits, if it has 32; raises :class:`InputError` if a number is too large for them."""
+    if tensor.dtype != torch.float32:
+        return tensor
+    halved = tensor.half()
+    if not torch.equal(halved.isfinite(), tensor.isfinite()):
+        raise InputError(f"'{name}' has numbers above 65,504, which 16 bits cannot hold; export without half")
+    return halved
 
 
 def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
@@ -83,6 +113,11 @@ def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
         InputError: a package is missing, or the file cannot be written.
         RunError: a layer cannot be exported, or the graph draws other samples.
     """
+    _write(onnx_content(model, opset), path)
+
+
+def onnx_content(model: CoupledSampler, opset: int = OPSET) -> bytes:
+    """The content of the file that :func:`export_onnx` writes, with the same errors."""
     onnx = _package("onnx")
     _package("onnxscript")
     device = model.device
@@ -90,6 +125,7 @@ def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
     try:
         content = _onnx_graph(model, opset, onnx)
         _compare(model, content)
+        return content
     except (InputError, RunError):
         raise
     except Exception as error:  # a plugin's layer can make the exporter fail in any way
@@ -99,18 +135,27 @@ def export_onnx(model: CoupledSampler, path: Path, opset: int = OPSET) -> None:
         ) from error
     finally:
         model.to(device)
-    _write(content, path)
 
 
 def _onnx_graph(model: CoupledSampler, opset: int, onnx: Any) -> bytes:
     """The content of the ONNX file, checked by ``onnx``, the package."""
-    with evaluating(model.generator), _quiet():
+    proto = _traced(_Generators(model), torch.zeros(3, model.config.latent.size), _INPUT, list(model.domains), opset)
+    about = model.description() | {"digest": model.digest, "prior": model.config.latent.prior}
+    onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
+    onnx.checker.check_model(proto)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _traced(module: nn.Module, example: Tensor, given: str, outputs: list[str], opset: int) -> Any:
+    """The graph of a module with one input, whose first dimension is free; ``example``: a batch of several."""
+    with evaluating(module), _quiet():
         program = torch.onnx.export(
-            _Generators(model),
-            (torch.zeros(3, model.config.latent.size),),
+            module,
+            (example,),
             dynamo=True,
-            input_names=[_INPUT],
-            output_names=list(model.domains),
+            input_names=[given],
+            output_names=outputs,
             dynamic_shapes=({0: "batch"},),
             opset_version=opset,
             verbose=False,
@@ -118,10 +163,22 @@ def _onnx_graph(model: CoupledSampler, opset: int, onnx: Any) -> bytes:
     assert program is not None
     proto = program.model_proto
     proto.producer_name, proto.producer_version = "coupling", __version__
-    about = model.description() | {"digest": model.digest, "prior": model.config.latent.prior}
-    onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
-    onnx.checker.check_model(proto)
-    content: bytes = proto.SerializeToString()
+    return proto
+
+
+def network_onnx(network: nn.Module, shape: tuple[int, ...], given: str, output: str, opset: int = OPSET) -> bytes:
+    """An ONNX graph of a network with one input, (batch, *shape), and one output.
+
+    Raises:
+        InputError: a package is missing.
+        RunError: a layer cannot be exported.
+    """
+    _package("onnx")
+    _package("onnxscript")
+    try:
+        content: bytes = _traced(network, torch.zeros(3, *shape), given, [output], opset).SerializeToString()
+    except Exception as error:  # a plugin's layer can make the exporter fail in any way
+        raise RunError(f"the network cannot be exported as ONNX, opset {opset}: {cause(error)}") from error
     return content
 
 

@@ -33,6 +33,10 @@ _TENSORS = 300_000
 """Largest number of tensors that are made while networks are built."""
 
 
+_DISCRIMINATORS = 2**24
+"""Largest number of numbers of discriminators that are built for a file without them, in one domain."""
+
+
 _MESSAGE = 2000
 """Longest part of a message that quotes a file."""
 
@@ -91,6 +95,8 @@ def _read(content: ModelFile, registry: Registry, *, live: bool) -> CoupledModel
     for module in networks.named_networks.values():
         module.eval().requires_grad_(False)
     record = content.values.get("record") or training_record(content.path, described.step)
+    if described.networks is not None:
+        return CoupledModel(config, domains, networks.generator, None, described.step, {}, record)
     return CoupledModel(
         config, domains, networks.generator, networks.discriminator, described.step, networks.losses, record
     )
@@ -128,7 +134,13 @@ class _Builder:
         # normalisations are replaced, and some more, as layers may have buffers that are in no file.
         numbers = sum(math.prod(info.shape) for info in self.content.tensors.values())
         tensors = 2 * len(self.domains) * len(self.content.tensors) + 1000
+        if self._generators_only:  # discriminators are built, too, for the checks of the configuration
+            tensors, numbers = tensors + 1000 * len(self.domains), numbers + _DISCRIMINATORS
         return limited(tensors=min(tensors, _TENSORS), numbers=2 * len(self.domains) * numbers + 2**20)
+
+    @property
+    def _generators_only(self) -> bool:
+        return self.content.values.get("networks") is not None
 
     def _build(self) -> Networks:
         return assemble(self.config, self.domains, self.registry, trial=False)
@@ -146,7 +158,8 @@ class _Builder:
     def _checked_parts(self, networks: Networks) -> list[tuple[nn.Module, str]]:
         """Each network with the prefix of its tensors; raises :class:`InputError` if the file does not fit them."""
         parts = []
-        for name, module in networks.named_networks.items():
+        named = {"generator": networks.generator} if self._generators_only else networks.named_networks
+        for name, module in named.items():
             average = average_prefix(name)
             prefix = average if not self.live and self.content.part(average) else name
             check_tensors(module, self.content.part(prefix), prefix, self.content.path)

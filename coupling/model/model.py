@@ -54,16 +54,20 @@ class CoupledModel(CoupledSampler):
         """
         return hub.push_to_hub(self, repository, private=private, token=token, revision=revision, message=message)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, generators_only: bool = False, half: bool = False) -> None:
         """Write the model as one safetensors file, which :func:`coupling.load_model` loads.
 
         Args:
             path: the file, which ends with .safetensors.
+            generators_only: whether to leave out the discriminators and losses, which only scores, classes and
+                feature errors need.
+            half: whether to store the weights in 16 bits, which halves the file and rounds them.
 
         Raises:
-            InputError: the file cannot be written, or does not end with .safetensors.
+            InputError: the file cannot be written, does not end with .safetensors, or a weight is too large for 16
+                bits.
         """
-        export.export_safetensors(self, Path(path))
+        export.export_safetensors(self, Path(path), generators_only=generators_only, half=half)
 
     def traverse(
         self,

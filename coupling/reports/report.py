@@ -47,6 +47,7 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
         content = _content_of_model(model)
     text = _template().render(content)
     with writing(file, OTHER_OUTPUT):
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
     return file
 

@@ -6,16 +6,20 @@ from pathlib import Path
 
 from coupling.errors import InputError, nearest
 from coupling.runs import checkpoint
+from coupling.runs.demos import demo_name, find_demo
 from coupling.runs.directory import MARKER
 from coupling.runs.hub import hub_address
 from coupling.system.terminal import print_line
 
 
 def locate(path: str | Path, token: str | None = None) -> Path:
-    """The model file that RUN means: that of a run's newest intact checkpoint, a checkpoint, a folder, or the hub.
+    """The model file that RUN means: of a run's newest intact checkpoint, a checkpoint, a folder, the hub, or a demo.
 
     Raises :class:`InputError` if it is none of these, or cannot be read.
     """
+    demo = demo_name(path)
+    if demo is not None:
+        return find_demo(demo).file
     address = hub_address(path)
     if address is not None:
         from coupling.runs.hub import download
@@ -57,6 +61,8 @@ def _located(path: Path) -> Path:
 
 def run_directory_of(run: Path) -> Path | None:
     """The run's directory that RUN is, or lies in; None: it is a model without one."""
+    if demo_name(run) is not None or hub_address(run) is not None:
+        return None
     for place in (run, *list(run.absolute().parents)[:3]):
         if (place / MARKER).is_file() and (place / "checkpoints").is_dir():
             return place
@@ -66,14 +72,16 @@ def run_directory_of(run: Path) -> Path | None:
 def output_path(run: Path, name: str) -> Path:
     """The default place of a file that is made from a run: into the run, never into a checkpoint.
 
-    For a checkpoint or a model file, the name of the checkpoint or model becomes part of the file's name. For a model
-    on the hub the file goes into a folder of the model's name in the current directory.
+    For a checkpoint or a model file, the name of the checkpoint or model becomes part of the file's name. For a demo,
+    or a model on the hub, the file goes into a folder of the model's name in the current directory.
 
     Args:
-        run: the run directory, checkpoint, model file, or address on the hub.
+        run: the run directory, checkpoint, model file, demo, or address on the hub.
         name: name of the file or folder.
     """
-    address = hub_address(run)
+    demo, address = demo_name(run), hub_address(run)
+    if demo is not None:
+        return Path(f"demo-{demo}") / name
     if address is not None:
         return Path(address.name) / name
     place = run if run.is_dir() else run.parent

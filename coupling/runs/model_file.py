@@ -77,9 +77,12 @@ class ModelFile:
         self._description = (file.metadata() or {}).get(METADATA, "")
         self.values = self._parsed()
         """The description: JSON values."""
+        self._half = self.values.get("half") is True
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        self.tensors = {name: TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-        """Types and shapes by name."""
+        self.tensors = {
+            name: TensorInfo(self._type(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()
+        }
+        """Types and shapes by name; 16-bit numbers that stand for 32-bit ones have the type that they are read as."""
 
     def _parsed(self) -> dict[str, Any]:
         if len(self._description) > _DESCRIPTION:
@@ -97,6 +100,9 @@ class ModelFile:
             raise InputError(f"{self.path}: its metadata have more than {_VALUES:,} values, too many for a model")
         return values
 
+    def _type(self, stored: str) -> str:
+        return "F32" if self._half and stored == "F16" else stored
+
     def part(self, prefix: str) -> dict[str, TensorInfo]:
         """Types and shapes of the tensors whose names begin with ``<prefix>.``, by the rest of their names."""
         start = f"{prefix}."
@@ -104,7 +110,8 @@ class ModelFile:
 
     def read(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``<prefix>.``; the system reads them from the disk as they are used."""
-        return {name: self._file.get_tensor(f"{prefix}.{name}") for name in self.part(prefix)}
+        stored = {name: self._file.get_tensor(f"{prefix}.{name}") for name in self.part(prefix)}
+        return {name: t.float() if self._half and t.dtype == torch.float16 else t for name, t in stored.items()}
 
     def verify(self) -> None:
         """Compare the content with the digest in the description, if there is one.

@@ -253,3 +253,51 @@ def test_a_model_without_discriminators_has_no_file(run, tmp_path):
         model.save("model.txt")
     with pytest.raises(InputError, match="has no discriminators"):
         model.save(tmp_path / "m.safetensors")
+
+
+# -- small files --------------------------------------------------------------------------------------
+
+
+def test_generators_alone_draw_the_same(run, tmp_path):
+    model = load(run)
+    model.save(tmp_path / "small.safetensors", generators_only=True)
+    small = load(tmp_path / "small.safetensors")
+    z = model.latent(3)
+    for name, samples in model.generate(z).items():
+        assert torch.equal(small.generate(z)[name], samples)
+    assert small.digest == model.digest
+    assert not any(name.startswith("discriminator") for name in read_tensors(tmp_path / "small.safetensors"))
+
+
+def test_generators_alone_give_no_scores_and_no_whole_file(run, tmp_path):
+    load(run).save(tmp_path / "small.safetensors", generators_only=True)
+    small = load(tmp_path / "small.safetensors")
+    with pytest.raises(InputError, match="has no discriminators, which scores need"):
+        small.score(small.sample(2))
+    with pytest.raises(InputError, match="export the generators only"):
+        small.save(tmp_path / "whole.safetensors")
+
+
+def test_half_precision_halves_the_file_and_draws_nearly_the_same(run, tmp_path):
+    model = load(run)
+    model.save(tmp_path / "half.safetensors", half=True)
+    half = load(tmp_path / "half.safetensors")
+    stored = read_tensors(tmp_path / "half.safetensors")
+    assert all(tensor.dtype != torch.float32 for tensor in stored.values())
+    assert all(parameter.dtype == torch.float32 for parameter in half.generator.parameters())
+    z = model.latent(3)
+    for name, samples in model.generate(z).items():
+        torch.testing.assert_close(half.generate(z)[name], samples, atol=1e-2, rtol=0)
+
+
+def test_a_weight_beyond_16_bits_is_an_error(run, tmp_path):
+    model = load(run)
+    with torch.no_grad():
+        next(model.generator.parameters()).view(-1)[0] = 1e6
+    with pytest.raises(InputError, match="numbers above 65,504"):
+        model.save(tmp_path / "half.safetensors", half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_small_files_are_for_safetensors(command, run):
+    refused(command("export", run, "--format", "onnx", "--half"), "--half are for --format safetensors")
