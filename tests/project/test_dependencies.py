@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROJECTS = [ROOT / "pyproject.toml", *sorted((ROOT / "plugins").glob("*/pyproject.toml"))]
 
 DISTRIBUTIONS = {
+    "coupling_explore": "coupling-explore",
     "datasets": "datasets",
     "dicebear_styles": "dicebear-styles",  # holds no code
     "h5py": "h5py",
