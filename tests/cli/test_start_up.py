@@ -173,7 +173,7 @@ def test_commands_are_listed_in_the_order_of_use(command):
     text = command("--help").stdout
     listed = re.findall(r"^  ([a-z-]+)  +[A-Z]", text, re.MULTILINE)
     assert [name for name in listed if name in cli.commands] == list(cli.commands)
-    assert list(cli.commands)[:3] == ["run", "check", "sample"]
+    assert list(cli.commands)[:4] == ["demo", "run", "check", "sample"]
 
 
 def test_every_command_has_one_whole_line_at_80_columns(command):

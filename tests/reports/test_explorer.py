@@ -216,7 +216,7 @@ def test_the_page_fetches_nothing(page):
 
 def test_a_missing_runtime_is_an_error(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "coupling_explore", None)
-    with pytest.raises(InputError, match="pip install coupling-explore"):
+    with pytest.raises(InputError, match="pip install 'coupling-gan"):
         write_explorer(model, tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
 
