@@ -11,6 +11,7 @@ from .data.dataset import PartialOverlap as PartialOverlap
 from .data.domain_data import DomainData as DomainData
 from .data.contract import Transform as Transform
 from .networks.architecture import Architecture as Architecture
+from .augmentations.augmentation import Augmentation as Augmentation
 from .losses.loss import AdversarialLoss as AdversarialLoss
 from .losses.loss import DiscriminatorHalf as DiscriminatorHalf
 from .losses.loss import FeatureShapes as FeatureShapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coupling.augmentations.operations import Colour, Cutout, Flip, Translation
 from coupling.data.drawings import Bars, HeatMap, Line
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
@@ -61,6 +62,15 @@ def register_transforms(register: Register) -> None:
     register("line", Line)
     register("bars", Bars)
     register("heat-map", HeatMap)
+
+
+@hookimpl
+def register_augmentations(register: Register) -> None:
+    """Those of differentiable augmentation, and mirror images."""
+    register("translation", Translation)
+    register("cutout", Cutout)
+    register("flip", Flip)
+    register("colour", Colour)
 
 
 @hookimpl

@@ -70,6 +70,11 @@ def register_transforms(register: Register) -> None:
 
 
 @hookspec
+def register_augmentations(register: Register) -> None:
+    """Register augmentations: random changes of what discriminators see (:class:`coupling.Augmentation`)."""
+
+
+@hookspec
 def register_losses(register: Register) -> None:
     """Register losses: terms of the two teams' objectives (:class:`coupling.Loss`)."""
 

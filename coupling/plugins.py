@@ -27,6 +27,7 @@ _HOOK_OF_KIND = {
     "architecture": "register_architectures",
     "dataset": "register_datasets",
     "transform": "register_transforms",
+    "augmentation": "register_augmentations",
     "loss": "register_losses",
     "metric": "register_metrics",
 }

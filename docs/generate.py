@@ -49,6 +49,9 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "optimizer": (sections.OptimizerConfig, "optimizer."),
     "training": (sections.TrainingConfig, "training."),
     "schedules": (schedules.Schedule, ""),
+    "augmentation": (sections.AugmentationConfig, "augmentation."),
+    "augmentation.operations": (components.OperationConfig, "augmentation.operations[i]."),
+    "augmentation.adaptive": (sections.AdaptiveConfig, "augmentation.adaptive."),
     "metrics": (components.MetricConfig, "metrics[i]."),
 }
 
@@ -179,9 +182,12 @@ def _type(annotation: Any) -> str:
         return names[annotation]
     if isinstance(annotation, type) and issubclass(annotation, schedules.Schedule):
         return "[schedule](#schedules)"
-    return {"ComponentConfig": "component", "MetricConfig": "metric", "RuleConfig": "rule"}.get(
-        annotation.__name__, "keys below"
-    )
+    return {
+        "ComponentConfig": "component",
+        "MetricConfig": "metric",
+        "OperationConfig": "augmentation",
+        "RuleConfig": "rule",
+    }.get(annotation.__name__, "keys below")
 
 
 def _default(field: FieldInfo) -> str:

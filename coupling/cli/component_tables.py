@@ -14,7 +14,7 @@ from rich.table import Table
 
 from coupling.cli.plugin_commands import hooked_commands, listed_commands
 from coupling.cli.tables import table
-from coupling.config.components import MetricConfig, PartOptions
+from coupling.config.components import MetricConfig, OperationConfig, PartOptions
 from coupling.config.registry import KINDS, Component
 from coupling.config.schedules import Schedule
 from coupling.errors import InputError, nearest
@@ -104,6 +104,8 @@ def option_fields(component: Component) -> dict[str, FieldInfo]:
     fields: dict[str, FieldInfo] = dict(component.options.model_fields)
     if component.kind == "dataset":
         fields |= PartOptions.model_fields
+    if component.kind == "augmentation":
+        fields["domains"] = OperationConfig.model_fields["domains"]
     if component.kind == "metric":
         fields["every"] = MetricConfig.model_fields["every"]
     return fields
@@ -150,6 +152,7 @@ _NAMES = {
     "str": "text",
     "NoneType": "null",
     "ComponentConfig": "component",
+    "OperationConfig": "augmentation",
 }
 
 

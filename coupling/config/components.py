@@ -34,6 +34,17 @@ class MetricConfig(ComponentConfig):
         return {"name": self.name, **self.options, **every}
 
 
+class OperationConfig(ComponentConfig):
+    """An augmentation, and the domains whose samples it changes."""
+
+    domains: list[str] | None = Field(None, min_length=1, description="domains whose samples it changes; null: all")
+
+    def plain(self) -> Any:
+        """The augmentation as it is written in YAML."""
+        chosen = {} if self.domains is None else {"domains": self.domains}
+        return {"name": self.name, **self.options, **chosen} if self.options or chosen else self.name
+
+
 def component_entry(value: Any) -> Any:
     """A component as it is written in YAML, ``name`` or ``{name: ..., its options}``, as name and options."""
     if isinstance(value, str):
@@ -46,19 +57,32 @@ def component_entry(value: Any) -> Any:
     raise ValueError("write a component as its name, or as {name: ..., and its options}")
 
 
+def _entry_with(key: str, value: Any) -> Any:
+    """A component as it is written in YAML, as name, options and ``key``, which all components of its kind take."""
+    value = component_entry(value)
+    if isinstance(value, Mapping) and key in value.get("options", ()):
+        options = dict(value["options"])
+        return {**value, key: options.pop(key), "options": options}
+    return value
+
+
 def metric_entry(value: Any) -> Any:
     """A metric as it is written in YAML, as name, options and ``every``."""
-    value = component_entry(value)
-    if isinstance(value, Mapping) and "every" in value.get("options", ()):
-        options = dict(value["options"])
-        return {**value, "every": options.pop("every"), "options": options}
-    return value
+    return _entry_with("every", value)
+
+
+def operation_entry(value: Any) -> Any:
+    """An augmentation as it is written in YAML, as name, options and ``domains``."""
+    return _entry_with("domains", value)
 
 
 ComponentReference = Annotated[ComponentConfig, BeforeValidator(component_entry)]
 
 
 MetricReference = Annotated[MetricConfig, BeforeValidator(metric_entry)]
+
+
+OperationReference = Annotated[OperationConfig, BeforeValidator(operation_entry)]
 
 
 def parse_component(value: object, path: str) -> ComponentConfig:

@@ -26,6 +26,7 @@ from coupling.config.overrides import assign, override
 from coupling.config.registry import Registry
 from coupling.config.schedules import Schedule, find_schedules
 from coupling.config.sections import (
+    AugmentationConfig,
     DomainConfig,
     LatentConfig,
     OptimizerConfig,
@@ -59,6 +60,9 @@ class Config(Model):
     batch_statistics: Literal["per-domain", "joint"] = Field(
         "per-domain",
         description="joint: normalise over all domains' samples; couples the domains' gradients",
+    )
+    augmentation: AugmentationConfig = Field(
+        AugmentationConfig(), description="random changes of the samples that the discriminators see; default: none"
     )
     losses: list[ComponentReference] = Field(
         [ComponentConfig(name="non-saturating")], min_length=1, description="terms of the objectives, added up"
@@ -101,12 +105,14 @@ class Config(Model):
         """Every component of the configuration: its path, its kind, and its name with options.
 
         Args:
-            data: whether to include the data sets and metrics; a trained model needs neither.
+            data: whether to include what only training needs: data sets, augmentations and metrics.
         """
         for name, domain in self.domains.items() if data else ():
             yield f"domains.{name}.dataset", "dataset", domain.dataset
         yield "generator.architecture", "architecture", self.generator.architecture
         yield "discriminator.architecture", "architecture", self.discriminator.architecture
+        for number, operation in enumerate(self.augmentation.operations if data else ()):
+            yield f"augmentation.operations[{number}]", "augmentation", operation
         yield from ((f"losses[{number}]", "loss", loss) for number, loss in enumerate(self.losses))
         for number, metric in enumerate(self.metrics if data else ()):
             yield f"metrics[{number}]", "metric", metric
@@ -121,6 +127,7 @@ class Config(Model):
         for team in TEAMS:
             yield from find_schedules(getattr(self, team).optimizer, f"{team}.optimizer")
         yield from find_schedules(self.training, "training")
+        yield from find_schedules(self.augmentation.probability, "augmentation.probability")
         for number, loss in enumerate(self.losses):
             path = f"losses[{number}]"
             yield from find_schedules(registry.validate("loss", loss.name, loss.options, path), path)
@@ -146,7 +153,7 @@ class Config(Model):
 
         Args:
             registry: the components by name.
-            data: whether to check the data sets and metrics too; a trained model needs neither.
+            data: whether to check what only training needs too: data sets, augmentations and metrics.
 
         Raises:
             ConfigError: names the path, the value and the fix.
@@ -158,7 +165,7 @@ class Config(Model):
                 for place, transform in common.transforms(path):
                     registry.validate("transform", transform.name, transform.options, place)
             else:
-                common_options = ("every",) if kind == "metric" else ()
+                common_options = {"metric": ("every",), "augmentation": ("domains",)}.get(kind, ())
                 registry.validate(kind, component.name, component.options, path, common=common_options)
 
     def completed(self, registry: Registry, *, data: bool = True) -> Config:
@@ -168,7 +175,7 @@ class Config(Model):
 
         Args:
             registry: the components by name.
-            data: whether to complete the data sets and metrics too.
+            data: whether to complete what only training needs too: data sets, augmentations and metrics.
 
         Raises:
             ConfigError: a schedule ends after the run, or before it starts.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from coupling.config.components import MetricConfig, PartOptions
+from coupling.config.components import MetricConfig, OperationConfig, PartOptions
 from coupling.config.config import Config
 from coupling.config.inheritance import EXTENDS
 from coupling.config.registry import KINDS, Component, Registry
@@ -25,6 +25,7 @@ def config_schema(registry: Registry) -> dict[str, Any]:
     definitions: dict[str, Any] = schema["$defs"]
     definitions.pop("ComponentConfig")
     definitions.pop("MetricConfig")
+    definitions.pop("OperationConfig")
     for kind in KINDS:
         components = [c for (k, _), c in sorted(registry.components.items()) if k == kind]
         for component in components:
@@ -40,6 +41,7 @@ def config_schema(registry: Registry) -> dict[str, Any]:
     for key, kind in (("losses", "loss"), ("metrics", "metric")):
         schema["properties"][key]["items"] = {"$ref": f"#/$defs/{kind}"}
     schema["properties"]["losses"]["default"] = ["non-saturating"]
+    definitions["AugmentationConfig"]["properties"]["operations"]["items"] = {"$ref": "#/$defs/augmentation"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": schema_address("run"),
@@ -88,6 +90,8 @@ def _component_schema(component: Component, definitions: dict[str, Any]) -> dict
     properties: dict[str, Any] = {"name": {"const": component.name}, **own.get("properties", {})}
     if component.kind == "dataset":
         properties |= _common_options()
+    if component.kind == "augmentation":
+        properties["domains"] = OperationConfig.model_json_schema()["properties"]["domains"]
     if component.kind == "metric":
         properties["every"] = MetricConfig.model_json_schema()["properties"]["every"]
     return {

@@ -16,7 +16,7 @@ from coupling.config.schedules import or_schedule
 from coupling.config.validation import Model, check_name, describe
 from coupling.errors import ConfigError, CouplingError, PluginError, cause, nearest
 
-KINDS = ("architecture", "dataset", "transform", "loss", "metric")
+KINDS = ("architecture", "dataset", "transform", "augmentation", "loss", "metric")
 
 
 @dataclass(frozen=True)

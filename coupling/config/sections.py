@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from coupling.config.components import ComponentReference
+from coupling.config.components import ComponentReference, OperationReference
 from coupling.config.schedules import Number, or_schedule
 from coupling.config.validation import Model
 from coupling.errors import ConfigError
@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     Beta = Number
     Decay = Number
     Penalty = Number
+    Probability = Number
 else:
     Rate = or_schedule(Annotated[float, Field(gt=0)], "lr", ends=Annotated[float, Field(ge=0)])
     Beta = or_schedule(Annotated[float, Field(ge=0, lt=1)], "beta")
     Decay = or_schedule(Annotated[float, Field(ge=0, lt=1)], "decay")
     Penalty = or_schedule(Annotated[float, Field(ge=0)], "weight_decay")
+    Probability = or_schedule(Annotated[float, Field(ge=0, le=1)], "probability")
 
 
 class OptimizerConfig(Model):
@@ -115,6 +117,32 @@ class SharingConfig(Model):
 
     generator: list[RuleConfig] = Field([], description="rules that tie the generators' layers")
     discriminator: list[RuleConfig] = Field([], description="rules that tie the discriminators' layers")
+
+
+class AdaptiveConfig(Model):
+    """A probability of augmentation that follows the discriminators' overfitting (Karras et al. 2020, section 3)."""
+
+    target: float = Field(
+        0.6, ge=-1, le=1, description="mean sign of a discriminator's logits of real samples that is aimed at"
+    )
+    every: int = Field(4, ge=1, description="steps between changes of the probability")
+    images: int = Field(
+        500_000, ge=1, description="real samples of a domain in which its probability may rise from 0 to 1"
+    )
+
+
+class AugmentationConfig(Model):
+    """Random changes of all samples that the discriminators see, real and generated."""
+
+    operations: list[OperationReference] = Field(
+        [], description="augmentations, applied in this order, each with draws of its own"
+    )
+    probability: Probability = Field(
+        1.0, description="probability of each operation for each sample; with adaptive, the highest"
+    )
+    adaptive: AdaptiveConfig | None = Field(
+        None, description="{} or keys below: raise each domain's probability from 0 as its discriminator overfits"
+    )
 
 
 class TrainingConfig(Model):

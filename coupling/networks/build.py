@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
+from coupling.augmentations.build import Augmentations, build_augmentations
 from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.config.sections import TeamConfig
@@ -32,6 +33,8 @@ class Networks:
     losses: dict[str, Loss]
     unshared: dict[TeamName, int]
     """Parameters that each team would have without sharing: the cost of N separate GANs."""
+    augmentations: Augmentations = field(default_factory=dict)
+    """Augmentations of each domain's samples in front of its discriminator; empty for a trained model."""
 
     @property
     def graphs(self) -> dict[TeamName, SharingGraph]:
@@ -74,7 +77,8 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry, 
     open_losses(losses, domains.values(), features, config, registry)
     if trial and condition:
         check_condition(generator, config)
-    return Networks(dict(domains), generator, discriminator, losses, unshared)
+    augmentations = build_augmentations(config, domains, outputs, registry) if trial else {}
+    return Networks(dict(domains), generator, discriminator, losses, unshared, augmentations)
 
 
 def _layer_lists(

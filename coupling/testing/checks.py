@@ -24,7 +24,7 @@ from typing import Any
 from coupling.config.registry import KINDS, Component
 from coupling.errors import PluginError, nearest
 from coupling.plugins import Plugins
-from coupling.testing import architectures, datasets, losses, metrics, transforms
+from coupling.testing import architectures, augmentations, datasets, losses, metrics, transforms
 from coupling.testing.check import DOMAINS, SHAPES, Check, Options, Tests, described, written
 from coupling.testing.noise import Noise
 
@@ -35,6 +35,7 @@ _TESTS: dict[str, Tests] = {
     "dataset": datasets.TESTS,
     "transform": transforms.TESTS,
     "architecture": architectures.TESTS,
+    "augmentation": augmentations.TESTS,
     "loss": losses.TESTS,
     "metric": metrics.TESTS,
 }

@@ -20,19 +20,16 @@ from torch import Tensor
 
 from coupling.batch import Batch
 from coupling.domain import Domain
-from coupling.errors import PluginError, nearest
 from coupling.losses.loss import Averaged, DiscriminatorHalf, GeneratorHalf, Loss, PerDomain
 from coupling.networks.architecture import after_step_calls
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
-from coupling.runs.metrics_log import LossName
-from coupling.sharing.graph import TEAMS, TeamName
+from coupling.sharing.graph import TEAMS
 from coupling.system.distributed import total
 from coupling.system.foreign_code import guarded
+from coupling.training.augmenter import REAL, Augmenter
 from coupling.training.gradients import GradientBuffer
+from coupling.training.objective import Losses, combine, mean_losses, term
 from coupling.training.precision import LossScale, in_full
-
-Losses = dict[str, Tensor]
-"""Scalars by the flat name of a :class:`LossName`; also one for each term if an objective has several."""
 
 
 def gradient_buffer(
@@ -132,12 +129,14 @@ class Algorithm1:
         accumulate: int = 1,
         averaged: tuple[CoupledDiscriminator, Mapping[str, Loss]] | None = None,
         observe: Callable[[int, Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None,
+        augmenter: Augmenter | None = None,
     ) -> None:
         """``autocast()``: a region for one forward pass. ``uniform(step, purpose, numbers)``: noise for losses.
 
         ``accumulate``: number of micro-batches; memory then holds one micro-batch at a time.
         ``averaged``: discriminators and losses as moving averages, which the caller updates after each step.
         ``observe(step, real, fake)``: is called with the samples of each micro-batch, {domain: (B, *shape)} each.
+        ``augmenter``: of the samples that the discriminators see; None: they see them as they are.
         """
         self.domains = tuple(domains)
         self.generators = generators
@@ -148,6 +147,7 @@ class Algorithm1:
         self.accumulate = accumulate
         self.observe = observe
         self.needs_real_logits = any(loss.needs_real_logits for loss in losses.values())
+        self.augmenter = augmenter
         self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
         terms = {team: [name for name, loss in losses.items() if loss.trains(team)] for team in TEAMS}
         self.several = {team for team, names in terms.items() if len(names) > 1}
@@ -187,7 +187,9 @@ class Algorithm1:
                 fake = self.generate(part.fresh_z)
             record |= self.generator_half(part, fake)
         self.generators.step()
-        return records[0] if len(records) == 1 else _mean(records)
+        if self.augmenter is not None:
+            self.augmenter.adapt(step)
+        return records[0] if len(records) == 1 else mean_losses(records)
 
     def _set_numbers(self, step: int) -> None:
         """Set what follows a schedule to its value of ``step``: numbers of the optimizers and of the losses."""
@@ -223,8 +225,9 @@ class Algorithm1:
         fake = {domain: x.detach() for domain, x in fake.items()}
         if self.observe is not None:
             self.observe(part.step, part.real, fake)
+        seen = self._seen(part, REAL, part.real), self._seen(part, "discriminator/generated", fake)
         with guarded("the discriminators' forward pass"), self.autocast():
-            output = self.f(part.real, fake, self.taps)
+            output = self.f(*seen, self.taps)
         half = DiscriminatorHalf(
             step=part.step,
             domains=self.domains,
@@ -233,7 +236,7 @@ class Algorithm1:
             real_logits=in_full(output.real_logits),
             fake_logits=in_full(output.fake_logits),
             features=in_full(output.features),
-            score=self.f.logits,
+            score=lambda samples: self.f.logits(self._seen(part, REAL, samples)),
             tap=lambda samples, layer: self._tap(self.f, samples, layer),
             labels=part.labels,
             uniform=lambda purpose, numbers: self.uniform(part.step, purpose, numbers)[part.own],
@@ -244,7 +247,11 @@ class Algorithm1:
         terms = {name: term(name, loss, "discriminator", half) for name, loss in self.losses.items()}
         objective, record = combine("discriminator", terms, named="discriminator" in self.several)
         self.discriminators.backward(objective, self.accumulate)
-        return record
+        return record if self.augmenter is None else record | self.augmenter.observe(part.step, half.real_logits)
+
+    def _seen(self, part: MicroBatch, purpose: str, samples: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Samples as the discriminators see them, with the draws of ``purpose``: a half, and the kind of samples."""
+        return samples if self.augmenter is None else self.augmenter(part.step, purpose, samples, part.own)
 
     def _averaged(self, f: CoupledDiscriminator, losses: Mapping[str, Loss]) -> Averaged:
         def tap(samples: Mapping[str, Tensor], layer: int) -> PerDomain:
@@ -269,14 +276,15 @@ class Algorithm1:
         if not self.needs_real_logits:
             return {}
         with self.autocast():
-            return in_full(self.f.logits(part.real))
+            return in_full(self.f.logits(self._seen(part, "generator/real", part.real)))
 
     def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all generators, through the updated discriminators, which are frozen."""
         self.discriminators.freeze(True)
         try:
+            seen = self._seen(part, "generator/generated", fake)
             with guarded("the discriminators' forward pass"), self.autocast():
-                output = self.f(None, fake, self.taps)
+                output = self.f(None, seen, self.taps)
             half = GeneratorHalf(
                 step=part.step,
                 domains=self.domains,
@@ -294,53 +302,3 @@ class Algorithm1:
         finally:
             self.discriminators.freeze(False)
         return record
-
-
-def term(name: str, loss: Loss, team: TeamName, half: DiscriminatorHalf | GeneratorHalf) -> PerDomain:
-    """The term that a loss adds to a team's objective: {domain: scalar}.
-
-    Raises :class:`PluginError` if the loss fails or returns anything else.
-    """
-    with guarded(f"loss '{name}' on the {team}s"):
-        values: PerDomain = getattr(loss, team)(half)
-    if not isinstance(values, Mapping):
-        raise PluginError(f"loss '{name}': {team}() gives a {type(values).__name__}; return {{domain: scalar}}")
-    for domain, value in values.items():
-        if domain not in half.fake:
-            raise PluginError(
-                f"loss '{name}': {team}() gives a term for domain '{domain}'; {nearest(str(domain), half.fake)}"
-            )
-        if not isinstance(value, Tensor) or value.dim() != 0:
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
-            raise PluginError(
-                f"loss '{name}': {team}() gives, for domain '{domain}', something of {found}; return one scalar tensor "
-                "per domain, such as the mean over the batch"
-            )
-    return values
-
-
-def combine(team: str, terms: Mapping[str, PerDomain], *, named: bool) -> tuple[Tensor, Losses]:
-    """The objective (the sum over domains and terms) and its detached parts; ``named``: also those of each term.
-
-    Raises :class:`PluginError` if no loss has a term in this step.
-    """
-    totals: Losses = {}
-    parts: Losses = {}
-    for name, per_domain in terms.items():
-        for domain, value in per_domain.items():
-            key = str(LossName(team, domain))
-            totals[key] = totals[key] + value if key in totals else value
-            parts[str(LossName(team, domain, name))] = value.detach()
-    if not totals:
-        raise PluginError(f"losses: none of {', '.join(terms)} gives the {team}s a term in this step; one of them must")
-    objective = torch.stack(list(totals.values())).sum()
-    record = {key: value.detach() for key, value in totals.items()}
-    return objective, record | parts if named else record
-
-
-def _mean(records: Sequence[Losses]) -> Losses:
-    """Each loss's mean over micro-batches of equal size; a term that a micro-batch lacks counts as 0."""
-    names = dict.fromkeys(name for record in records for name in record)
-    return {
-        name: torch.stack([record[name] for record in records if name in record]).sum() / len(records) for name in names
-    }

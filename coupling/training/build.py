@@ -16,6 +16,7 @@ from coupling.config.sections import OptimizerConfig
 from coupling.networks.build import Networks
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.training.algorithm import Algorithm1, Team, gradient_buffer
+from coupling.training.augmenter import Adaptation, Augmenter
 from coupling.training.ema import MovingAverage
 from coupling.training.precision import LossScale, autocast
 
@@ -75,11 +76,25 @@ def make_algorithm(
         uniform=uniform,
         accumulate=settings.accumulate,
         averaged=averaged,
+        augmenter=make_augmenter(config, networks, uniform, device, processes),
     )
     if settings.compile:
         algorithm.g = torch.compile(algorithm.g)  # type: ignore[assignment]
         algorithm.f = torch.compile(algorithm.f)  # type: ignore[assignment]
     return algorithm
+
+
+def make_augmenter(
+    config: Config, networks: Networks, uniform: Callable[[int, str, int], Tensor], device: torch.device, processes: int
+) -> Augmenter | None:
+    """What changes the samples in front of the discriminators; None without augmentations."""
+    settings, domains = config.augmentation, networks.domains
+    if not any(networks.augmentations.values()):
+        return None
+    adaptation = None
+    if settings.adaptive is not None:
+        adaptation = Adaptation(settings.adaptive, list(domains), config.training.batch_size, device, processes)
+    return Augmenter(settings, domains, networks.augmentations, uniform, adaptation)
 
 
 def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

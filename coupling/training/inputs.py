@@ -12,8 +12,9 @@ from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.networks.latent import LatentBatches
 from coupling.system.seeds import derive_seed, seed_all, torch_generator
-from coupling.training.algorithm import Algorithm1, Losses
+from coupling.training.algorithm import Algorithm1
 from coupling.training.ema import MovingAverage
+from coupling.training.objective import Losses
 
 
 class Samples(Protocol):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coupling.errors import RunError
 from coupling.runs.metrics_log import LossName
-from coupling.training.algorithm import Losses
+from coupling.training.objective import Losses
 
 NOT_FINITE = (
     "the run stops, its last checkpoint is untouched; lower optimizer.lr, use precision: fp32, or another loss, "

@@ -123,7 +123,7 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     collapse = CollapseWarning(list(data), settings.log_every, across)
     algorithm.observe = collapse.add
     trained = algorithm.generators, algorithm.discriminators
-    state = TrainingState(networks, average, trained, means, measurement.best_scores, collapse)
+    state = TrainingState(networks, average, trained, means, measurement.best_scores, collapse, algorithm.augmenter)
     return Session(
         config, plugins, accelerator, processes, batch, data, networks, average, inputs, algorithm, measurement, means,
         collapse, state,

@@ -18,6 +18,7 @@ from coupling.networks.weights import average_prefix, description, load_tensors,
 from coupling.runs import checkpoint
 from coupling.runs.checkpoint import Checkpoint
 from coupling.training.algorithm import Team
+from coupling.training.augmenter import Augmenter
 from coupling.training.build import with_averages
 from coupling.training.collapse import CollapseWarning
 from coupling.training.ema import MovingAverage
@@ -68,7 +69,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Networks, losses, moving average, optimizers, loss means, best scores and the warning of a collapse.
+    """Networks, losses, averages, optimizers, loss means, best scores, warning of a collapse, adaptive augmentation.
 
     There is no random state: each step draws from its own seed.
     """
@@ -79,6 +80,7 @@ class TrainingState:
     means: LossMeans
     best_scores: BestScores
     collapse: CollapseWarning
+    augmenter: Augmenter | None = None
     given: frozenset[str] = field(init=False)
     """Names of tensors that were not finite before training (a mask of -inf, for example)."""
 
@@ -119,6 +121,8 @@ class TrainingState:
             "metrics": self.best_scores.plain(),
             "collapse": self.collapse.plain(),
         }
+        if self.augmenter is not None and self.augmenter.adaptation is not None:
+            progress["augmentation"] = self.augmenter.adaptation.plain()
         described = description(config, self.networks.domains, self.networks.graphs, step)
         checkpoint.save(folder, step, named_tensors(self._saved_networks), optimizers, described, progress)
 
@@ -137,6 +141,8 @@ class TrainingState:
         self.means.restore(progress.get("losses", {}))
         self.best_scores.restore(progress.get("metrics", {}))
         self.collapse.restore(progress.get("collapse", {}))
+        if self.augmenter is not None and self.augmenter.adaptation is not None:
+            self.augmenter.adaptation.restore(progress.get("augmentation", {}))
 
     def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
         """The state of a team's optimizer by ``<parameter>.<name in the optimizer>``."""

@@ -45,6 +45,8 @@ CONFIG = (
     "training.checkpoint_every=3",
     "training.ema={from: 0.9, to: 0.5, end: 4}",
     "training.ema_discriminators=true",
+    "augmentation={operations: [{name: translation, share: 0.25}, {name: cutout, domains: [a, b]}, flip]}",
+    "augmentation.adaptive={every: 2, images: 40, target: 0}",
     "metrics=[{name: brightness, every: 2}]",
 )
 NORMALISED = (

@@ -29,8 +29,9 @@ from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.residual import Residual
 from coupling.networks.spectral import SpectralLayer
 from coupling.sharing.graph import Rule, SharingGraph
-from coupling.training.algorithm import Algorithm1, MicroBatch, _mean
+from coupling.training.algorithm import Algorithm1, MicroBatch
 from coupling.training.gradients import GradientBuffer
+from coupling.training.objective import mean_losses
 from tests.support.reference import Reference
 from tests.support.teams import make_team
 
@@ -394,4 +395,4 @@ def test_what_an_architecture_froze_stays_as_it_was():
 
 def test_a_term_that_a_micro_batch_lacks_counts_as_0():
     one, half, other = (torch.tensor(value) for value in (1.0, 0.5, 3.0))
-    assert _mean([{"a": one, "b": half}, {"a": other}]) == {"a": 2.0, "b": 0.25}
+    assert mean_losses([{"a": one, "b": half}, {"a": other}]) == {"a": 2.0, "b": 0.25}
