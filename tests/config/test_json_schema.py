@@ -165,7 +165,9 @@ def test_every_option_of_every_component_is_there_and_described(schema):
         assert definition["description"], f"{kind} {name}"
         properties = definition["properties"]
         options = {field.alias or key for key, field in component.options.model_fields.items()}
-        common = {"dataset": {"half", "part", "transform"}, "metric": {"every"}}.get(kind, set())
+        common = {"dataset": {"half", "part", "transform"}, "metric": {"every"}, "augmentation": {"domains"}}.get(
+            kind, set()
+        )
         assert set(properties) == options | common | {"name"}
         undescribed = [key for key in properties if key != "name" and not properties[key].get("description")]
         assert not undescribed, f"{kind} {name}"

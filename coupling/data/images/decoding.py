@@ -53,6 +53,18 @@ ResizeOption: TypeAlias = Annotated[
 """Option of a data set, of type :data:`Resize`, with its description."""
 
 
+WindowOption: TypeAlias = Annotated[
+    Size | None,
+    Field(
+        description="pixels of a sample, cut out of the resized image: anywhere at random when training reads it, in "
+        "the middle otherwise; default: all of it"
+    ),
+]
+
+
+FlipOption: TypeAlias = Annotated[bool, Field(description="mirror half of the samples that training reads, at random")]
+
+
 ModeOption: TypeAlias = Annotated[Mode, Field(description="3 channels or 1")]
 
 

@@ -15,10 +15,12 @@ from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
     Fit,
+    FlipOption,
     ModeOption,
     OnErrorOption,
     ResizeOption,
     SizeOption,
+    WindowOption,
     height_and_width,
 )
 from coupling.data.images.files import ImageFiles, classes_of, in_words
@@ -67,6 +69,8 @@ class ImageFolder(CachedImages):
         size: SizeOption = None,
         crop: CropOption = None,
         resize: ResizeOption = "none",
+        window: WindowOption = None,
+        flip: FlipOption = False,
         mode: ModeOption = "rgb",
         classes: ClassesOption = None,
         on_error: OnErrorOption = "stop",
@@ -97,7 +101,8 @@ class ImageFolder(CachedImages):
             place=("images",),
             state=("listing", "decoder"),
         )
-        super().__init__(cache, source=source, kind="image-folder")
+        cut = None if window is None else height_and_width(window)
+        super().__init__(cache, source=source, kind="image-folder", window=cut, flip=flip)
 
     @property
     def labels(self) -> Tensor | None:

@@ -17,10 +17,12 @@ from coupling.data.images.cached_dataset import CachedImages
 from coupling.data.images.decoding import (
     CropOption,
     Fit,
+    FlipOption,
     ModeOption,
     OnErrorOption,
     ResizeOption,
     SizeOption,
+    WindowOption,
     height_and_width,
 )
 from coupling.data.images.huggingface_columns import Scalar
@@ -87,22 +89,25 @@ class HuggingFace(CachedImages):
         size: SizeOption = None,
         crop: CropOption = None,
         resize: ResizeOption = "none",
+        window: WindowOption = None,
+        flip: FlipOption = False,
         mode: ModeOption = "rgb",
         on_error: OnErrorOption = "stop",
     ) -> None:
         library()
         selection = Selection.of(Place(path, config, split, revision), image, label, filter, limit)
         reader: Reader = (StreamReader if streaming else TableReader)(selection, on_error)
-        window = None if crop is None else height_and_width(crop)
-        height, width = (height_and_width(size) if size else window) or reader.first_size()
-        self._open(reader, Fit(height, width, 3 if mode == "rgb" else 1, resize, window))
+        first = None if crop is None else height_and_width(crop)
+        height, width = (height_and_width(size) if size else first) or reader.first_size()
+        cut = None if window is None else height_and_width(window)
+        self._open(reader, Fit(height, width, 3 if mode == "rgb" else 1, resize, first), cut, flip)
 
-    def _open(self, reader: Reader, fit: Fit) -> None:
+    def _open(self, reader: Reader, fit: Fit, window: tuple[int, int] | None, flip: bool) -> None:
         self._reader, self._fit = reader, fit
         cache = reader.cache(data_directory("huggingface"), fit)
         if cache.record is None:
             reader.check()
-        super().__init__(cache, source=reader.selection.source, kind="huggingface")
+        super().__init__(cache, source=reader.selection.source, kind="huggingface", window=window, flip=flip)
         self.counted_by_prepare = reader.leaves_out
         self._classes: Sequence[str] | None = None
 
@@ -154,7 +159,8 @@ class HuggingFace(CachedImages):
         if not self._reader.has_test:
             return None
         apart = HuggingFace.__new__(HuggingFace)
-        apart._open(TableReader(self._reader.selection.of_split("test"), self._reader.on_error), self._fit)
+        reader = TableReader(self._reader.selection.of_split("test"), self._reader.on_error)
+        apart._open(reader, self._fit, self.window, self.flip)
         return apart
 
     def overlap(self, other: Dataset) -> str | None:
