@@ -92,6 +92,14 @@ def test_discriminators_see_changed_samples_in_both_halves(monkeypatch, probabil
         assert none is None
 
 
+def test_real_samples_in_the_generators_half_are_changed_too(monkeypatch):
+    session = tiny_session(OPERATIONS, "augmentation.probability=0.6", "losses=[relativistic-pairing]")
+    seen = Seen(monkeypatch)
+    session.inputs.take_step(2, session.algorithm)
+    plain = {name: samples.batch(2) for name, samples in session.inputs.samples.items()}
+    torch.testing.assert_close(seen.calls[-1][0], slow_changes(session, 2, "generator/real", plain, 0.6))
+
+
 def test_the_generators_get_the_gradient_through_the_changes():
     """The reference back-propagates through the slow changes, one sample at a time."""
     session = tiny_session(OPERATIONS, "augmentation.probability=0.7", "training.ema=null")
