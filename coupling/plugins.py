@@ -62,7 +62,7 @@ class Plugins:
             self._add_named(module)
 
     def _add_installed(self, load: Callable[[], ModuleType], owner: str, unique: str) -> None:
-        """Load an installed plugin; note it as broken if that fails, in whatever way."""
+        """Load an installed plugin; note it as broken if that fails for any reason."""
         try:
             self._add(load(), owner, unique)
         except (Exception, SystemExit) as error:

@@ -98,13 +98,18 @@ def design() -> str:
 
 
 def _tree(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
-    """The packages of a folder, then its modules: (indented name, purpose)."""
+    """The packages of a folder, then its modules and templates: (indented name, purpose)."""
     for package in sorted(path.parent for path in folder.glob("*/__init__.py")):
         yield f"{indent}{package.name}/", _purpose(package / "__init__.py")
         yield from _tree(package, indent + "  ")
     for module in sorted(folder.glob("*.py")):
         if module.name not in ("__init__.py", "__main__.py"):
             yield f"{indent}{module.name}", _purpose(module)
+    for template in sorted(folder.glob("*.jinja")):
+        yield (
+            f"{indent}{template.name}",
+            template.read_text(encoding="utf-8").partition("{#-")[2].partition(".")[0].strip(),
+        )
 
 
 def _purpose(path: Path) -> str:

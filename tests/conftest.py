@@ -99,7 +99,7 @@ def installing(monkeypatch: pytest.MonkeyPatch):
     plugins.installed.cache_clear()
 
 
-def refused(result: Result, *fragments: str) -> str:
+def rejected(result: Result, *fragments: str) -> str:
     """Assert that a command ended with one message that holds ``fragments``, exit code 2 and nothing else."""
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit), result.exception

@@ -1,1 +1,1 @@
-"""From YAML to a checked configuration, and the registry of the components that it may name."""
+"""The configuration: read from YAML and checked; and the registry of the components that it may name."""

@@ -51,7 +51,10 @@ def assign(values: dict[str, Any], path: str, value: Any, source: str) -> None:
 
 
 def _expand(place: Any, keys: list[str], number: int) -> Iterator[list[str]]:
-    """The paths that ``keys`` stands for, of which those before ``number`` lead to ``place`` and have no ``*``."""
+    """The paths that ``keys`` stands for: one for each key or number that a ``*`` stands for.
+
+    The keys before ``number`` have no ``*`` and lead to ``place``.
+    """
     if "*" not in keys[number:]:
         yield keys
         return

@@ -19,7 +19,7 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 MAX_NAME = 100
-"""Characters of a name, at most: names of files begin with it, and no system accepts more than 255 in one."""
+"""Maximum number of characters of a name: names of files begin with it, and no system accepts more than 255."""
 
 
 def check_name(value: object) -> str:

@@ -30,7 +30,7 @@ def choose_parts(datasets: Mapping[str, Dataset], given: Mapping[str, Share | No
         if silent and len(silent) < len(names):
             raise ConfigError(
                 f"domains.{silent[0]}.dataset: shares the source '{source}' with "
-                f"{', '.join(repr(n) for n in names if n != silent[0])}; where one of them says half or part, all must"
+                f"{', '.join(repr(n) for n in names if n != silent[0])}; if one of them sets half or part, all must"
             )
         for position, name in enumerate(names):
             parts[name] = given[name] or (position + 1, len(names))
@@ -61,8 +61,8 @@ def check_overlaps(
         message = f"domains '{one}' and '{other}' have samples in common: {common}"
         if not isinstance(common, PartialOverlap) and (given[one] is None or given[other] is None):
             raise ConfigError(
-                f"domains.{other}.dataset: {message}; so they are not unpaired. Draw both from one and the same "
-                "source, of which they get disjoint parts, or keep such samples out of one; if it is meant, say "
+                f"domains.{other}.dataset: {message}; so the data are not unpaired. Give both one source, "
+                "which is then divided into disjoint parts, or remove these samples from one; to allow it, set "
                 "`part: all` in both"
             )
         warn(message)

@@ -154,7 +154,7 @@ class AttributeAgreement(PairMetric):
             names = [*self._common, *self._own[self.pair[0]]]
             probe = Classifier(self.pools, {d: {name: values[name] for name in names} for d, values in known.items()})
             self._probes = dict.fromkeys(self.pair, probe)
-        else:  # samples of different shapes need no probe to be told apart
+        else:  # samples of different shapes differ without a probe
             self._own = {domain: {} for domain in self.pair}
             for domain, pool in self.pools.items():
                 common = {name: known[domain][name] for name in self._common}

@@ -95,7 +95,7 @@ class DistributionMetric(Metric):
             check_domain_name("domain", domain, data)
             check_features(self.features, data[domain])
         if len(set(self.domains)) < len(self.domains):
-            raise ConfigError(f"domain: {self.domains} names one twice")
+            raise ConfigError(f"domain: {self.domains} names a domain twice")
         if len(data[self.domains[0]]) < 4:
             raise ConfigError(f"domain: '{self.domains[0]}' has fewer than 4 samples")
 

@@ -196,7 +196,7 @@ def _open_data(subject: _Subject, plugins: Plugins) -> Mapping[str, DomainData]:
         raise InputError(
             "the model was trained on other data:\n  "
             + "\n  ".join(changes)
-            + "\nrestore them: with other data the held-out samples and the samples to compare with would be others. "
+            + "\nrestore them: held-out samples and the samples to compare with depend on the data. "
             "Give the place of data that have moved by --set domains.NAME.dataset.path=PATH"
         )
     return data

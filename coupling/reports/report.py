@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained HTML page that loads nothing from elsewhere, so it can be sent to anyone."""
+"""The HTML report of a run: its content, and one self-contained page that loads nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run that --resume continues, and checks that it fits a configuration."""
+"""Resuming: the run that --resume continues, and checks that it fits a configuration."""
 
 from __future__ import annotations
 

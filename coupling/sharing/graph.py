@@ -1,8 +1,9 @@
-"""The sharing graph: which layers of which domains are one (section 3, equation 2). Pure data.
+"""The sharing rules and the graph that they make: which layers of which domains are one (section 3, equation 2).
 
-A team is all generators, or all discriminators. Each domain has a column of layers, numbered from 1 at the input.
-Rules tie nodes (domain, layer) into groups; a group is one module. The groups determine the order of execution: a
-layer is computed once for domains with the same input, and its different inputs go through in one call if possible.
+The graph is pure data. A team is all generators, or all discriminators. Each domain has a column of layers, numbered
+from 1 at the input. Rules tie nodes (domain, layer) into groups; a group is one module. The groups determine the
+order of execution: a layer is computed once for domains with the same input, and its different inputs go through in
+one call if possible.
 """
 
 from __future__ import annotations

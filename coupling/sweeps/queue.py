@@ -53,7 +53,7 @@ class RunQueue:
 
     def work(self, stop: StopRequest) -> None:
         """Run all runs; after a stop request, let the active ones save and end, and start no other."""
-        stopping = said = False
+        stopping = announced = False
         with end_children(self.active):
             while self.active or (self.waiting and not stop):
                 if stop and not stopping:
@@ -61,8 +61,8 @@ class RunQueue:
                     for child in self.active:
                         request_end(child.process)
                 self._fill(stop)
-                if self.waiting and not self.active and not said:
-                    said = True
+                if self.waiting and not self.active and not announced:
+                    announced = True
                     titles = ", ".join(run.title for run in self.waiting)
                     print_line(f"{titles}: waiting for another process that still works on it")
                 time.sleep(_POLL if self.active else _PATIENCE)

@@ -91,8 +91,8 @@ def printable(text: str) -> str:
 def remove_torn(folder: Path, name: str = "*", older_than: float = 0.0) -> None:
     """Remove what killed processes have left in ``folder``: of the file ``name``, or of all.
 
-    A living writer's file would go too: so either hold a lock on the folder, or give the seconds ``older_than`` for
-    which nobody who still writes would pause. Raises OSError where it may not.
+    It also removes the file of a process that still writes. So either hold a lock on the folder, or give
+    ``older_than``: seconds for which no writing process pauses. Raises OSError if a file cannot be removed.
     """
     for torn in folder.glob(f".{name}.*.tmp"):
         with suppress(FileNotFoundError):  # another process was quicker

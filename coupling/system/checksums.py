@@ -1,4 +1,4 @@
-"""Large files that users bring, as others publish them: held against their checksum once, and known by another name."""
+"""Published files that users bring: compared with their checksum once, and found under a similar name."""
 
 from __future__ import annotations
 

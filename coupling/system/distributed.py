@@ -15,7 +15,7 @@ from torch import Tensor
 from coupling.errors import RunError
 
 PATIENCE = timedelta(hours=1)
-"""How long a process waits for the others, for example while the main one measures. A dead one is noticed at once."""
+"""How long a process waits for the others, which may measure or prepare data. A dead process is noticed at once."""
 
 
 class Processes:

@@ -1,4 +1,4 @@
-"""Processor cores and memory that this process may use: what counts them in this package and its plugins asks here."""
+"""Processor cores and memory that this process may use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 import psutil
 
 _GROUPS = Path("/sys/fs/cgroup")
-"""Where Linux shows its control groups, by which containers and batch systems limit processes."""
+"""The folder in which Linux lists control groups, by which containers and batch systems limit processes."""
 
 
 _MEMBERSHIP = Path("/proc/self/cgroup")
-"""Which control groups this process is in."""
+"""The file that names the control groups of this process."""
 
 
 def available_cores() -> int:

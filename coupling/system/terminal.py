@@ -34,10 +34,10 @@ def warn(message: str) -> None:
 
 
 def show_origin(error: BaseException) -> None:
-    """Print how it came to ``error``, where the environment variable COUPLING_TRACEBACK asks for it.
+    """Print the tracebacks behind ``error`` if the environment variable COUPLING_TRACEBACK is set.
 
-    A message says what failed and where, which is what users need; the author of a plugin wants every frame, and
-    of every exception that the message was made of: also of those that ``raise ... from None`` hides.
+    Users need the message, which says what failed and where. The author of a plugin needs every frame, also of the
+    exceptions that ``raise ... from None`` hides.
     """
     if os.environ.get("COUPLING_TRACEBACK", "") in ("", "0"):
         return
@@ -48,7 +48,7 @@ def show_origin(error: BaseException) -> None:
 
 
 def bars(on: Console) -> Progress:
-    """Progress bars that say something behind their counts: each task has a field ``text``."""
+    """Progress bars with a text behind their counts: each task has a field ``text``."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

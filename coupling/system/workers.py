@@ -1,4 +1,4 @@
-"""Processes that work for this one, each with its own copy of what they do."""
+"""Worker processes, each with its own copy of the function that it calls."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Workers(Generic[Task, Result]):
 
 @contextmanager
 def _main_hidden(hide: bool) -> Iterator[None]:
-    """Keep worker processes from importing the main module, which ``work`` has no need of.
+    """Keep worker processes from importing the main module, which ``work`` does not need.
 
     So a plain script that trains needs no ``if __name__ == "__main__":``.
     """

@@ -1,4 +1,4 @@
-"""From a configuration to Algorithm 1: optimizers, moving average, teams."""
+"""The parts of Algorithm 1 that a configuration names: optimizers, moving average, teams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The average over sharing domains, fused (Algorithm 1; docs/averaging.md).
+"""The average of shared gradients over domains and processes (Algorithm 1; docs/averaging.md).
 
 Let each domain d own a copy theta_d of a shared parameter theta. The step that Algorithm 1 takes
 is along the mean of the copies' gradients over the sharing set S,

@@ -1,4 +1,4 @@
-"""Everything that a step is computed from: codes, real samples, labels and noise."""
+"""The inputs that a step draws: codes, real samples, labels and noise."""
 
 from __future__ import annotations
 

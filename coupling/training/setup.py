@@ -1,4 +1,4 @@
-"""From a configuration to a session: everything that training works with, built and checked."""
+"""The session of a run: everything that training works with, built from the configuration and checked."""
 
 from __future__ import annotations
 

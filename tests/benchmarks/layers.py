@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -80,12 +81,17 @@ def deconvolutions(kind: str, width: float) -> Iterator[tuple[str, nn.Module, tu
         yield f"{a}→{b} K{size} S{stride} on {side}×{side}", layer, (a, side, side), ways
 
 
+def upsampled(layer: UpsampledConvolution, x: torch.Tensor) -> torch.Tensor:
+    """The layer by its definition: upsampling, then a convolution."""
+    return layer._conv_forward(F.interpolate(x, scale_factor=2.0), layer.weight, layer.bias)
+
+
 def upsamplings(width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Way]]]:
     for inputs, outputs, side in UPSAMPLINGS:
         a, b = scale_channels(inputs, width), scale_channels(outputs, width)
         layer = UpsampledConvolution(a, b)
-        plain: Way = lambda x, m=layer: m._conv_forward(F.interpolate(x, scale_factor=2.0), m.weight, m.bias)  # noqa: E731
-        yield f"up, {a}→{b} K3 on {side}×{side}", layer, (a, side, side), {"native": plain, "chosen": layer}
+        ways = {"native": partial(upsampled, layer), "chosen": layer}
+        yield f"up, {a}→{b} K3 on {side}×{side}", layer, (a, side, side), ways
 
 
 def best(run: Callable[[], object], clock: Callable[[], float], device: str, seconds: float) -> float:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -99,7 +99,7 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
     ],
 )
 def test_a_wrong_configuration_is_an_error_with_path_and_fix(train, changes, fragments):
-    refused(train(*changes), *fragments)
+    rejected(train(*changes), *fragments)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_a_wrong_configuration_is_an_error_with_path_and_fix(train, changes, fra
         ("training={batch_size: 4, accumulate: 4, steps: 2}", "training.batch_size: 4 leaves one sample a micro-batch"),
     ],
 )
-def test_check_finds_what_a_run_would_not_start_with(train, change, fragment):
+def test_check_finds_the_errors_that_a_run_would_not_start_with(train, change, fragment):
     normal = "generator.architecture={name: linear, batch_norm: true}"
-    assert fragment in refused(train(change, normal), fragment)
-    assert fragment in refused(train(change, normal, verb="check"), fragment)
+    assert fragment in rejected(train(change, normal), fragment)
+    assert fragment in rejected(train(change, normal, verb="check"), fragment)
 
 
 @pytest.mark.parametrize(
@@ -129,21 +129,21 @@ def test_check_finds_what_a_run_would_not_start_with(train, change, fragment):
 @pytest.mark.parametrize("verb", ["run", "check"])
 def test_a_wrong_file_is_an_error(command, verb, text, fragment):
     Path("c.yaml").write_text(text)
-    refused(command(verb, "c.yaml"), fragment)
+    rejected(command(verb, "c.yaml"), fragment)
 
 
 def test_a_path_that_is_not_a_file_is_an_error(command):
-    refused(command("run", "missing.yaml"), "missing.yaml: no such file")
+    rejected(command("run", "missing.yaml"), "missing.yaml: no such file")
     Path("folder").mkdir()
-    refused(command("run", "folder"), "folder: is a directory; give a file")
+    rejected(command("run", "folder"), "folder: is a directory; give a file")
     Path("latin.yaml").write_bytes(b"name: \xe9")
-    refused(command("run", "latin.yaml"), "latin.yaml: line 1: is not UTF-8 text")
+    rejected(command("run", "latin.yaml"), "latin.yaml: line 1: is not UTF-8 text")
 
 
 def test_a_forgotten_plugin_is_named_in_the_hint(command):
     Path("c.yaml").write_text(yaml.safe_dump(tiny.VALUES))
-    refused(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "give --plugin MODULE")
-    refused(command("run", "c.yaml", "--plugin", "missing.py"), "--plugin missing.py: there is no file")
+    rejected(command("run", "c.yaml"), "c.yaml: domains.a.dataset: no dataset is called 'tiny'", "give --plugin MODULE")
+    rejected(command("run", "c.yaml", "--plugin", "missing.py"), "--plugin missing.py: there is no file")
 
 
 # -- data sets -------------------------------------------------------------------------------------
@@ -192,11 +192,11 @@ def test_a_forgotten_plugin_is_named_in_the_hint(command):
 def test_a_wrong_data_set_of_a_plugin_is_an_error(train, plugin, source, fragments):
     path = plugin(source)
     domains = "domains={x: {dataset: {name: numbers}}}"
-    told = refused(train(domains, "training.batch_size=8", "sharing={}", "--plugin", path), *fragments)
-    assert told.startswith("error: domains.x.dataset: ")
-    assert "numbers" in told
-    if "has no samples" not in told:
-        assert f"plugin '{path}'" in told
+    text = rejected(train(domains, "training.batch_size=8", "sharing={}", "--plugin", path), *fragments)
+    assert text.startswith("error: domains.x.dataset: ")
+    assert "numbers" in text
+    if "has no samples" not in text:
+        assert f"plugin '{path}'" in text
 
 
 def test_an_architecture_that_fails_is_named(train, plugin):
@@ -210,17 +210,17 @@ def test_an_architecture_that_fails_is_named(train, plugin):
         def register_architectures(register): register("odd", Odd)
         """
     )
-    told = refused(train("generator.architecture=odd", "sharing={}", "--plugin", path), "IndexError: list index")
-    assert told.startswith(f"error: generator.architecture: architecture 'odd' of plugin '{path}' failed: ")
-    told = refused(
+    text = rejected(train("generator.architecture=odd", "sharing={}", "--plugin", path), "IndexError: list index")
+    assert text.startswith(f"error: generator.architecture: architecture 'odd' of plugin '{path}' failed: ")
+    text = rejected(
         train("discriminator.architecture=odd", "sharing={}", "--plugin", path),
         "return a list of nn.Module, one for each layer",
     )
-    assert told.startswith("error: discriminator.architecture: ")
+    assert text.startswith("error: discriminator.architecture: ")
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "fragment"),
     [
         (
             "half.real_logits['a'].flatten()",
@@ -232,7 +232,7 @@ def test_an_architecture_that_fails_is_named(train, plugin):
         ("1 / 0", "loss 'odd' on the discriminators failed: ZeroDivisionError: division by zero (plugin_"),
     ],
 )
-def test_a_loss_that_fails_is_named(train, plugin, body, told):
+def test_a_loss_that_fails_is_named(train, plugin, body, fragment):
     path = plugin(f"""
         from coupling import Loss
         class Odd(Loss):
@@ -245,11 +245,11 @@ def test_a_loss_that_fails_is_named(train, plugin, body, told):
     assert result.exit_code == 1, result.output
     [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert message.startswith("error: step 1: loss 'odd'")
-    assert told in message
+    assert fragment in message
     assert "continue with --resume" in message
 
 
-GUESTS = """
+ODD_COMPONENTS = """
 import torch
 from coupling import Dataset, Loss, Measured, Metric
 class OddMetric(Metric):
@@ -273,7 +273,7 @@ def register_datasets(register): register("odd", OddData)
 
 
 @pytest.mark.parametrize(
-    ("change", "method", "told"),
+    ("change", "method", "fragment"),
     [
         ("metrics=[odd]", "check", "metrics[0]: the check of metric 'odd' of plugin '"),
         ("metrics=[odd]", "check_losses", "metrics[0]: the check of metric 'odd' of plugin '"),
@@ -286,15 +286,17 @@ def register_datasets(register): register("odd", OddData)
         ("domains.a.dataset=odd", "fingerprint", "domains.a.dataset: "),
     ],
 )
-def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plugin, change, method, told):
-    path = plugin(GUESTS.replace("METHOD", method))
-    message = refused(train(change, "--plugin", path, "--output", "out"), told, "ZeroDivisionError: division by zero")
+def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plugin, change, method, fragment):
+    path = plugin(ODD_COMPONENTS.replace("METHOD", method))
+    message = rejected(
+        train(change, "--plugin", path, "--output", "out"), fragment, "ZeroDivisionError: division by zero"
+    )
     assert message.startswith("error: ")
     assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "fragment"),
     [
         (
             "None",
@@ -305,7 +307,7 @@ def test_a_plugin_that_fails_anywhere_before_training_is_one_message(train, plug
         ("samples if samples.std() == 0 else sys.exit(0)", " failed: SystemExit: 0"),
     ],
 )
-def test_a_transform_that_fails_is_named(train, plugin, body, told):
+def test_a_transform_that_fails_is_named(train, plugin, body, fragment):
     path = plugin(f"""
         import sys
         class Odd:
@@ -315,18 +317,18 @@ def test_a_transform_that_fails_is_named(train, plugin, body, told):
         @hookimpl
         def register_transforms(register): register("odd", Odd)
         """)
-    assert refused(train("domains.a.dataset.transform=odd", "--plugin", path), told).startswith("error: domains.a")
+    assert rejected(train("domains.a.dataset.transform=odd", "--plugin", path), fragment).startswith("error: domains.a")
 
 
 @pytest.mark.parametrize("team", ["generator", "discriminator"])
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "fragment"),
     [
         ("1 / 0 if self.training else x", "s' forward pass failed: ZeroDivisionError: division by zero (plugin_"),
         ("Broken.apply(x) if self.training else x", "s' backward pass failed: ZeroDivisionError"),
     ],
 )
-def test_a_layer_that_fails_only_in_training_is_named(train, plugin, team, body, told):
+def test_a_layer_that_fails_only_in_training_is_named(train, plugin, team, body, fragment):
     path = plugin(f"""
         import torch
         from torch import nn
@@ -349,11 +351,11 @@ def test_a_layer_that_fails_only_in_training_is_named(train, plugin, team, body,
     assert result.exit_code == 1, result.output
     [message] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert message.startswith("error: step 1: the ")
-    assert told in message
+    assert fragment in message
 
 
 @pytest.mark.parametrize(
-    ("better", "body", "told"),
+    ("better", "body", "fragment"),
     [
         ("higher", "0.5", "error: metric 'odd': measure() gives a float; it returns coupling.Measured"),
         ("higher", "Measured(None)", "error: metric 'odd': measure() gives a NoneType as 'odd'; it returns"),
@@ -363,7 +365,7 @@ def test_a_layer_that_fails_only_in_training_is_named(train, plugin, team, body,
         ("high", "Measured(1.0)", "metrics[0] odd: better is 'high'; use 'higher' or 'lower'"),
     ],
 )
-def test_a_metric_that_fails_is_named(train, plugin, better, body, told):
+def test_a_metric_that_fails_is_named(train, plugin, better, body, fragment):
     path = plugin(f"""
         from coupling import Measured, Metric
         class Odd(Metric):
@@ -376,13 +378,13 @@ def test_a_metric_that_fails_is_named(train, plugin, better, body, told):
     result = train("metrics=[odd]", "--plugin", path, "--output", "out")
     assert result.exit_code == (1 if better == "higher" else 2), result.output
     assert "Traceback" not in result.output
-    assert told in result.stderr
+    assert fragment in result.stderr
 
 
 def test_tied_layers_of_different_shape_are_an_error(train, plugin):
     path = plugin(numbers(shape="(1, 8, 8)", low=-1, high=1, sample="torch.zeros(1, 8, 8)"))
     changes = ["domains.b.dataset=numbers", "sharing.generator=[{last: 1}]", "--plugin", path]
-    refused(
+    rejected(
         train(*changes),
         "generator: layer 3 of domain 'a' and layer 3 of domain 'b' are tied, but differ: '0.weight' has shape (16, 6)",
         "(64, 6); share fewer layers",
@@ -446,18 +448,18 @@ SKIP = [f"domains.{d}.dataset.on_error=skip" for d in "ab"]
 
 
 def test_a_folder_that_does_not_exist_is_an_error(images):
-    refused(images("domains.a.dataset.path=picture"), "domains.a.dataset: path 'picture'", "did you mean 'pictures'?")
-    refused(images("domains.a.dataset.path=pictures/00.png"), "is a file, neither folder nor zip")
+    rejected(images("domains.a.dataset.path=picture"), "domains.a.dataset: path 'picture'", "did you mean 'pictures'?")
+    rejected(images("domains.a.dataset.path=pictures/00.png"), "is a file, neither folder nor zip")
 
 
 def test_an_unknown_home_directory_is_an_error(images):
     hint = "domains.a.dataset: path '~nosuchuser/x': there is no home directory '~nosuchuser': give the whole path"
-    refused(images("domains.a.dataset.path=~nosuchuser/x"), hint)
+    rejected(images("domains.a.dataset.path=~nosuchuser/x"), hint)
 
 
 def test_a_name_that_no_file_can_have_is_an_error(train):
-    refused(train(f"name={'x' * 300}"), "name: ", "a name has at most 100 characters, this one has 300")
-    message = refused(
+    rejected(train(f"name={'x' * 300}"), "name: ", "a name has at most 100 characters, this one has 300")
+    message = rejected(
         train(f"domains.{'d' * 300}={{dataset: tiny}}"), "a name has at most 100 characters, this one has 300"
     )
     assert "domains." in message
@@ -467,7 +469,7 @@ def test_a_name_that_no_file_can_have_is_an_error(train):
 def test_a_domain_without_images_is_an_error(images):
     Path("empty").mkdir()
     Path("empty/readme.txt").write_text("")
-    refused(
+    rejected(
         images("domains.a.dataset.path=empty"),
         "domains.a.dataset: ",
         "empty holds no images",
@@ -478,16 +480,16 @@ def test_a_domain_without_images_is_an_error(images):
 def test_corrupt_images_are_named_and_counted(images):
     Path("pictures/bad.png").write_bytes(b"nonsense")
     Path("pictures/torn.png").write_bytes(Path("pictures/00.png").read_bytes()[:60])
-    refused(images(), "domains.a.dataset: ", "2 of 18", "bad.png: not an image", "torn.png: ", "`on_error: skip`")
+    rejected(images(), "domains.a.dataset: ", "2 of 18", "bad.png: not an image", "torn.png: ", "`on_error: skip`")
     result = images(*SKIP, "--output", "out")
     assert result.exit_code == 0
     assert "left out 2 of 18 samples" in result.stderr
-    refused(images(*SKIP, "training.batch_size=9"), "9 is larger than the 8 samples of domain 'a'")  # of 16, not 18
+    rejected(images(*SKIP, "training.batch_size=9"), "9 is larger than the 8 samples of domain 'a'")  # of 16, not 18
 
 
 def test_an_image_of_another_size_is_an_error(images):
     Image.new("RGB", (9, 8)).save("pictures/large.png")
-    refused(images(), "large.png is [8, 9], expected [8, 8]", "`resize: crop` or `resize: stretch`")
+    rejected(images(), "large.png is [8, 9], expected [8, 8]", "`resize: crop` or `resize: stretch`")
 
 
 def test_a_deep_image_is_converted_and_reported(images):
@@ -500,7 +502,7 @@ def test_a_deep_image_is_converted_and_reported(images):
 def test_a_data_directory_that_cannot_be_written_is_an_error(images, monkeypatch):
     Path("file").write_text("")
     monkeypatch.setenv("COUPLING_DATA", "file")
-    refused(images(), "file/image-folder: cannot be written: Not a directory", "set COUPLING_DATA")
+    rejected(images(), "file/image-folder: cannot be written: Not a directory", "set COUPLING_DATA")
 
 
 # -- where a run goes --------------------------------------------------------------------------------
@@ -509,9 +511,9 @@ def test_a_data_directory_that_cannot_be_written_is_an_error(images, monkeypatch
 def test_an_existing_output_is_left_alone(train):
     assert train("--output", "out").exit_code == 0
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
-    told = "out: exists already and is never overwritten; add --resume to continue it, or give another --output"
-    refused(train("seed=1", "--output", "out"), told)
-    refused(train("seed=1", "--output", "out", "--resume"), "made with another configuration:\n  seed: 0 -> 1")
+    text = "out: exists already and is never overwritten; add --resume to continue it, or give another --output"
+    rejected(train("seed=1", "--output", "out"), text)
+    rejected(train("seed=1", "--output", "out", "--resume"), "made with another configuration:\n  seed: 0 -> 1")
     assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
 
 
@@ -527,11 +529,11 @@ def test_a_run_killed_at_its_start_leaves_no_run(train):
 def test_an_output_with_other_files_is_an_error(train):
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("years of work")
-    refused(train("--output", "mine"), "mine: exists already and is never overwritten; give another --output")
-    refused(train("--output", "mine/thesis.tex"), "mine/thesis.tex: exists already")
-    refused(train("--output", "mine/thesis.tex/run"), "cannot be written: Not a directory; give another --output")
-    refused(train("--output", "mine", "--resume"), "--resume: mine is not a run directory (config.yaml is missing)")
-    refused(train("--output", "x" * 300), "cannot be written: File name too long")
+    rejected(train("--output", "mine"), "mine: exists already and is never overwritten; give another --output")
+    rejected(train("--output", "mine/thesis.tex"), "mine/thesis.tex: exists already")
+    rejected(train("--output", "mine/thesis.tex/run"), "cannot be written: Not a directory; give another --output")
+    rejected(train("--output", "mine", "--resume"), "--resume: mine is not a run directory (config.yaml is missing)")
+    rejected(train("--output", "x" * 300), "cannot be written: File name too long")
     assert Path("mine/thesis.tex").read_text() == "years of work"
 
 
@@ -541,13 +543,13 @@ def test_an_empty_directory_can_be_the_output(train):
 
 
 def test_resume_without_a_run_is_an_error(train):
-    refused(train("--resume"), "--resume: there is no run of 'tiny' under runs/ yet; leave --resume out")
+    rejected(train("--resume"), "--resume: there is no run of 'tiny' under runs/ yet; leave --resume out")
 
 
 def test_a_directory_that_cannot_be_written_is_an_error(train):
     if not Path("/proc/self").exists():
         pytest.skip("needs /proc: root may write everywhere else")
-    refused(train("--output", "/proc/run"), "/proc/run: cannot be written", "give another --output")
+    rejected(train("--output", "/proc/run"), "/proc/run: cannot be written", "give another --output")
 
 
 def _limited(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -591,26 +593,26 @@ def test_a_full_disk_at_a_checkpoint_is_an_error(train):
 
 def test_sampling_from_other_paths_is_an_error(command, train):
     assert train("--output", "faces").exit_code == 0
-    refused(command("sample", "face"), "face: no such run; did you mean 'faces'?")
-    refused(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
+    rejected(command("sample", "face"), "face: no such run; did you mean 'faces'?")
+    rejected(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
     Path("empty").mkdir()
-    refused(command("sample", "empty"), "empty: neither a run directory")
-    refused(command("sample", "faces"), "no architecture is called 'linear'", "give --plugin MODULE")
+    rejected(command("sample", "empty"), "empty: neither a run directory")
+    rejected(command("sample", "faces"), "no architecture is called 'linear'", "give --plugin MODULE")
     Path("file").write_text("")
-    refused(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
+    rejected(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
 
 
 def test_sampling_from_a_damaged_run_is_an_error(command, train):
     assert train("--output", "out").exit_code == 0
     model = Path("out/checkpoints/step-0000002/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1])
-    refused(
+    rejected(
         command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet", "model.safetensors"
     )
     shutil.rmtree("out/checkpoints/step-0000002")
-    refused(command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet")
+    rejected(command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet")
     Path("other.safetensors").write_bytes(b"nonsense")
-    refused(
+    rejected(
         command("sample", "other.safetensors", "--plugin", TINY), "other.safetensors: cannot be read as safetensors"
     )
 

@@ -16,7 +16,7 @@ from coupling.data.images.folder import ImageFolder
 from coupling.data.images.image_cache import ImageCache
 from coupling.system.data_directory import data_directory
 from coupling.system.file_lock import FileLock
-from tests.conftest import refused
+from tests.conftest import rejected
 
 
 def zeros(index):
@@ -104,7 +104,7 @@ def test_files_of_users_are_never_listed_or_removed(command, listed, tmp_path):
 
 
 def test_an_unknown_name_is_an_error(command, folder):
-    refused(command("cache", "clear", "image-foldr"), "no entry or folder is called 'image-foldr'", "'image-folder'")
+    rejected(command("cache", "clear", "image-foldr"), "no entry or folder is called 'image-foldr'", "'image-folder'")
 
 
 def test_what_killed_processes_left_is_removed_and_what_others_write_stays(command, listed, folder):

@@ -17,7 +17,7 @@ from rich.console import Console
 
 import coupling
 from coupling.plugins import installed
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 
 
 @pytest.fixture
@@ -86,17 +86,17 @@ def test_check_prints_domains_layers_and_parameters(train):
     assert not list(Path().glob("runs*"))
 
 
-def test_check_says_what_joint_statistics_mean(train):
+def test_check_explains_joint_statistics(train):
     assert "couples" not in train(verb="check").stdout
     assert "depends on the other domains' samples too" in train("batch_statistics=joint", verb="check").stdout.replace(
         "\n", " "
     )
 
 
-def test_a_run_says_what_joint_statistics_mean(train):
+def test_a_run_explains_joint_statistics(train):
     assert "depends on" not in train("--output", "alone").stderr
-    told = train("batch_statistics=joint", "--output", "joint").stderr
-    assert "a domain's gradient depends on the other domains' samples too" in told
+    text = train("batch_statistics=joint", "--output", "joint").stderr
+    assert "a domain's gradient depends on the other domains' samples too" in text
 
 
 def test_sample_writes_the_images_of_its_seed(trained, command):
@@ -161,7 +161,7 @@ def test_plugins_prints_the_options_of_a_component(command):
     metric = " ".join(command("plugins", "pixel-agreement").stdout.split())
     assert " from text required" in metric
     assert "every integer | null, 1 or more null steps between measurements" in metric
-    refused(command("plugins", "image-foldr"), "no component is called 'image-foldr'; did you mean 'image-folder'?")
+    rejected(command("plugins", "image-foldr"), "no component is called 'image-foldr'; did you mean 'image-folder'?")
 
 
 def test_schema_has_the_components_of_plugins(command):
@@ -180,7 +180,7 @@ def test_schema_has_the_components_of_plugins(command):
     ],
 )
 def test_a_usage_error_names_the_argument(command, arguments, message):
-    refused(command(*arguments), message)
+    rejected(command(*arguments), message)
 
 
 def test_help_and_version_are_printed(command):
@@ -230,4 +230,4 @@ def test_resume_takes_the_newest_run_of_the_same_configuration(train):
     result = train("training.steps=2", "--resume")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip().endswith("runs/tiny-001")
-    refused(train("optimizer.lr=0.7", "--resume"), "runs/tiny-002 was made with another configuration", "optimizer.lr")
+    rejected(train("optimizer.lr=0.7", "--resume"), "runs/tiny-002 was made with another configuration", "optimizer.lr")

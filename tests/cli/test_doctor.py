@@ -11,7 +11,7 @@ import torch
 
 from coupling import __version__
 from coupling.cli import diagnosis
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_extras_that_are_missing_are_named_with_the_command(doctor, monkeypatch)
 
 
 def test_a_plugin_that_cannot_be_loaded_is_one_message(command):
-    refused(command("doctor", "--plugin", "missing_module"), "--plugin missing_module")
+    rejected(command("doctor", "--plugin", "missing_module"), "--plugin missing_module")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import yaml
 from coupling.cli import cli
 from coupling.cli.json_documents import print_json
 from coupling.plugins import Plugins
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -128,7 +128,7 @@ def test_an_error_leaves_standard_output_empty(command):
         ("sweep", "missing.yaml"),
     ):
         result = command(*arguments, "--json")
-        refused(result)
+        rejected(result)
         assert result.stdout == ""
 
 

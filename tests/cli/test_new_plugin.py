@@ -18,7 +18,7 @@ from coupling.api import load_config
 from coupling.cli.new_plugin import write_plugin
 from coupling.errors import InputError
 from coupling.plugins import Plugins, installed
-from tests.conftest import refused
+from tests.conftest import rejected
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,8 +114,8 @@ def test_the_command_writes_a_plugin(command):
     assert result.stdout == "coupling-birds\n"
     assert "next: cd coupling-birds && pip install -e '.[test]' && pytest && coupling run birds.yaml" in result.stderr
     before = {path: path.read_bytes() for path in Path("coupling-birds").rglob("*") if path.is_file()}
-    refused(command("new-plugin", "birds"), "coupling-birds: exists already; choose another name, or move it away")
-    refused(command("new-plugin", "coupling-birds"), "coupling-birds: exists already")
+    rejected(command("new-plugin", "birds"), "coupling-birds: exists already; choose another name, or move it away")
+    rejected(command("new-plugin", "coupling-birds"), "coupling-birds: exists already")
     assert {path: path.read_bytes() for path in Path("coupling-birds").rglob("*") if path.is_file()} == before
 
 

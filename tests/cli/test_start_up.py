@@ -184,7 +184,7 @@ def test_every_command_has_one_whole_line_at_80_columns(command):
     assert "..." not in "\n".join(lines).replace("COMMAND [ARGS]...", "")
 
 
-def test_help_of_an_unknown_command(command):
+def test_the_help_of_an_unknown_command_is_an_error(command):
     result = command("help", "rnu")
     assert result.exit_code == 2
     assert "no command 'rnu'; did you mean 'run'?" in result.stderr

@@ -285,12 +285,12 @@ def test_a_configuration_is_read_back_from_its_yaml(values):
 @settings(max_examples=150, deadline=None)
 def test_any_wrong_value_is_one_message(values, key):
     """A wrong value anywhere in a configuration is a ConfigError, and no other exception."""
-    told = key
+    text = key
     try:
         parse_config(copy.deepcopy(tiny.VALUES) | {key: values}, plugins=tiny.plugins())
     except ConfigError as error:
-        told = str(error)
-    assert key in told
+        text = str(error)
+    assert key in text
 
 
 def test_a_configuration_is_completed_with_the_defaults():
@@ -317,7 +317,7 @@ def test_a_configuration_is_frozen():
             setattr(model, key, 3)
 
 
-def test_a_teams_optimizer_changes_what_it_names():
+def test_a_teams_optimizer_changes_only_the_given_keys():
     config = tiny.config("generator.optimizer.lr=0.5", "optimizer.betas=[0.1, 0.2]")
     assert config.team_optimizer("generator").lr == 0.5
     assert config.team_optimizer("generator").betas == (0.1, 0.2)
@@ -389,9 +389,9 @@ def test_a_teams_optimizer_changes_what_it_names():
     ],
 )
 def test_a_problem_names_path_value_and_fix(assignment, message):
-    told = problem(assignment)
-    assert told.startswith(message) or message in told.splitlines()[0]
-    assert "\n" not in told
+    text = problem(assignment)
+    assert text.startswith(message) or message in text.splitlines()[0]
+    assert "\n" not in text
 
 
 def test_half_and_part_exclude_each_other():

@@ -15,7 +15,7 @@ from coupling.api import load_config, parse_config
 from coupling.config.inheritance import merge
 from coupling.errors import ConfigError
 from coupling.sweeps.grid import load_grid
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_extended_is_one_message(files, command, content, fragmen
     files(child=content, sweep={"name": "s", "base": "base.yaml"}, list=[1])
     Path("broken.yaml").write_text("a: [")
     assert fragment in problem("child.yaml")
-    refused(command("check", "child.yaml", "--plugin", TINY), fragment)
+    rejected(command("check", "child.yaml", "--plugin", TINY), fragment)
 
 
 def test_values_and_set_cannot_extend_a_file(files):

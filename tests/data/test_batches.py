@@ -51,7 +51,7 @@ def test_seeds_domains_and_epochs_have_orders_of_their_own():
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3))
 @settings(max_examples=50, deadline=None)
-def test_an_epoch_visits_every_sample_once_whatever_its_length(count, batch, epoch):
+def test_an_epoch_of_any_length_visits_every_sample_once(count, batch, epoch):
     batch = min(batch, count)
     stream = Batches(data(count=count), 3, Batch(batch))
     steps = range(epoch * count // batch, -(-(epoch + 1) * count // batch))
@@ -116,19 +116,19 @@ def test_a_batch_holds_the_samples_of_its_numbers():
         assert torch.equal(stream.batch(step), expected)
 
 
-def test_a_data_set_is_told_what_is_read_next(monkeypatch):
-    domain, told, read = data(count=30, part=(2, 3)), [], []
-    monkeypatch.setattr(domain.dataset, "expect", lambda *asked: told.append(asked))
+def test_a_data_set_learns_in_advance_which_samples_come_next(monkeypatch):
+    domain, announced, read = data(count=30, part=(2, 3)), [], []
+    monkeypatch.setattr(domain.dataset, "expect", lambda *asked: announced.append(asked))
     monkeypatch.setattr(
         domain.dataset, "augmented", lambda *asked: (read.append(asked), domain.dataset.batch(asked[0]))[1]
     )
     stream = Batches(domain, 0, Batch(4))
     for step in range(6):
         stream.batch(step)
-    assert told[:-1] == read[1:]
+    assert announced[:-1] == read[1:]
 
 
-def test_a_batch_larger_than_the_data_is_refused():
+def test_a_batch_larger_than_the_data_is_an_error():
     with pytest.raises(DataError, match=r"training\.batch_size: 21 is larger than the 20 samples of domain 'a'"):
         Batches(data(), 0, Batch(21))
 
@@ -162,15 +162,15 @@ def test_parts_depend_on_the_seed_and_the_source_alone():
     assert first != list(range(10))  # not simply the first half
 
 
-def test_domains_of_one_source_get_disjoint_parts_unless_the_user_says_otherwise():
+def test_domains_of_one_source_get_disjoint_parts_by_default():
     silent = open_domains(tiny.config("domains.c.dataset={name: tiny, count: 33}"), tiny.plugins().registry)
     parts = [set(silent[d].indices.tolist()) for d in "abc"]
     assert [len(part) for part in parts] == [11, 11, 11]
     assert set.union(*parts) == set(range(33))
-    said = open_domains(
+    both = open_domains(
         tiny.config("domains.a.dataset.part=all", "domains.b.dataset.part=all"), tiny.plugins().registry
     )
-    assert len(said["a"]) == len(said["b"]) == 33
+    assert len(both["a"]) == len(both["b"]) == 33
     other = open_domains(tiny.config("domains.b.dataset.pool=other"), tiny.plugins().registry)
     assert len(other["a"]) == len(other["b"]) == 33
 

@@ -63,7 +63,7 @@ def test_without_keys_it_is_the_middle():
     assert np.array_equal(crop_images([image(4, 4)], (4, 4))[0], image(4, 4))
 
 
-def test_what_is_read_from_a_memory_map_is_a_copy(tmp_path):
+def test_crops_of_a_memory_map_are_copies(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 5, 5, 3), np.uint8))
     stored = np.load(tmp_path / "a.npy", mmap_mode="r")
     made = crop_images([stored[1], stored[0]], (4, 4))

@@ -24,23 +24,23 @@ def shared(one, other):
 
 
 def test_halves_are_parts_of_two():
-    said = domains("domains.a.dataset.half=2", "domains.b.dataset.part=[1, 2]")
+    given = domains("domains.a.dataset.half=2", "domains.b.dataset.part=[1, 2]")
     silent = domains()
-    assert said["a"].indices.tolist() == silent["b"].indices.tolist()
-    assert said["b"].indices.tolist() == silent["a"].indices.tolist()
+    assert given["a"].indices.tolist() == silent["b"].indices.tolist()
+    assert given["b"].indices.tolist() == silent["a"].indices.tolist()
 
 
 def test_the_user_may_overlap_parts():
-    said = domains("domains.a.dataset.part=[1, 3]", "domains.b.dataset.part=all")
-    assert (len(said["a"]), len(said["b"]), shared(said["a"], said["b"])) == (11, 33, 11)
+    given = domains("domains.a.dataset.part=[1, 3]", "domains.b.dataset.part=all")
+    assert (len(given["a"]), len(given["b"]), shared(given["a"], given["b"])) == (11, 33, 11)
 
 
-def test_where_one_says_its_part_all_must():
+def test_a_part_of_one_domain_requires_parts_of_all():
     with pytest.raises(ConfigError, match=r"domains\.a\.dataset: shares the source 'tiny:pool' with 'b'"):
         domains("domains.b.dataset.half=1")
 
 
-def test_too_few_samples_for_the_parts():
+def test_too_few_samples_for_the_parts_are_an_error():
     with pytest.raises(DataError, match=r"domains\.a\.dataset: 'tiny' has 1 samples, too few for 2 disjoint parts"):
         domains("domains.a.dataset.count=1", "domains.b.dataset.count=1")
 
@@ -67,7 +67,7 @@ def test_the_shape_after_transforms_is_the_domains(monkeypatch):
         (torch.full((2, 1, 4, 4), float("inf")), "values lie in"),
     ],
 )
-def test_samples_that_are_not_what_the_domain_declares(samples, message):
+def test_samples_that_differ_from_the_declaration_are_errors(samples, message):
     with pytest.raises(DataError, match=rf"^domains\.a\.dataset.*{message}"):
         domains()["a"].check(samples)
 
@@ -76,7 +76,7 @@ def test_rounding_at_the_ends_of_the_range_is_forgiven():
     domains()["a"].check(torch.full((1, 1, 4, 4), 1 + 1e-5))
 
 
-def test_what_a_data_set_raises_names_the_domain(monkeypatch):
+def test_an_error_of_a_data_set_names_the_domain(monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "__getitem__", lambda self, index: 1 / 0)
     with pytest.raises(DataError, match=r"^domains\.b\.dataset.*division by zero"):
         domains()["b"].read([0])
@@ -116,7 +116,7 @@ def test_groups_are_cut_at_random_and_alike_for_all_domains(monkeypatch):
     assert sorted([*one["a"].indices, *one["b"].indices]) == list(range(33))
 
 
-def test_too_few_groups_for_the_parts(monkeypatch):
+def test_too_few_groups_for_the_parts_are_an_error(monkeypatch):
     grouped(monkeypatch, torch.zeros(33, dtype=torch.int64))
     with pytest.raises(DataError, match="'tiny' has 1 groups of samples that belong together, too few for 2 disjoint"):
         domains()

@@ -56,7 +56,7 @@ def configuration(**domains: str) -> None:
     Path("c.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
-def test_data_that_are_no_images_are_drawn_in_training_and_from_the_model_alone(command, plugin):
+def test_other_data_than_images_are_drawn_in_training_and_from_the_model_alone(command, plugin):
     configuration(curves="curves")
     path = plugin(CURVES)
     result = command("run", "c.yaml", "--plugin", TINY, "--plugin", path, "--output", "run")
@@ -104,7 +104,7 @@ def test_an_image_domain_without_the_plugin_that_draws_it_is_drawn_as_it_is(comm
         ("rotate91", "did you mean 'rotate90'"),
     ],
 )
-def test_a_name_that_is_not_registered(monkeypatch, drawn_by, message):
+def test_an_unknown_drawing_is_an_error(monkeypatch, drawn_by, message):
     monkeypatch.setattr(tiny.Tiny, "drawn_by", drawn_by)
     with pytest.raises(ConfigError, match=message):
         open_domains(tiny.config(), tiny.plugins().registry)
@@ -119,7 +119,7 @@ def test_a_name_that_is_not_registered(monkeypatch, drawn_by, message):
         ("1 / 0", "does not take its samples: ZeroDivisionError"),
     ],
 )
-def test_a_drawing_that_makes_no_pictures(command, plugin, monkeypatch, body, message):
+def test_a_drawing_that_makes_no_pictures_is_an_error(command, plugin, monkeypatch, body, message):
     monkeypatch.setattr(tiny.Tiny, "drawn_by", "bad")
     path = plugin(
         f"class Bad:\n    '''Bad.'''\n    def __call__(self, samples, range):\n        {body}\n"
@@ -129,7 +129,7 @@ def test_a_drawing_that_makes_no_pictures(command, plugin, monkeypatch, body, me
         open_domains(tiny.config(), Plugins(("tests.support.tiny_plugin", str(path)), entry_points=False).registry)
 
 
-def test_what_is_transformed_is_no_longer_drawn_so(monkeypatch):
+def test_transformed_samples_lose_the_drawing(monkeypatch):
     monkeypatch.setattr(tiny.Tiny, "drawn_by", "false-colours")
     made = open_domains(tiny.config("domains.a.dataset.transform=negative"), tiny.plugins().registry)
     assert made["a"].domain.drawing is None

@@ -31,7 +31,7 @@ def test_no_sample_of_any_domain_is_ever_held_out(data):
     assert np.array_equal(tested, split(pools[1])[1])
 
 
-def test_what_the_authors_set_apart_is_taken_where_it_is_more():
+def test_a_larger_test_split_is_held_out():
     opened = domains({"count": 300, "test": 200}, {"count": 300, "test": 200})  # halves: nothing is left
     pool = held_out(opened, "a")
     assert pool.dataset.source == "squares:pool+test"
@@ -40,7 +40,7 @@ def test_what_the_authors_set_apart_is_taken_where_it_is_more():
     assert held_out(opened, "a").dataset.source == "squares:pool"
 
 
-def test_where_nothing_is_left_the_mend_is_said():
+def test_the_error_without_held_out_samples_names_the_fix():
     opened = domains({"count": 300}, {"count": 300})
     with pytest.raises(ConfigError) as error:
         held_out(opened, "a")
@@ -69,7 +69,7 @@ def test_given_data_that_a_domain_trains_on_do_not_count():
     assert not np.isin(same.indices, opened["a"].indices).any()
 
 
-def test_data_of_another_name_that_hold_training_samples_are_refused(monkeypatch):
+def test_data_of_another_name_that_hold_training_samples_are_an_error(monkeypatch):
     """A part of a data set under a name of its own: only the data set knows."""
     opened = domains({"count": 300, "part": [1, 2]}, {"count": 300, "pool": "else"})
     known = {"squares:pool", "squares:split"}
@@ -84,7 +84,7 @@ def test_data_of_another_name_that_hold_training_samples_are_refused(monkeypatch
         held_out(opened, "b", {"name": "squares", "pool": "split", "count": 50})
     known.clear()
     assert len(held_out(opened, "b", {"name": "squares", "pool": "split", "count": 50})) == 50
-    known |= {"squares:pool", "squares:else"}  # the domains' own data sets overlap, as both were told to
+    known |= {"squares:pool", "squares:else"}  # the domains' own data sets overlap, because both set part: all
     with pytest.raises(ConfigError, match="of which there are 0"):
         held_out(opened, "a")
 
@@ -100,13 +100,13 @@ def test_data_of_another_name_that_hold_training_samples_are_refused(monkeypatch
         ({"name": "squares", "count": 50, "pool": "x", "transform": "edgse"}, "did you mean 'edges'?"),
     ],
 )
-def test_given_data_that_will_not_do(entry, message):
+def test_given_data_that_do_not_fit_are_errors(entry, message):
     with pytest.raises(ConfigError, match=r"\w") as error:
         held_out(domains({"count": 300}, {"count": 300}), "a", entry)
     assert message in str(error.value)
 
 
-def test_given_data_of_another_shape():
+def test_given_data_of_another_shape_are_an_error():
     opened = domains({"count": 300}, {"count": 300})
     with pytest.raises(ConfigError, match=r"samples of shape \(1, 12, 12\) .* those of domain 'a' are \(1, 8, 8\)"):
         held_out(opened, "a", {"name": "squares", "count": 50, "pool": "x", "side": 12})

@@ -169,7 +169,7 @@ CURVES = Domain("curves", (20,), (-2, 2), "curve", as_curve)
 DEPTH = Domain("depth", (1, 8, 8), (0, 1), "false-colours", FalseColours())
 
 
-def test_a_domain_that_is_no_image_is_as_it_is_drawn():
+def test_a_domain_without_images_has_the_pixels_of_its_drawing():
     samples = torch.linspace(-2, 2, 20).expand(3, 20)
     pixels = to_pixels(samples, CURVES)
     assert pixels.shape == (3, 16, 20, 3)

@@ -153,7 +153,7 @@ def runs_for_two_steps(config, output):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(EXAMPLES)))
-def test_example_opens_with_what_it_shows(path):
+def test_an_example_begins_with_its_purpose(path):
     opening = path.read_text().splitlines()[0:12]
     text = "\n".join(line for line in opening if line.startswith("#"))
     command = "coupling sweep" if path in SWEEPS else "coupling run"
@@ -177,7 +177,7 @@ MEASURED = [path for path in CONFIGS if any(words[1] == "evaluate" for words in 
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda p: str(p.relative_to(EXAMPLES)))
-def test_what_measures_an_example_has_samples_that_no_domain_trains_on(path, small_files, monkeypatch):
+def test_the_metrics_of_an_example_have_held_out_samples(path, small_files, monkeypatch):
     """The header's last ``coupling run`` makes the run that its ``coupling evaluate`` measures."""
     monkeypatch.setattr(held_out, "LEAST", 1)
     small_files(datasets(FILES[path]).values())

@@ -153,7 +153,7 @@ class Task:
 def digit_task(second: str, transform: str, **other: Any) -> Task:
     """Tasks A and B, rotation and what they are compared with: 30,000 images each, 10,000 pairs compared."""
     agreement = {"name": "pixel-agreement", "from": "digits", "to": second, "count": 10_000, "tolerances": []}
-    told = {
+    options = {
         "data": halves(second, transform),
         "generator": DIGITS,
         "discriminator": DIGITS_CRITIC,
@@ -161,7 +161,7 @@ def digit_task(second: str, transform: str, **other: Any) -> Task:
         "samples": {"digits": 30_000, second: 30_000},
         "metrics": [agreement],
     }
-    return Task(**(told | other))
+    return Task(**(options | other))
 
 
 def conditional_task(second: str, transform: str) -> Task:
@@ -187,10 +187,10 @@ def face_task(shared: Any = CONVOLUTIONAL, **attributes: dict[str, bool]) -> Tas
 
 def adaptation_task(labelled: str) -> Task:
     """Table 1; what the paper does not say is of the authors' code, released later."""
-    told = {"split": "train", "protocol": "paper", "size": 28, "mode": "gray", "scale": "unit"}
+    options = {"split": "train", "protocol": "paper", "size": 28, "mode": "gray", "scale": "unit"}
     classification = {"name": "classification", "domains": [labelled], "classes": 10, "layer": -2, "weight": 10.0}
     return Task(
-        {"mnist": {"name": "mnist", **told}, "usps": {"name": "usps", "resize": "bilinear", **told}},
+        {"mnist": {"name": "mnist", **options}, "usps": {"name": "usps", "resize": "bilinear", **options}},
         DIGITS,
         DIGITS_CRITIC,
         (everywhere(1, 2, 3, 4), everywhere(2, 3, 4)),
@@ -311,7 +311,7 @@ def test_every_file_has_its_numbers():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_hyperparameters(name):
+def test_hyperparameters_are_those_of_the_paper(name):
     task, config = TASKS[name], opened(name)
     plain = config.model_dump(mode="json")
     assert plain["latent"] == {"prior": "uniform", "size": 100, "condition": None, **task.latent}
@@ -329,7 +329,7 @@ def test_hyperparameters(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_data_and_networks(name):
+def test_data_and_networks_are_those_of_the_paper(name):
     task, config = TASKS[name], opened(name)
     for domain, wanted in task.data.items():
         dataset = config.domains[domain].dataset
@@ -351,7 +351,7 @@ def test_data_and_networks(name):
 
 
 @pytest.mark.parametrize(("name", "base"), SWEEPS.items())
-def test_weight_sharing(name, base):
+def test_the_rows_of_the_weight_sharing_tables_are_those_of_the_paper(name, base):
     """Tables 3 and 4: the task itself but for its sharing, and five trials a cell."""
     grid = load_grid(PAPER / f"{name}.yaml", (), plugins=installed())
     assert grid.axes == {"discriminator": list(DISCRIMINATOR_ROWS), "generator": list(GENERATOR_COLUMNS)}

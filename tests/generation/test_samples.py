@@ -31,8 +31,8 @@ from coupling.generation.selection import BLOCK, Selection
 from coupling.networks.latent import prior_of
 from coupling.system.file_lock import RunLock
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
-from tests.support import killed_draws as sample_deaths
+from tests.conftest import TINY, rejected
+from tests.support import killed_draws
 from tests.support import tiny_plugin as tiny
 
 ROOT = Path(__file__).parents[2]
@@ -202,14 +202,16 @@ def test_domains_that_differ_only_in_case_are_an_error_in_a_webdataset(tmp_path)
         FORMATS["webdataset"](tmp_path, {name: Domain(name, (1, 4, 4), (0, 1)) for name in "Aa"}, 3)
 
 
-def test_the_manifest_records_what_was_drawn(model, run, tmp_path):
+def test_the_manifest_records_model_seed_and_filters(model, run, tmp_path):
     root = write_samples(Selection(model, 7, 0.9, 0.3), tmp_path / "set", 5, source=str(run))
     manifest = json.loads((root / "manifest.json").read_text())
     assert manifest["model"] == str(run)
     assert manifest["generators"] == model.digest
     assert len(manifest["discriminators"]) == 64
-    said = {key: manifest[key] for key in ("step", "seed", "count", "truncation", "keep", "kept", "format", "complete")}
-    assert said == {
+    recorded = {
+        key: manifest[key] for key in ("step", "seed", "count", "truncation", "keep", "kept", "format", "complete")
+    }
+    assert recorded == {
         "step": 8, "seed": 7, "count": 5, "truncation": 0.9, "keep": 0.3, "kept": 77 / 256, "format": "folder",
         "complete": True,
     }  # fmt: skip
@@ -256,10 +258,10 @@ def test_written_samples_are_not_drawn_again(model, tmp_path, monkeypatch):
     assert (manifest["written"], manifest["complete"]) == (10, False)
     (tmp_path / "set" / "manifest.json").write_text(json.dumps(manifest | {"written": 8}))
     write_samples(Selection(model), tmp_path / "set", 10)
-    before = sample_deaths.content(tmp_path / "set")
+    before = killed_draws.content(tmp_path / "set")
     write_samples(Selection(model), tmp_path / "set", 10, source="the same, called otherwise")
     assert asked == [(0, 10), (8, 10)]
-    assert sample_deaths.content(tmp_path / "set") == before
+    assert killed_draws.content(tmp_path / "set") == before
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -300,39 +302,39 @@ def test_the_command_writes_every_format_and_continues(sample):
 
 def test_a_directory_with_other_samples_is_an_error(sample, run):
     assert sample("--count", 5).exit_code == 0
-    for arguments, told in (
+    for arguments, fragment in (
         (("--count", 6), "whose count is 5, not 6"),
         (("--count", 5, "--seed", 1), "whose seed is 0, not 1"),
         (("--count", 5, "--truncation", 0.5), "whose truncation is None, not 0.5"),
         (("--count", 5, "--keep", 0.5), "whose discriminators is None"),
         (("--count", 5, "--format", "zip"), "whose format is folder, not zip"),
     ):
-        refused(sample(*arguments), "set: holds other samples", told, "give another --output")
+        rejected(sample(*arguments), "set: holds other samples", fragment, "give another --output")
     manifest = json.loads(Path("set/manifest.json").read_text())
     other = manifest | {"versions": {**manifest["versions"], "torch": "1.0"}}
     Path("set/manifest.json").write_text(json.dumps(other))
-    refused(sample("--count", 5), "whose versions.torch is 1.0")
+    rejected(sample("--count", 5), "whose versions.torch is 1.0")
     Path("set/manifest.json").write_text("{")
-    refused(sample("--count", 5), "set: its manifest.json is damaged")
+    rejected(sample("--count", 5), "set: its manifest.json is damaged")
     Path("set/manifest.json").write_text("[]")
-    refused(sample("--count", 5), "set: its manifest.json is damaged")
+    rejected(sample("--count", 5), "set: its manifest.json is damaged")
     Path("set/manifest.json").unlink()
-    refused(sample("--count", 5), "set: holds 'a' and no manifest.json")
+    rejected(sample("--count", 5), "set: holds 'a' and no manifest.json")
 
 
 def test_wrong_arguments_write_nothing(sample):
-    refused(sample("--format", "parquet"), "'parquet' is not one of")
-    refused(sample("--keep", 0), "0.0 is not in the range")
-    refused(sample("--truncation", 1.5), "truncation is 1.5")
-    refused(sample("--shard-size", 5), "--shard-size 5: a folder has no shards")
-    refused(sample("--device", "abacus"), "--device abacus: no such kind of device (cpu, cuda, ")
-    refused(sample("--seed", -1), "-1 is not in the range x>=0")
+    rejected(sample("--format", "parquet"), "'parquet' is not one of")
+    rejected(sample("--keep", 0), "0.0 is not in the range")
+    rejected(sample("--truncation", 1.5), "truncation is 1.5")
+    rejected(sample("--shard-size", 5), "--shard-size 5: a folder has no shards")
+    rejected(sample("--device", "abacus"), "--device abacus: no such kind of device (cpu, cuda, ")
+    rejected(sample("--seed", -1), "-1 is not in the range x>=0")
     assert not Path("set").exists()
 
 
 def test_two_processes_do_not_write_one_set(sample):
     Path("set").mkdir()
     lock = RunLock(Path("set"))
-    refused(sample(), f"set: in use by process {os.getpid()}")
+    rejected(sample(), f"set: in use by process {os.getpid()}")
     lock.release()
     assert sample("--count", 2).exit_code == 0

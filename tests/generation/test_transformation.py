@@ -19,7 +19,7 @@ from coupling.generation.transformation import results_folder
 from coupling.model.inversion import Search
 from coupling.model.model import CoupledModel
 from coupling.training.trainer import train
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.support import tiny_plugin as tiny
 from tests.support.invertible_models import load, trained, transform, write_pictures
 
@@ -90,12 +90,12 @@ def test_transform_writes_images_grid_and_errors(command, copied, pictures, mode
 
 def test_the_threshold_can_be_given_or_left_out(command, copied, pictures):
     quick = ["--iterations", 3, "--restarts", 1]
-    told = transform(command, copied, pictures, "--from", "a", "--threshold", 0.9, *quick)
-    assert " no " not in told.stdout
-    assert "held-out" not in told.stderr
+    result = transform(command, copied, pictures, "--from", "a", "--threshold", 0.9, *quick)
+    assert " no " not in result.stdout
+    assert "held-out" not in result.stderr
     silent = transform(command, copied, pictures, "--from", "a", "--no-flag", *quick)
     assert silent.stdout.splitlines()[0].split() == ["image", "error", "changes"]
-    assert "covered" in told.stdout
+    assert "covered" in result.stdout
     assert "unknown" not in silent.stdout
     assert not (copied / "coverage.json").exists()
 
@@ -140,7 +140,7 @@ def test_results_of_several_calls_are_not_mixed_up(command, copied, pictures):
     assert names(pictures / "drawn1.png", "--output", "mine") == ("mine", ["drawn1"])
     assert names(pictures / "drawn1.png") == ("transformed-3", ["drawn1"])
     again = transform(command, copied, pictures / "drawn0.png", "--from", "a", "--output", "mine")
-    refused(again, "mine: holds results of an earlier call (errors.csv); give another --output")
+    rejected(again, "mine: holds results of an earlier call (errors.csv); give another --output")
 
 
 def test_two_calls_at_the_same_time_get_two_folders(copied):
@@ -148,24 +148,24 @@ def test_two_calls_at_the_same_time_get_two_folders(copied):
 
 
 def test_a_wrong_argument_is_an_error(command, copied, pictures):
-    def refuse(*arguments, fragment):
-        refused(transform(command, copied, *arguments), fragment)
+    def rejected_with(*arguments, fragment):
+        rejected(transform(command, copied, *arguments), fragment)
 
-    refuse(pictures, fragment="Missing option '--from'")
-    refuse("--from", "a", fragment="Missing argument 'IMAGE...'")
-    refuse(pictures, "--from", "aa", fragment="the model has no domain 'aa'; did you mean 'a'?")
-    refuse(pictures, "--from", "a", "--to", "c", fragment="the model has no domain 'c'")
-    refuse(pictures, "--from", "a", "--to", "a", fragment="--to a: is the domain that the images come from")
-    refuse(pictures, "--from", "a", "--restarts", 0, fragment="0 is not in the range")
-    refuse(pictures, "--from", "a", "--threshold", "nan", fragment="'nan' is not a number")
-    refuse(pictures, "--from", "a", "--feature-weight", -1, fragment="-1.0 is not in the range")
-    refuse(pictures, "--from", "a", "--feature-weight", 1, "--feature-layer", 7, fragment="feature_layer is 7")
-    refuse(pictures / "notes.txt", "--from", "a", fragment="notes.txt: not an image, damaged")
-    refuse(pictures / "drawn9.png", "--from", "a", fragment="drawn9.png: no such image or folder; did you mean")
+    rejected_with(pictures, fragment="Missing option '--from'")
+    rejected_with("--from", "a", fragment="Missing argument 'IMAGE...'")
+    rejected_with(pictures, "--from", "aa", fragment="the model has no domain 'aa'; did you mean 'a'?")
+    rejected_with(pictures, "--from", "a", "--to", "c", fragment="the model has no domain 'c'")
+    rejected_with(pictures, "--from", "a", "--to", "a", fragment="--to a: is the domain that the images come from")
+    rejected_with(pictures, "--from", "a", "--restarts", 0, fragment="0 is not in the range")
+    rejected_with(pictures, "--from", "a", "--threshold", "nan", fragment="'nan' is not a number")
+    rejected_with(pictures, "--from", "a", "--feature-weight", -1, fragment="-1.0 is not in the range")
+    rejected_with(pictures, "--from", "a", "--feature-weight", 1, "--feature-layer", 7, fragment="feature_layer is 7")
+    rejected_with(pictures / "notes.txt", "--from", "a", fragment="notes.txt: not an image, damaged")
+    rejected_with(pictures / "drawn9.png", "--from", "a", fragment="drawn9.png: no such image or folder; did you mean")
     assert not (copied / "transformed").exists()
     Path("file").write_text("x")
     quick = ["--iterations", 1, "--no-flag"]
-    refuse(pictures, "--from", "a", *quick, "--output", "file", fragment="file: cannot be written")
+    rejected_with(pictures, "--from", "a", *quick, "--output", "file", fragment="file: cannot be written")
 
 
 def test_one_bad_image_does_not_stop_the_others(command, copied, pictures):
@@ -176,7 +176,7 @@ def test_one_bad_image_does_not_stop_the_others(command, copied, pictures):
     bad = pictures / "notes.txt", pictures / "missing.png"
     given = pictures / "drawn0.png", *bad, pictures / "drawn1.png"
     result = transform(command, copied, *given, *quick, "--output", "mixed")
-    message = refused(result, "2 of 4 images could not be used:")
+    message = rejected(result, "2 of 4 images could not be used:")
     assert message.index("warning: 2 of 4 images cannot be used") < message.index("error: ")
     for line, path, reason in zip(message.splitlines()[-2:], bad, ("not an image", "no such image"), strict=True):
         assert line.startswith(f"  {path}: ")
@@ -191,7 +191,7 @@ def test_one_bad_image_does_not_stop_the_others(command, copied, pictures):
 def test_one_bad_image_is_an_error_with_strict(command, copied, pictures):
     given = pictures / "drawn0.png", pictures / "notes.txt"
     result = transform(command, copied, *given, "--from", "a", "--strict")
-    refused(result, "1 of 2 images cannot be used:\n", "notes.txt: not an image")
+    rejected(result, "1 of 2 images cannot be used:\n", "notes.txt: not an image")
     assert result.stdout == ""
     assert not (copied / "transformed").exists()
 
@@ -201,7 +201,7 @@ def test_a_model_of_one_domain_cannot_transform(tmp_path, command, pictures):
     del values["domains"]["b"]
     config = coupling.api.parse_config(values, plugins=tiny.plugins())
     path = train(config, tmp_path / "one", plugins=tiny.plugins()).path
-    refused(transform(command, path, pictures, "--from", "a"), "the model has no other domain than 'a'")
+    rejected(transform(command, path, pictures, "--from", "a"), "the model has no other domain than 'a'")
 
 
 def test_the_commands_options_reach_the_search(command, copied, pictures, monkeypatch):
@@ -221,7 +221,7 @@ def test_the_commands_options_reach_the_search(command, copied, pictures, monkey
     ((search, encoder),) = seen
     assert search == Search(restarts=2, iterations=3, seed=7, feature_weight=0.5, feature_layer=1)
     assert isinstance(encoder, Encoder)
-    refused(transform(command, copied, pictures, "--from", "a", "--device", "cuda:99"), "--device cuda:99: ")
+    rejected(transform(command, copied, pictures, "--from", "a", "--device", "cuda:99"), "--device cuda:99: ")
 
 
 def test_transform_trains_an_encoder_once(command, copied, pictures, monkeypatch):

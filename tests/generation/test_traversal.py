@@ -18,7 +18,7 @@ from coupling.errors import InputError
 from coupling.generation.traversal import moving
 from coupling.model.interpolation import path, suited_to
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -184,13 +184,13 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def test_a_wrong_argument_is_an_error(run, command):
-    refused(command("traverse", run, "--output", "t.jpg"), "--output t.jpg: a traversal is a .png or a .gif")
-    refused(command("traverse", run, "--steps", 1), "1 is not in the range 2<=x<=256")
-    refused(command("traverse", run, "--pairs", 0), "0 is not in the range")
-    refused(command("traverse", run, "--interpolation", "round"), "'round' is not one of")
-    refused(command("traverse", run / "no", "--plugin", TINY), "no: no such run")
+    rejected(command("traverse", run, "--output", "t.jpg"), "--output t.jpg: a traversal is a .png or a .gif")
+    rejected(command("traverse", run, "--steps", 1), "1 is not in the range 2<=x<=256")
+    rejected(command("traverse", run, "--pairs", 0), "0 is not in the range")
+    rejected(command("traverse", run, "--interpolation", "round"), "'round' is not one of")
+    rejected(command("traverse", run / "no", "--plugin", TINY), "no: no such run")
     Path("file").write_text("x")
-    refused(command("traverse", run, "--output", "file/t.png", "--plugin", TINY), "file/t.png: cannot be written")
+    rejected(command("traverse", run, "--output", "file/t.png", "--plugin", TINY), "file/t.png: cannot be written")
 
 
 def test_a_model_whose_domains_cannot_be_drawn_has_no_traversal(tmp_path, command):

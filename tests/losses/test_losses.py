@@ -81,7 +81,7 @@ def test_finite_at_any_logit(kind, size):
         assert all(g.isfinite().all() for g in gradients)
 
 
-def test_what_saturates_and_what_does_not():
+def test_minimax_saturates_and_non_saturating_does_not():
     """Where the discriminator is sure of a generated sample, minimax has no gradient left."""
     slopes = {}
     for kind in (NonSaturating, Minimax):

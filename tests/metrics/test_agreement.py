@@ -131,7 +131,7 @@ def test_domains_without_true_pairs_have_the_probes_accuracy_for_a_ceiling():
     assert values["label-agreement/a/b/accuracy/b"] > 0.95
 
 
-def test_classes_that_one_domain_never_shows(capsys):
+def test_classes_without_a_held_out_sample_are_reported(capsys):
     class Two(Squares):
         @property
         def labels(self):
@@ -145,8 +145,8 @@ def test_classes_that_one_domain_never_shows(capsys):
     data = opened(LABELLED, {**LABELLED, "pool": "else"})
     data["b"].dataset.__class__ = Two
     values, _ = label_agreement(Drawn({"a": "plain", "b": "plain"}), data)
-    told = capsys.readouterr().err
-    assert "no held-out sample of 'b' is of class 2, 3, so its classifier never answers that class" in told
+    text = capsys.readouterr().err
+    assert "no held-out sample of 'b' is of class 2, 3, so its classifier never answers that class" in text
     assert values["label-agreement/a/b"] < 0.7
     Two.labels = property(lambda self: self.corner + 4)
     with pytest.raises(ConfigError, match="to: 'a' and 'b' have no class in common: 0, 1, 2, 3, and 4, 5, 6, 7"):
@@ -171,12 +171,12 @@ def test_samples_without_labels_are_an_error():
     ],
 )
 @pytest.mark.parametrize("kind", [LabelAgreement, AttributeAgreement])
-def test_domains_that_will_not_do(kind, options, message):
+def test_domains_that_do_not_fit_are_errors(kind, options, message):
     with pytest.raises(ConfigError, match=message):
         kind(**options).check(opened(LABELLED, LABELLED))
 
 
-def test_no_held_out_samples_is_said_before_anything_is_read():
+def test_missing_held_out_samples_are_an_error_before_anything_is_read():
     with pytest.raises(ConfigError, match="learns from samples that no domain trains on, of which there are 0"):
         LabelAgreement(from_="a", to="b").check(opened({}, {}))
 
@@ -205,13 +205,13 @@ def test_attribute_agreement_counts_all_attributes_but_the_domains_own():
     assert not any("number" in key for key in values)  # always the same: it cannot disagree
 
 
-def test_samples_that_lack_what_sets_their_domain_apart_do_not_belong():
+def test_samples_without_their_domains_attribute_do_not_belong():
     values, _ = attribute_agreement(Drawn({"a": "unmarked", "b": "unmarked"}))
     assert values["attribute-agreement/a/b/belongs/a"] < 0.05
     assert values["attribute-agreement/a/b/belongs/b"] > 0.95
 
 
-def test_chosen_attributes_alone():
+def test_only_chosen_attributes_count():
     values, _ = attribute_agreement(Drawn({"a": "marked", "b": "unmarked"}, wrong=0.5), attributes=["corner"])
     assert values["attribute-agreement/a/b"] == values["attribute-agreement/a/b/corner"]
     assert "attribute-agreement/a/b/brightness" not in values
@@ -228,7 +228,7 @@ def test_labels_stand_in_for_attributes_where_shapes_differ():
     assert not any("belongs" in key for key in values)
 
 
-def test_domains_of_which_nothing_is_known():
+def test_domains_without_labels_or_attributes_are_an_error():
     data = opened({"kind": "color", "test": 50}, {"kind": "depth", "test": 50})
     with pytest.raises(ConfigError, match="have no attribute in common; known are none, and none"):
         attribute_agreement(Drawn({"a": "color", "b": "depth"}), data)
@@ -240,5 +240,5 @@ def test_agreement_by_chance_is_that_of_all_pairs():
 
 
 def test_belonging_needs_every_own_attribute():
-    told = {"x": torch.tensor([0, 0, 1, 1]), "y": torch.tensor([2, 3, 2, 3])}
-    assert share_belonging(told, {"x": torch.tensor([1]), "y": torch.tensor([2, 5])}) == 0.25
+    found = {"x": torch.tensor([0, 0, 1, 1]), "y": torch.tensor([2, 3, 2, 3])}
+    assert share_belonging(found, {"x": torch.tensor([1]), "y": torch.tensor([2, 5])}) == 0.25

@@ -71,7 +71,7 @@ def test_metres():
     assert 0 < metres[f"{NAME}/relative"] < metres[f"{NAME}/absolute"]
 
 
-def test_errors_by_hand():
+def test_errors_equal_those_computed_by_hand():
     metric = DepthError(from_="a", to="b", missing=0.1, near=1.0, far=2.0)
     errors = Errors(metric)
     given = torch.tensor([0.05, 0.5, 1.0, 0.25]).view(1, 1, 2, 2)

@@ -87,7 +87,7 @@ def test_precision_and_recall_by_brute_force(n, m, k, seed):
     assert distances.precision_recall(real, fake, k) == pytest.approx(expected)
 
 
-def test_precision_and_recall_of_what_is_left_out_and_of_what_is_made_up():
+def test_missing_kinds_lower_recall_and_false_kinds_lower_precision():
     left, right = drawn(40, 2, 0, 0.1, -5.0), drawn(40, 2, 1, 0.1, 5.0)
     real = torch.cat([left, right])
     missing = distances.precision_recall(real, drawn(40, 2, 2, 0.1, 5.0))

@@ -24,7 +24,7 @@ from coupling.metrics.evaluate import evaluate
 from coupling.runs.directory import RunDirectory
 from coupling.runs.measured import Measured, Undefined
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 from tests.support import toy_domains as squares
 
@@ -56,12 +56,12 @@ def measure(path, *metrics, **options):
 
 
 @pytest.mark.parametrize("what", ["a run", "a model"])
-def test_what_was_trained_with_cannot_be_changed(run, what):
+def test_settings_of_the_training_cannot_be_changed(run, what):
     """By the seed the data are cut: with another one, samples of the training would count as held out."""
     given = run if what == "a run" else load_model(run, plugins=tiny.plugins())
     before = lines(run)
-    for change, told in (("seed=5", "--set seed: 0 -> 5: "), ("latent.size=7", "--set latent.size: 5 -> 7: ")):
-        with pytest.raises(InputError, match=told):
+    for change, fragment in (("seed=5", "--set seed: 0 -> 5: "), ("latent.size=7", "--set latent.size: 5 -> 7: ")):
+        with pytest.raises(InputError, match=fragment):
             measure(given, overrides=[change])
     other = "domains={a: {dataset: {name: tiny, count: 33}}, c: {dataset: {name: tiny, count: 33}}}"
     with pytest.raises(InputError, match="domains: no domain is called 'c'; known: a, b"):
@@ -139,7 +139,7 @@ def test_options_may_hold_lists_and_mappings():
         ("{domain: a}", "is required and not given"),
     ],
 )
-def test_metrics_that_are_not_valid(run, metric, message):
+def test_metrics_that_are_not_valid_are_errors(run, metric, message):
     before = (run / "metrics.jsonl").read_text()
     with pytest.raises(ConfigError) as error:
         measure(run, metric)
@@ -148,14 +148,14 @@ def test_metrics_that_are_not_valid(run, metric, message):
     assert not (run / ".lock").exists()
 
 
-def test_a_configuration_without_metrics(tmp_path):
+def test_a_configuration_without_metrics_is_an_error(tmp_path):
     train(tiny.config("training.steps=1"), tmp_path / "run", plugins=tiny.plugins())
     with pytest.raises(InputError, match=r"names no metrics; name one by --metric NAME.*brightness"):
         measure(tmp_path / "run")
     assert measure(tmp_path / "run", "brightness").step == 1
 
 
-def test_the_best_checkpoint_or_any(run):
+def test_the_best_checkpoint_or_any_can_be_measured(run):
     summary = json.loads((run / "summary.json").read_text())
     best = int(summary["best_checkpoint"][-7:])
     assert measure(run, which="best").step == best
@@ -186,7 +186,7 @@ def test_a_run_that_a_living_process_trains_is_left_alone(run):
     assert lines(run.parent / "elsewhere")[-1]["checkpoint"] == result.step == 4
 
 
-def test_what_was_measured_stays_when_the_run_goes_on(run):
+def test_measured_values_stay_when_the_run_is_resumed(run):
     """The checkpoint is what it was; what the training itself measured last is measured again at its new end."""
     measure(run, "brightness:domain=b")
     config = tiny.config(METRICS, "training.steps=6", "training.checkpoint_every=2")
@@ -198,7 +198,7 @@ def test_what_was_measured_stays_when_the_run_goes_on(run):
     assert sum("brightness/b" in line for line in lines(run)) == 2  # the one evaluated at 4, the one at the end
 
 
-def test_a_model_without_a_run(run, tmp_path, capsys):
+def test_a_model_without_a_run_can_be_measured(run, tmp_path, capsys):
     file = tmp_path / "exported.safetensors"
     shutil.copy(run / "checkpoints/step-0000004/model.safetensors", file)
     expected = measure(run, "brightness").values
@@ -221,12 +221,12 @@ def test_other_data_than_those_of_the_training_are_an_error(run):
         measure(run)
 
 
-def test_devices_that_do_not_exist(run):
+def test_an_unknown_device_is_an_error(run):
     with pytest.raises(InputError, match=r"--device gpu: .*give cpu, or leave it out"):
         measure(run, device="gpu")
 
 
-def test_the_command(train, command):
+def test_the_command_prints_and_writes_the_values(train, command):
     assert train(METRICS, *STEPS, "--output", "out").exit_code == 0
     result = command("evaluate", "out", "--plugin", TINY, "--metric", "pixel-agreement", "--verbose")
     assert result.exit_code == 0, result.output
@@ -258,8 +258,8 @@ def test_the_command_prints_one_value_for_each_metric(train, command):
 
 
 def test_undefined_values_are_shown_as_such_with_the_reason(run, monkeypatch):
-    same = lambda self, evaluation: Measured(Undefined("the samples do not differ"), {"unrelated": 0.125})  # noqa: E731
-    monkeypatch.setattr(tiny.Brightness, "measure", same)
+    same = Measured(Undefined("the samples do not differ"), {"unrelated": 0.125})
+    monkeypatch.setattr(tiny.Brightness, "measure", lambda self, evaluation: same)
     result = measure(run, "brightness:domain=a")
     assert math.isnan(result.values["brightness/a"])
     assert result.undefined == {"brightness/a": "the samples do not differ"}
@@ -294,15 +294,15 @@ def test_ceilings_and_the_way_between_floor_and_ceiling_have_columns(run, monkey
 
 def test_the_commands_errors(train, command, tmp_path):
     assert train(METRICS, "--output", "out").exit_code == 0
-    refused(command("evaluate", "nowhere", "--plugin", TINY), "nowhere: no such run")
-    refused(
+    rejected(command("evaluate", "nowhere", "--plugin", TINY), "nowhere: no such run")
+    rejected(
         command("evaluate", "out", "--plugin", TINY, "--metric", "pixel-agrement"), "did you mean 'pixel-agreement'?"
     )
-    refused(command("evaluate", "out", "--plugin", TINY, "--checkpoint", "worst"), "'worst' is not one of")
+    rejected(command("evaluate", "out", "--plugin", TINY, "--checkpoint", "worst"), "'worst' is not one of")
     (tmp_path / "file").write_text("")
-    refused(command("evaluate", "out", "--plugin", TINY, "--output", "file"), "--output file: cannot be written")
+    rejected(command("evaluate", "out", "--plugin", TINY, "--output", "file"), "--output file: cannot be written")
     changed = command("evaluate", "out", "--plugin", TINY, "--set", "domains.a.dataset.count=34")
-    refused(changed, "domain")
+    rejected(changed, "domain")
 
 
 def test_metrics_with_probes_train_and_measure_in_a_run(tmp_path, monkeypatch):
@@ -329,7 +329,7 @@ def test_metrics_with_probes_train_and_measure_in_a_run(tmp_path, monkeypatch):
         assert value == pytest.approx(last[name], rel=1e-4), name
 
 
-def test_a_metric_that_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch):
+def test_an_impossible_metric_is_an_error_before_the_first_step(tmp_path, monkeypatch):
     values = tiny.values(*STEPS)
     values["domains"] = {
         name: {"dataset": {"name": "squares", "kind": "color", "count": 120, "test": 60}} for name in "ab"

@@ -52,7 +52,7 @@ def test_classes_are_the_last_hidden_layer_of_a_classifier_of_the_domains_own_sa
     assert open_features("auto", DATA["a"]).record == features.record
 
 
-def test_domains_of_which_nothing_is_known_get_random_convolutions():
+def test_domains_without_labels_get_random_convolutions():
     features = open_features("auto", DATA["b"])
     assert features.record["network"] == "random convolutions"
     with pytest.raises(ConfigError, match="'b' have neither labels nor attributes; use random"):
@@ -86,7 +86,7 @@ def test_pixels_are_shares_of_the_range():
 
 
 @pytest.mark.parametrize("name", ["Flat", "READY"])
-def test_a_module_of_installed_code(name):
+def test_a_module_of_installed_code_is_a_feature_network(name):
     features = open_features(f"{__name__}:{name}", DATA["a"])
     x = DATA["a"].read(range(5))
     assert torch.allclose(
@@ -105,7 +105,7 @@ def test_a_module_of_installed_code(name):
         ("Nothing", "cannot be imported"),
     ],
 )
-def test_code_that_will_not_do(name, message):
+def test_code_that_is_not_a_feature_network_is_an_error(name, message):
     with pytest.raises(ConfigError, match=message):
         open_features(f"{__name__}:{name}", DATA["a"])
     with pytest.raises(ConfigError, match="cannot be imported: ModuleNotFoundError"):
@@ -120,7 +120,7 @@ def test_code_that_will_not_do(name, message):
         ("weights.pt", "is unknown; give one of"),
     ],
 )
-def test_names_that_are_none(chosen, message):
+def test_unknown_names_are_errors(chosen, message):
     with pytest.raises(ConfigError, match=message):
         check_features(chosen, DATA["a"])
 
@@ -140,7 +140,7 @@ def onnx_network(path, channels=3, batch="batch", side=16):
 
 
 @pytest.mark.parametrize("batch", ["batch", 4])
-def test_an_onnx_file(tmp_path, batch):
+def test_an_onnx_file_is_a_feature_network(tmp_path, batch):
     path = onnx_network(tmp_path / "means.onnx", batch=batch)
     check_features(path, DATA["a"])
     features = open_features(path, DATA["a"])
@@ -159,7 +159,7 @@ def test_an_onnx_file_of_the_domains_own_size_resizes_nothing(tmp_path):
     assert features.record["resizer"] == "none"
 
 
-def test_files_that_are_no_networks(tmp_path):
+def test_files_that_are_not_networks_are_errors(tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(ConfigError, match="cannot be read as ONNX"):

@@ -39,7 +39,7 @@ class Pictures(Dataset):
 
 
 class Model:
-    """Draws what it is told to, whatever z."""
+    """Draws given samples for any z."""
 
     def __init__(self, **draws):
         self.draws = draws

@@ -51,7 +51,7 @@ def test_a_classifier_learns_and_says_how_good_it_is_on_samples_it_has_not_seen(
     assert made.record["samples of"] == "squares:pool+test"
 
 
-def test_the_same_samples_give_the_same_probe_whatever_else_is_drawn():
+def test_a_probe_depends_on_its_samples_alone():
     first = learn()
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -101,13 +101,13 @@ def test_other_samples_transforms_or_classes_are_another_probe():
     labels = pool.dataset.labels
     digests = set()
     turned = held_out(opened({"test": 200, "transform": "negative"}, {"pool": "else"}), "a")
-    for data, told in (
+    for data, classes in (
         (pool, labels),
         (turned, labels),
         (pool.within(pool.indices[:150]), labels),
         (pool, (labels + 1) % 4),
     ):
-        digests.add(trained({"a": data}, {"a": {"class": told}}).record["sha256"])
+        digests.add(trained({"a": data}, {"a": {"class": classes}}).record["sha256"])
     assert len(digests) == 4
 
 
@@ -117,17 +117,17 @@ def test_a_directory_that_cannot_be_written_only_gives_a_warning(monkeypatch, tm
     assert "not saved, it will be trained again next time" in capsys.readouterr().err
 
 
-def test_one_probe_for_two_domains_tells_what_sets_them_apart():
+def test_one_probe_for_two_domains_distinguishes_them():
     pools = {name: held_out(MARKED, name) for name in "ab"}
-    told = {name: {k: v for k, v in known_classes(p).items() if k != "number"} for name, p in pools.items()}
-    made = trained(pools, told)
+    classes = {name: {k: v for k, v in known_classes(p).items() if k != "number"} for name, p in pools.items()}
+    made = trained(pools, classes)
     assert [set(made.accuracy[domain]) for domain in "ab"] == [{"corner", "brightness", "mark"}] * 2
     for name, pool in pools.items():
         guesses = classify_pool(made, pool, np.arange(len(pool)))
         assert (guesses["mark"] == int(name == "a")).float().mean() > 0.95
 
 
-def test_classes_that_are_not_valid():
+def test_classes_that_are_not_valid_are_errors():
     pool = held_out(MARKED, "a")
     with pytest.raises(DataError, match="class numbers run from 0 to 0; a probe needs two classes or more"):
         Classifier({"a": pool}, {"a": {"number": pool.dataset.attributes()["number"]}})
@@ -153,7 +153,7 @@ def test_any_shape_goes_through(shape):
         assert run_in_portions(Hourglass(shape[0]), torch.rand(2, *shape)).shape == (2, 1, *shape[1:])
 
 
-def test_a_depth_estimator_learns_and_leaves_out_what_is_missing(monkeypatch):
+def test_a_depth_estimator_learns_and_ignores_missing_depths(monkeypatch):
     monkeypatch.setattr(probe, "STEPS", 150)
     data = opened({"kind": "color", "test": 200}, {"kind": "depth", "test": 200})
     colour, depth = (held_out(data, name) for name in "ab")

@@ -117,7 +117,7 @@ def score(metric, model, data):
 @pytest.mark.parametrize("kind", DISTRIBUTIONS)
 @settings(max_examples=40, deadline=None)
 @given(real=batches(2 * COUNT), generated=batches(COUNT))
-def test_distances_and_diversity(kind, real, generated):
+def test_distances_and_diversity_lie_in_their_ranges(kind, real, generated):
     made = score(kind(domain=["a"], count=COUNT, features="pixels"), Model({"a": generated}), data_of(a=(real,)))
     if kind is SlicedWasserstein:
         assert made.undefined == {}
@@ -127,7 +127,7 @@ def test_distances_and_diversity(kind, real, generated):
 
 @settings(max_examples=40, deadline=None)
 @given(real=batches(8), generated=batches(8), other=batches(8))
-def test_pixel_agreement(real, generated, other):
+def test_pixel_agreement_lies_in_its_range(real, generated, other):
     metric = PixelAgreement(from_="a", to="b", count=8, tolerances=[0.1])
     made = score(metric, Model({"a": generated, "b": other}), data_of(a=(real,), b=(other,)))
     assert all(0 <= value <= 1 for value in made.values.values())
@@ -138,7 +138,7 @@ def test_pixel_agreement(real, generated, other):
     probabilities=arrays(np.float64, (COUNT, 3), elements=st.floats(0, 1)).filter(lambda p: (p.sum(1) > 0).all()),
     labels=arrays(np.int64, COUNT, elements=st.integers(0, 4)),
 )
-def test_accuracy_and_information(probabilities, labels):
+def test_accuracy_and_information_lie_in_their_ranges(probabilities, labels):
     p = torch.from_numpy(probabilities / probabilities.sum(1, keepdims=True))
     data = data_of(a=(torch.zeros(COUNT, *SHAPE), torch.from_numpy(labels)))
     assert score(Accuracy(domain="a"), Model({}, p), data).undefined == {}
@@ -152,7 +152,7 @@ classes = arrays(np.int64, COUNT, elements=st.integers(0, 2)).map(torch.from_num
 
 @settings(max_examples=40, deadline=None)
 @given(one=classes, other=classes, real=st.floats(0, 1))
-def test_agreement(one, other, real):
+def test_agreement_lies_in_its_range(one, other, real):
     zeros = {domain: torch.zeros(COUNT, *SHAPE) for domain in "ab"}
     probes = {
         domain: SimpleNamespace(
@@ -185,7 +185,7 @@ class _Answering:
     colour=batches(4), depth=batches(4), estimated=batches(4, st.floats(0, 1, width=32)),
     metres=st.sampled_from([(None, None), (0.0, 10.0), (0.5, 4.0)]), missing=st.sampled_from([0.0, 0.01, 0.9]),
 )  # fmt: skip
-def test_depth_error(colour, depth, estimated, metres, missing):
+def test_depth_error_lies_in_its_range(colour, depth, estimated, metres, missing):
     metric = DepthError(from_="a", to="b", count=4, missing=missing, near=metres[0], far=metres[1])
     data = data_of(a=(colour,), b=(depth,))
     metric.pools = data

@@ -26,7 +26,7 @@ from coupling.runs import checkpoint
 from coupling.runs.tensor_files import read_tensors
 from coupling.sharing.graph import Rule
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 onnx = pytest.importorskip("onnx")
@@ -86,7 +86,7 @@ def test_the_exported_file_is_the_same_model_and_no_more(run, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
-def test_what_losses_learned_goes_along(tmp_path):
+def test_the_file_holds_the_parameters_of_losses(tmp_path):
     loss = "losses=[non-saturating, {name: classification, domains: [a], classes: 2}]"
     model = load(trained(tmp_path / "run", loss))
     model.save(tmp_path / "m.safetensors")
@@ -115,7 +115,7 @@ def test_the_graph_draws_what_the_model_draws_for_any_batch(run, tmp_path):
 
 
 @pytest.mark.parametrize(("shared", "layers"), [(0, 9), (1, 7), (2, 5), (3, 3)])
-def test_what_is_shared_is_in_the_graph_once(tmp_path, shared, layers):
+def test_shared_layers_are_in_the_graph_once(tmp_path, shared, layers):
     """Three domains of three layers: as many matrix products, and as many weights, as there are different layers."""
     rules = "[]" if not shared else f"[{{first: {shared}}}]"
     changes = [f"sharing.generator={rules}", "domains.c.dataset={name: tiny, count: 33}"]
@@ -148,7 +148,7 @@ def test_every_kind_of_sharing_can_be_exported(tmp_path, changes):
     agree(model, tmp_path / "m.onnx")
 
 
-def test_convolutions_are_named_as_what_they_are():
+def test_convolutions_are_exported_as_convolutions():
     """For others to compute as they like, not as it is fastest here."""
     layers = [
         torch.nn.Sequential(torch.nn.Unflatten(1, (6, 1, 1)), Deconvolution(6, 64, 4)),
@@ -210,7 +210,7 @@ def test_a_graph_that_draws_something_else_is_not_written(run, tmp_path, monkeyp
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_export(run, command, tmp_path):
+def test_the_command_writes_both_formats(run, command, tmp_path):
     result = command("export", run, "--plugin", TINY)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{run}/tiny.safetensors\n"
@@ -226,22 +226,28 @@ def test_export(run, command, tmp_path):
     assert beside.stdout == f"{run}/tiny-step-0000002.safetensors\n"
 
 
-def test_bad_input(run, command, monkeypatch):
-    def refuse(*arguments, fragment):
-        refused(command("export", *arguments, "--plugin", TINY), fragment)
+def test_wrong_arguments_are_errors(run, command, monkeypatch):
+    def rejected_with(*arguments, fragment):
+        rejected(command("export", *arguments, "--plugin", TINY), fragment)
 
-    refuse(run, "--output", "m.pt", fragment="--output m.pt: a model is a .safetensors or a .onnx file")
-    refuse(run, "--output", "m.onnx", "--format", "safetensors", fragment="--format safetensors is a .safetensors file")
-    refuse(run, "--format", "pickle", fragment="'pickle' is not one of")
-    refuse(run, "--opset", 9, fragment="9 is not in the range")
-    refuse(run / "none", fragment="no such run")
+    rejected_with(run, "--output", "m.pt", fragment="--output m.pt: a model is a .safetensors or a .onnx file")
+    rejected_with(
+        run, "--output", "m.onnx", "--format", "safetensors", fragment="--format safetensors is a .safetensors file"
+    )
+    rejected_with(run, "--format", "pickle", fragment="'pickle' is not one of")
+    rejected_with(run, "--opset", 9, fragment="9 is not in the range")
+    rejected_with(run / "none", fragment="no such run")
     Path("file").write_text("x")
     for name in ("m.safetensors", "m.onnx"):
-        refuse(run, "--output", f"file/{name}", fragment=f"file/{name}: cannot be written")
+        rejected_with(run, "--output", f"file/{name}", fragment=f"file/{name}: cannot be written")
     export_onnx(load(run), Path("whole.onnx"))
-    refuse("whole.onnx", fragment="whole.onnx: an ONNX graph, which onnxruntime loads; coupling takes the run, or")
+    rejected_with(
+        "whole.onnx", fragment="whole.onnx: an ONNX graph, which onnxruntime loads; coupling takes the run, or"
+    )
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    refuse(run, "--format", "onnx", fragment="the package 'onnxscript' is needed: pip install 'coupling-gan[onnx]'")
+    rejected_with(
+        run, "--format", "onnx", fragment="the package 'onnxscript' is needed: pip install 'coupling-gan[onnx]'"
+    )
 
 
 def test_a_model_without_discriminators_has_no_file(run, tmp_path):

@@ -24,7 +24,7 @@ from coupling.model.model import CoupledModel
 from coupling.networks.build import assemble
 from coupling.plugins import Plugins
 from coupling.runs.model_file import SHA256
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.support import tiny_plugin as tiny
 from tests.support.model_files import changed, contents, load, same, trained_file, write
 
@@ -70,7 +70,7 @@ def test_a_damaged_file_is_one_message_and_exit_code_2(trained, tmp_path, comman
     content = bytearray(trained.read_bytes())
     content[-5] ^= 16
     (tmp_path / "model.safetensors").write_bytes(content)
-    refused(command("sample", tmp_path / "model.safetensors", "--plugin", TINY), "is damaged")
+    rejected(command("sample", tmp_path / "model.safetensors", "--plugin", TINY), "is damaged")
 
 
 def test_saving_a_model_of_an_earlier_version_adds_the_digest_alone(tmp_path):

@@ -152,25 +152,25 @@ thorough = settings(quick, max_examples=500)
 
 @quick
 @given(data=st.data())
-def test_damaged_files(trained, expected, tmp_path, data):
+def test_damaged_files_are_rejected_or_draw_the_same(trained, expected, tmp_path, data):
     check_damage(trained, expected, tmp_path, data)
 
 
 @quick
 @given(data=st.data())
-def test_edited_descriptions(trained, tmp_path, data):
+def test_edited_descriptions_are_rejected_or_hold(trained, tmp_path, data):
     check_description(trained, tmp_path, data)
 
 
 @pytest.mark.slow
 @thorough
 @given(data=st.data())
-def test_many_damaged_files(trained, expected, tmp_path, data):
+def test_many_damaged_files_are_rejected_or_draw_the_same(trained, expected, tmp_path, data):
     check_damage(trained, expected, tmp_path, data)
 
 
 @pytest.mark.slow
 @thorough
 @given(data=st.data())
-def test_many_edited_descriptions(trained, tmp_path, data):
+def test_many_edited_descriptions_are_rejected_or_hold(trained, tmp_path, data):
     check_description(trained, tmp_path, data)

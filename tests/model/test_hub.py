@@ -25,7 +25,7 @@ from coupling.errors import InputError
 from coupling.runs.hub import HubAddress, hub_address
 from coupling.runs.locations import output_path
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -84,7 +84,7 @@ def same(one, other):
 # -- there and back --------------------------------------------------------------------------------
 
 
-def test_pushed_and_loaded_again(model, hub):
+def test_a_pushed_model_can_be_loaded_again(model, hub):
     root, calls = hub
     assert model.push_to_hub("me/tiny", private=True, token="t") == "https://huggingface.co/me/tiny"
     assert calls == [("token", "t"), ("create", "me/tiny", True), ("upload", "Upload a coupled GAN", None)]
@@ -167,7 +167,7 @@ def test_commands_take_an_address_and_write_here(model, hub, command):
     assert command("traverse", "hf://me/tiny@v1", "--pairs", 1, "--plugin", TINY).stdout == "tiny/traversal.png\n"
 
 
-def test_addresses():
+def test_addresses_are_parsed():
     assert hub_address("hf://me/tiny") == hub_address(Path("hf://me/tiny")) == HubAddress("me/tiny")
     assert hub_address("hf://me/tiny@v1") == HubAddress("me/tiny", "v1")
     assert str(HubAddress("me/tiny", "v1")) == "hf://me/tiny@v1"
@@ -180,7 +180,7 @@ def test_addresses():
 
 
 @pytest.mark.parametrize("name", ["hf://tiny", "hf://me/tiny/more", "hf://", "hf://me/", "hf://me/ti ny"])
-def test_names_that_are_none(name, hub, model):
+def test_wrong_names_are_errors(name, hub, model):
     with pytest.raises(InputError, match="a model on the hub is hf://USER/MODEL"):
         load(name)
     with pytest.raises(InputError, match="a model on the hub is hf://USER/MODEL"):
@@ -188,19 +188,19 @@ def test_names_that_are_none(name, hub, model):
     assert hub[1] == []
 
 
-def refusal(kind, message="x"):
+def failed(kind, message="x"):
     return kind(message, response=types.SimpleNamespace(headers={}, request=None))
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (refusal(errors.RepositoryNotFoundError), "hf://me/tiny@v1: no such model on the hub, or a private one"),
-        (refusal(errors.GatedRepoError), "is gated: ask for access at https://huggingface.co/me/tiny"),
-        (refusal(errors.RevisionNotFoundError), "has no revision 'v1'"),
-        (refusal(errors.RemoteEntryNotFoundError), "holds no model.safetensors, so it is not a model"),
+        (failed(errors.RepositoryNotFoundError), "hf://me/tiny@v1: no such model on the hub, or a private one"),
+        (failed(errors.GatedRepoError), "is gated: ask for access at https://huggingface.co/me/tiny"),
+        (failed(errors.RevisionNotFoundError), "has no revision 'v1'"),
+        (failed(errors.RemoteEntryNotFoundError), "holds no model.safetensors, so it is not a model"),
         (errors.LocalEntryNotFoundError("x"), "the hub cannot be reached, and the model is not in its cache"),
-        (refusal(errors.HfHubHTTPError, "Too many\n requests"), "the hub rejected the request, .*: Too many requests"),
+        (failed(errors.HfHubHTTPError, "Too many\n requests"), "the hub rejected the request, .*: Too many requests"),
         (OSError("no route"), "the hub rejected the request, or cannot be reached: no route"),
     ],
 )  # fmt: skip
@@ -209,10 +209,10 @@ def test_errors_of_the_hub_are_one_message(error, message, monkeypatch, command)
         raise error
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    assert re.search(message, refused(command("sample", "hf://me/tiny@v1")))
+    assert re.search(message, rejected(command("sample", "hf://me/tiny@v1")))
 
 
-def test_a_repository_of_something_else(hub, tmp_path):
+def test_a_repository_without_a_model_is_an_error(hub, tmp_path):
     import safetensors.torch
 
     (hub[0] / "me/other").mkdir(parents=True)
@@ -221,20 +221,20 @@ def test_a_repository_of_something_else(hub, tmp_path):
         load("hf://me/other")
 
 
-def test_an_upload_that_the_hub_rejects(model, monkeypatch):
+def test_an_upload_that_the_hub_rejects_is_an_error(model, monkeypatch):
     class Hub:
         def __init__(self, token=None):
             pass
 
         def create_repo(self, *arguments, **options):
-            raise refusal(errors.HfHubHTTPError, "401 Unauthorized")
+            raise failed(errors.HfHubHTTPError, "401 Unauthorized")
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     with pytest.raises(InputError, match=r"hf://me/tiny: .*401 Unauthorized; log in with `hf auth login`"):
         model.push_to_hub("me/tiny")
 
 
-def test_a_folder_that_cannot_be_written(model, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(model, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot be written"):
         model.save_pretrained(tmp_path / "file")

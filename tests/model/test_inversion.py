@@ -32,7 +32,7 @@ def model(run):
 
 
 @pytest.mark.parametrize("name", ["model", "three"])
-def test_what_the_model_drew_is_found_again(name, request):
+def test_samples_of_the_model_are_found_again(name, request):
     model = request.getfixturevalue(name)
     z = model.latent(30, seed=9)
     drawn = model.generate(z)
@@ -177,7 +177,10 @@ def test_one_start_is_the_encoders_guess(model):
     """As if searched for alone from there; the others are the nearest candidates, as without it."""
     images = tiny.Tiny(count=6, pool="other").samples
     codes = model.latent(6, seed=77).clamp(-0.99, 0.99)
-    guess = lambda samples: codes  # noqa: E731
+
+    def guess(samples):
+        return codes
+
     found = invert(model, images, "a", Search(restarts=1, iterations=0), encoder=guess)
     torch.testing.assert_close(found.z, codes)
     searched = invert(model, images, "a", Search(restarts=3, trial=20, iterations=20), encoder=guess).error

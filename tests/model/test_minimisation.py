@@ -102,7 +102,7 @@ def test_the_known_minimum_of_quadratics():
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=6, unique=True), st.integers(0, 25))
-def test_a_row_is_what_it_is_alone(chosen, iterations):
+def test_a_row_does_not_depend_on_the_others(chosen, iterations):
     rows = torch.tensor(chosen)
     for objective, start in problems().values():
         whole = minimise(objective, start, iterations)

@@ -1,4 +1,4 @@
-"""The built-in architectures: what their layers take, give, learn and refuse."""
+"""The built-in architectures: what their layers take, give, learn and reject."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_upsampling_rejects_sides_that_do_not_halve(team: str, shape: tuple[int,
 
 @settings(deadline=None)
 @given(st.integers(8, 300), st.integers(8, 300))
-def test_what_upsampling_says_would_fit_fits(height: int, width: int) -> None:
+def test_the_size_that_upsampling_proposes_fits(height: int, width: int) -> None:
     thin = Upsampling(width=0.01)
     try:
         thin.discriminator(Domain("a", (1, height, width), (0.0, 1.0)), 1)
@@ -196,7 +196,7 @@ def test_what_upsampling_says_would_fit_fits(height: int, width: int) -> None:
 
 @pytest.mark.parametrize("shape", [(), (3, 0, 2)])
 @pytest.mark.parametrize("team", ["generator", "discriminator"])
-def test_mlp_refuses_samples_without_numbers(team: str, shape: tuple[int, ...]) -> None:
+def test_mlp_rejects_samples_without_numbers(team: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="domain 'edges' has samples of shape"):
         getattr(MLP(), team)(Domain("edges", shape, (0.0, 1.0)), 5)
 

@@ -217,15 +217,15 @@ def test_taps_give_a_layers_output_by_each_domains_own_number():
     ],
 )
 def test_a_structural_difference_is_named(one, other, difference):
-    said = structural_difference(one, other)
-    assert difference in said
-    assert bool(said) is bool(difference)
+    found = structural_difference(one, other)
+    assert difference in found
+    assert bool(found) is bool(difference)
     if difference:
         graph = SharingGraph("discriminator", {"a": 2, "b": 1}, [Rule(last=1)])
         with pytest.raises(
             ConfigError,
             match=r"discriminator: layer 2 of domain 'a' and layer 1 of domain 'b' are tied, but differ: "
-            + re.escape(said),
+            + re.escape(found),
         ):
             CoupledDiscriminator(graph, {"a": [nn.Identity(), one], "b": [other]})
 

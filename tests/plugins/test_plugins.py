@@ -12,7 +12,7 @@ import pytest
 from coupling.config.registry import KINDS
 from coupling.errors import ConfigError, PluginError
 from coupling.plugins import Plugins, installed
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 
 DATASET = """
 from coupling import Dataset
@@ -152,9 +152,9 @@ def test_a_broken_plugin_is_named_where_a_component_is_missing(plugin, installin
     installing(faces=plugin("import resvg_of_another_name"))
     result = command("plugins")
     assert result.exit_code == 0
-    told = [line for line in result.stdout.splitlines() if "faces" in line]
-    assert len(told) == 1
-    assert told[0].startswith("left out: faces: ModuleNotFoundError")
+    lines = [line for line in result.stdout.splitlines() if "faces" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("left out: faces: ModuleNotFoundError")
     Path("c.yaml").write_text(
         "name: x\ndomains: {a: {dataset: avatars}}\ngenerator: {architecture: mlp}\ndiscriminator: {architecture: mlp}"
     )
@@ -182,7 +182,7 @@ def test_a_plugin_adds_a_command(plugin, installing, command):
     installing(polite=plugin(COMMAND))
     assert command("greet").stdout == "hello\n"
     assert ["greet", "Say", "hello."] in [line.split() for line in command("plugins").stdout.splitlines()]
-    refused(command("gret"), "no command 'gret'; did you mean 'greet'?")
+    rejected(command("gret"), "no command 'gret'; did you mean 'greet'?")
 
 
 def test_a_plugin_cannot_replace_our_own_command(plugin, installing, command):
@@ -263,17 +263,17 @@ def after_step(run): 1 / 0
 
 def test_the_author_of_a_plugin_gets_every_frame_on_request(plugin, train, monkeypatch):
     """Tracebacks of all exceptions behind a message; users get the message only."""
-    failing, said = plugin(FAILING), {}
+    failing, printed = plugin(FAILING), {}
     for wanted in ("", "0", "1"):
         monkeypatch.setenv("COUPLING_TRACEBACK", wanted)
         result = train("domains.a.dataset=failing", "--plugin", failing)
         assert result.exit_code == 2
-        said[wanted] = result.stderr
-    assert said[""] == said["0"] == "error: domains.a.dataset: nothing there\n"
-    assert said["1"].endswith("\n" + said[""])
-    assert said["1"].count("Traceback (most recent call last)") > 1
+        printed[wanted] = result.stderr
+    assert printed[""] == printed["0"] == "error: domains.a.dataset: nothing there\n"
+    assert printed["1"].endswith("\n" + printed[""])
+    assert printed["1"].count("Traceback (most recent call last)") > 1
     for fragment in ("in deep", "KeyError: 'b'", "coupling.errors.DataError: nothing there", 'cli/group.py", line'):
-        assert fragment in said["1"]
+        assert fragment in printed["1"]
 
 
 def test_a_failed_hook_and_a_broken_plugin_print_tracebacks_on_request(plugin, train, installing, command, monkeypatch):

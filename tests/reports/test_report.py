@@ -18,7 +18,7 @@ from coupling.reports.report import model_of, reported_run, write_report
 from coupling.runs.measured import Measured, Undefined
 from coupling.runs.metrics_log import read_last_line, read_log
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 CONFIG = ("training.steps=6", "training.log_every=2", "training.sample_every=2", "training.checkpoint_every=3")
@@ -126,7 +126,7 @@ def test_a_run_that_has_only_begun_has_a_report(run, tmp_path, capsys):
         assert text in found.text
 
 
-def test_the_command(command, plugin, run, tmp_path):
+def test_the_command_writes_the_page(command, plugin, run, tmp_path):
     module = plugin(
         """
         @hookimpl
@@ -160,7 +160,7 @@ def test_sections_of_another_form_give_a_warning_and_are_left_out(command, plugi
     assert "Sound" in Page(file.read_text()).titles
 
 
-def test_a_model_that_lies_in_no_run(command, run, tmp_path):
+def test_a_model_without_a_run_has_a_report(command, run, tmp_path):
     """What its file knows: samples, sharing, scores, settings, versions."""
     exported = tmp_path / "model.safetensors"
     assert command("export", run, "--output", exported, "--plugin", TINY).exit_code == 0
@@ -182,16 +182,18 @@ def test_models_in_one_folder_have_a_report_each(command, run, tmp_path):
         assert command("report", exported, "--plugin", TINY).stdout.strip() == str(tmp_path / f"{name}-report.html")
 
 
-def test_bad_input(command, run, tmp_path):
+def test_wrong_arguments_are_errors(command, run, tmp_path):
     for wrong in ("model.safetensors", "checkpoints/step-0000099"):  # in the run, and not there
-        refused(command("report", run / wrong, "--plugin", TINY), f"{wrong}: no such run")
+        rejected(command("report", run / wrong, "--plugin", TINY), f"{wrong}: no such run")
     assert not (run / "checkpoints/report.html").exists()
-    refused(command("report", tmp_path / "none", "--plugin", TINY), "none: no such run")
-    refused(command("report", run, "--output", run / "metrics.jsonl", "--plugin", TINY), "a report is an .html file")
-    refused(command("report", run, "--output", tmp_path / "no/such/folder.html", "--plugin", TINY), "cannot be written")
+    rejected(command("report", tmp_path / "none", "--plugin", TINY), "none: no such run")
+    rejected(command("report", run, "--output", run / "metrics.jsonl", "--plugin", TINY), "a report is an .html file")
+    rejected(
+        command("report", run, "--output", tmp_path / "no/such/folder.html", "--plugin", TINY), "cannot be written"
+    )
 
 
-def test_a_mean_and_what_the_first_metric_chose_are_scores(tmp_path):
+def test_the_mean_and_the_chosen_step_are_scores(tmp_path):
     """Accuracy and information of several domains have a mean without a domain's name."""
     losses = "losses=[non-saturating, {name: classification, domains: [a], classes: 2}]"
     metrics = "metrics=[{name: information, every: 2}, {name: accuracy, every: 2}]"

@@ -41,7 +41,7 @@ def flip(path, position):
     path.write_bytes(content)
 
 
-def test_what_was_saved_is_what_is_read(tmp_path):
+def test_a_saved_checkpoint_is_read_back(tmp_path):
     path = save(tmp_path, 12)
     assert path.name == "step-0000012"
     assert sorted(p.name for p in path.iterdir()) == sorted(FILES)
@@ -150,14 +150,14 @@ def test_every_byte_of_the_manifest_is_guarded(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "null", '{"version": 1, "step": 1, "files": {}}', "\ud800"])
-def test_a_manifest_that_is_none(tmp_path, content):
+def test_a_manifest_without_step_and_files_is_damaged(tmp_path, content):
     path = save(tmp_path, 1)
     (path / "manifest.json").write_text(content, errors="surrogatepass")
     with pytest.raises(InputError, match="manifest"):
         checkpoint.verified(path)
 
 
-def test_another_version_is_said(tmp_path, monkeypatch):
+def test_another_format_is_an_error_that_names_both(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "VERSION", 7)
     path = save(tmp_path, 1)
     monkeypatch.undo()
@@ -169,7 +169,7 @@ def test_another_version_is_said(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
 @pytest.mark.parametrize("name", FILES)
-def test_what_cannot_be_read_is_not_taken_for_damage(tmp_path, monkeypatch, name, number):
+def test_a_file_that_cannot_be_read_does_not_count_as_damaged(tmp_path, monkeypatch, name, number):
     """It may be whole, so neither an older one is used in its place, nor is it a candidate for deletion."""
     save(tmp_path, 1)
     path = save(tmp_path, 2)
@@ -220,7 +220,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoints(tmp_path, monkeypatc
     assert checkpoint.newest(tmp_path)[0].step == 1
 
 
-def test_there_is_nothing_at_all(tmp_path):
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert checkpoint.newest(tmp_path) == (None, [])
     assert checkpoint.newest(tmp_path / "missing") == (None, [])
     with pytest.raises(InputError, match=r"manifest\.json is missing"):
@@ -236,7 +236,7 @@ def test_a_pickle_is_never_read(tmp_path):
             read(path / "model.safetensors")
 
 
-def test_a_safetensors_file_of_others_is_said(tmp_path):
+def test_a_safetensors_file_of_others_is_an_error(tmp_path):
     safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="not a model that coupling wrote"):
         read_metadata(tmp_path / "w.safetensors")
@@ -255,7 +255,7 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda s: f"{s.name}-{s.momentum}")
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, settings, memory):
+def test_a_restored_optimizer_continues_as_if_never_stopped(tmp_path, settings, memory):
     """Through a file, which keeps no strides: fused Adam on moments of other strides is silently wrong."""
     from coupling.training.build import make_optimizer
 

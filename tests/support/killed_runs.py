@@ -1,16 +1,6 @@
-"""Runs that die where a test wants them to: each in a process of its own, forked from one that has imported torch.
+"""Runs that are killed at a chosen moment: each in a process of its own, forked from one that has imported torch.
 
-``deaths.runs([...])`` does them one after the other and returns their exit codes. A run is a dict:
-
-path, overrides, resume      what :func:`coupling.train` is given; ``tests/support/tiny_plugin.py``'s configuration
-processes, rank              2: under a launcher, where this one dies (the exit code is the first dead process's)
-step                         kill -9 in the middle of this step (from 1)
-operation, at                kill -9 before the n-th file operation (from 0) of what follows the step ``at``
-torn, at                     kill -9 when half of this file of the checkpoint of ``at`` is written
-after                        kill -9 from outside after so many seconds
-
-``deaths.looks([...])`` tells of each what it left: the exit code, the last step logged, the newest whole checkpoint,
-the complaints about newer ones, and the number of unfinished ones.
+``outcomes([KilledRun(...), ...])`` does the runs one after the other, and returns what each one left.
 """
 
 from __future__ import annotations
@@ -21,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -35,40 +26,79 @@ from tests.support import tiny_plugin as tiny
 _CHANGES = ("os.mkdir", "os.chmod", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
-def runs(jobs):
-    """Do the runs in a small launcher; a process that was killed has the exit code -9."""
-    return [left["code"] for left in looks(jobs)]
+@dataclass(frozen=True)
+class KilledRun:
+    """A run of the tiny plugin's configuration, and the moment at which it is killed; without one it ends by itself."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    resume: bool = False
+    processes: int = 1
+    """2: under a launcher."""
+    rank: int = 0
+    """The process that is killed."""
+    in_step: int | None = None
+    """``kill -9`` in the middle of this step (from 1)."""
+    operation: int | None = None
+    """``kill -9`` before this file operation (from 0) of the end of step ``at``."""
+    torn_file: str | None = None
+    """``kill -9`` when half of this file of the checkpoint of step ``at`` is written."""
+    at: int = 0
+    after_seconds: float | None = None
+    """``kill -9`` from outside after this time."""
 
 
-def looks(jobs, timeout=600):
-    """Do the runs in a small launcher, and look at what each one leaves."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left."""
+
+    code: int
+    """Its exit code; -9 if it was killed. Under a launcher that of the first process that died."""
+    progress: int
+    """The last step in metrics.jsonl."""
+    saved: int
+    """The step of the newest intact checkpoint."""
+    complaints: list[str]
+    """Messages about newer checkpoints that are damaged."""
+    unfinished: int
+    """Number of checkpoints that are not finished."""
+
+
+def codes(runs: list[KilledRun]) -> list[int]:
+    """Do the runs; the exit code of each."""
+    return [outcome.code for outcome in outcomes(runs)]
+
+
+def outcomes(runs: list[KilledRun], timeout: int = 600) -> list[Outcome]:
+    """Do the runs in a small launcher; the outcome of each."""
     root = str(Path(__file__).parents[2])
     launch = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     environment = {k: v for k, v in os.environ.items() if k not in launch}
+    jobs = json.dumps([asdict(run) for run in runs], default=str)
     ended = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.support.killed_runs", json.dumps(jobs, default=str)],
+        [sys.executable, "-W", "error", "-m", "tests.support.killed_runs", jobs],
         capture_output=True, text=True, timeout=timeout, check=False, cwd=root,
         env=environment | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr, ended.stderr
-    return [json.loads(line) for line in ended.stdout.splitlines()]
+    return [Outcome(**json.loads(line)) for line in ended.stdout.splitlines()]
 
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work(job):
+def work(run: KilledRun) -> None:
     """One process of a run, prepared to die."""
-    if job.get("rank", 0) == (dist.get_rank() if dist.is_initialized() else 0):
-        if "step" in job:
-            _die_in_step(job["step"])
-        if "operation" in job:
-            _die_at_operation(job["operation"], job["at"], job["path"])
-        if "torn" in job:
-            _die_in_file(job["torn"], job["at"])
-    train(tiny.config(*job["overrides"]), job["path"], resume=job["resume"], plugins=tiny.plugins())
+    if run.rank == (dist.get_rank() if dist.is_initialized() else 0):
+        if run.in_step is not None:
+            _die_in_step(run.in_step)
+        if run.operation is not None:
+            _die_at_operation(run.operation, run.at, run.path)
+        if run.torn_file is not None:
+            _die_in_file(run.torn_file, run.at)
+    train(tiny.config(*run.overrides), run.path, resume=run.resume, plugins=tiny.plugins())
 
 
 def _die_in_step(number):
@@ -118,48 +148,48 @@ def _die_in_file(name, at):
     safetensors.torch.save_file = half
 
 
-def _fork(job):
+def _fork(run: KilledRun) -> int:
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            work(job)
+            work(run)
             code = 0
         finally:
             sys.stderr.flush()
             os._exit(code)
-    if "after" in job:
-        time.sleep(job["after"])
+    if run.after_seconds is not None:
+        time.sleep(run.after_seconds)
         os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _launch(job):
+def _launch(run: KilledRun) -> int:
     from accelerate import debug_launcher
     from torch.multiprocessing import ProcessExitedException
 
     try:
-        debug_launcher(work, (job,), num_processes=job["processes"])
+        debug_launcher(work, (run,), num_processes=run.processes)
     except ProcessExitedException as error:
         return error.exit_code
     return 0
 
 
-def left(path, code):
-    """What a run has left."""
+def outcome_of(path: Path, code: int) -> Outcome:
+    """What the run at ``path`` left."""
     folder = Path(path) / "checkpoints"
     found, complaints = checkpoint.newest(folder) if folder.is_dir() else (None, [])
-    return {
-        "code": code,
-        "progress": progress(path),
-        "saved": found.step if found else 0,
-        "complaints": complaints,
-        "unfinished": len(list(folder.glob(".step-*.tmp"))),
-    }
+    return Outcome(
+        code=code,
+        progress=progress(path),
+        saved=found.step if found else 0,
+        complaints=complaints,
+        unfinished=len(list(folder.glob(".step-*.tmp"))),
+    )
 
 
 def progress(path):
-    """Last step that metrics.jsonl tells of, 0 for none."""
+    """Last step in metrics.jsonl, 0 for none."""
     try:
         rows = (Path(path) / "metrics.jsonl").read_text().splitlines()
     except FileNotFoundError:
@@ -182,6 +212,7 @@ if __name__ == "__main__":
     import torch._dynamo  # noqa: F401  (as the first step of an optimizer would: once, not in every process)
 
     tiny.plugins()
-    for job in json.loads(sys.argv[1]):
-        code = _launch(job) if job.get("processes", 1) > 1 else _fork(job)
-        print(json.dumps(left(job["path"], code)), flush=True)
+    for values in json.loads(sys.argv[1]):
+        run = KilledRun(**values | {"path": Path(values["path"])})
+        code = _launch(run) if run.processes > 1 else _fork(run)
+        print(json.dumps(asdict(outcome_of(run.path, code))), flush=True)

@@ -97,7 +97,7 @@ def draw(kind: str, corner: int, bright: int, side: int = SIDE) -> Tensor:
 
 
 class Drawn:
-    """A model that draws squares as it is told to: code z is (corner, brightness) of each domain."""
+    """A model that draws given squares: code z is (corner, brightness) of each domain."""
 
     def __init__(self, kinds: Mapping[str, str], wrong: float = 0.0, seed: int = 0) -> None:
         """``wrong``: share of pairs whose second sample shows another corner."""

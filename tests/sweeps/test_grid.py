@@ -16,7 +16,7 @@ from coupling.errors import ConfigError
 from coupling.plugins import installed
 from coupling.sweeps.grid import Grid, SweepConfig, load_grid
 from coupling.sweeps.json_schema import sweep_schema
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 AXES = {
@@ -108,7 +108,7 @@ axes = st.dictionaries(
 
 @settings(max_examples=30, deadline=None)
 @given(axes=axes, seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True))
-def test_a_grid_is_what_nested_loops_make(axes, seeds):
+def test_a_grid_equals_nested_loops(axes, seeds):
     made = grid(axes=axes, seeds=seeds)
     expected = []
     for point in itertools.product(*axes.values()):
@@ -200,7 +200,7 @@ def axis(**labels):
     ],
 )  # fmt: skip
 def test_errors_of_a_sweep_are_found_before_anything_is_trained(sweep, changes, fragments):
-    refused(sweep(**changes), *fragments)
+    rejected(sweep(**changes), *fragments)
     assert not Path("sweeps").exists()
 
 
@@ -220,7 +220,7 @@ def test_errors_of_a_sweep_are_found_before_anything_is_trained(sweep, changes, 
     ],
 )
 def test_options_that_are_errors(sweep, arguments, fragments):
-    refused(sweep(*arguments), *fragments)
+    rejected(sweep(*arguments), *fragments)
     assert not Path("sweeps").exists()
 
 
@@ -230,13 +230,13 @@ def test_a_metric_is_found_by_its_flat_name_or_its_beginning(dry):
     )
     assert dry(to_base=[two]).exit_code == 0
     assert dry(to_base=[two], metric="pixel-agreement/b/a").exit_code == 0
-    refused(dry(to_base=[two], metric="pixel-agreement/b/c"), "no run measures 'pixel-agreement/b/c'; did you mean")
-    refused(
+    rejected(dry(to_base=[two], metric="pixel-agreement/b/c"), "no run measures 'pixel-agreement/b/c'; did you mean")
+    rejected(
         dry(to_base=[two], metric="pixel-agreement"),
         "metric: 'pixel-agreement' may be pixel-agreement/a/b or pixel-agreement/b/a; name one of them",
     )
     other = {"x": {"1": {}, "2": {"metrics": [{"name": "pixel-agreement", "from": "b", "to": "a", "count": 4}]}}}
-    refused(
+    rejected(
         dry(to_base=[two], axes=other),
         "metric: the cells do not measure the same: pixel-agreement/a/b in cell x=1, seed 0; ",
         "; pixel-agreement/b/a in cell x=2, seed 0; name one",
@@ -256,25 +256,25 @@ def test_a_dry_run_prints_the_runs(dry):
 
 def test_each_command_names_the_other_for_the_others_file(sweep, command):
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny.values()))
-    refused(
+    rejected(
         command("sweep", "tiny.yaml", "--plugin", TINY), "tiny.yaml: is the configuration of a run", "base: tiny.yaml"
     )
     assert sweep("--dry-run").exit_code == 0
     for verb in ("run", "check"):
-        refused(command(verb, "s.yaml", "--plugin", TINY), "s.yaml: is a sweep", "coupling sweep s.yaml")
+        rejected(command(verb, "s.yaml", "--plugin", TINY), "s.yaml: is a sweep", "coupling sweep s.yaml")
     for text, message in (("", "a sweep is a mapping"), ("- a", "a sweep is a mapping"), ("a: [", "not valid YAML")):
         Path("s.yaml").write_text(text)
-        refused(command("sweep", "s.yaml"), "s.yaml: ", message)
-    refused(command("sweep", "t.yaml"), "t.yaml: no such file; did you mean 's.yaml'?")
+        rejected(command("sweep", "s.yaml"), "s.yaml: ", message)
+    rejected(command("sweep", "t.yaml"), "t.yaml: no such file; did you mean 's.yaml'?")
 
 
 def test_a_launcher_is_an_error(sweep, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    refused(sweep(), "coupling sweep starts processes of its own")
+    rejected(sweep(), "coupling sweep starts processes of its own")
 
 
-def test_schema(command):
+def test_the_schema_describes_a_sweep(command):
     schema = json.loads(command("schema", "--sweep", "--plugin", TINY).stdout)
     check = jsonschema.Draft202012Validator(schema)
     check.check_schema(schema)

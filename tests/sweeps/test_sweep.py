@@ -21,7 +21,7 @@ from PIL import Image
 
 from coupling.errors import InputError
 from coupling.system.file_lock import RunLock, check_not_in_use
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 from tests.sweeps.test_grid import AXES
 
@@ -217,7 +217,7 @@ def test_a_sweep_killed_at_any_moment_resumes_to_the_same_tables(whole, tmp_path
     assert code == -signal.SIGKILL
     assert re.search(r"seed 0: failed: ended by SIGKILL; memory may have run out \(sweeps/s/runs/.*seed-0\.log\)", err)
     begun = folders(tmp_path)
-    until(lambda: not any(map(in_use, begun)))  # nobody told them but the closed pipe
+    until(lambda: not any(map(in_use, begun)))  # only the closed pipe tells them
     (tmp_path / "hurry").touch()
     states = {p: json.loads((p / "summary.json").read_text()) for p in begun}
     assert states[one]["status"] == "running"
@@ -320,7 +320,7 @@ def test_a_changed_cell_is_run_anew_beside_the_old_and_the_others_are_kept(sweep
 
 
 def test_a_metric_that_no_run_measures_is_an_error_before_any_run(sweep):
-    refused(
+    rejected(
         sweep([], axes={}, seeds=[0], metric="brightness/b"),
         "metric: no run measures 'brightness/b'; did you mean 'brightness/a'?",
     )
@@ -336,7 +336,7 @@ def test_a_baseline_that_no_run_measured_costs_no_run(sweep):
     assert "brightness/a" in result.stdout
 
 
-def test_a_run_resumes_after_its_newest_checkpoint_whatever_was_logged(sweep):
+def test_a_run_resumes_after_its_newest_checkpoint(sweep):
     changes = ("training.log_every=5", "training.checkpoint_every=2", "training.keep_checkpoints=9")
     assert sweep([], *changes, axes={}, seeds=[0]).exit_code == 0
     run = Path("sweeps/s/runs/seed-0")
@@ -385,13 +385,13 @@ def test_directories_of_something_else_are_errors(sweep, tmp_path):
     Path("other").mkdir()
     Path("other/sweep.yaml").write_text("name: t\n")
     for dry in ([], ["--dry-run"]):
-        refused(sweep([*dry, "--output", "full"]), "full: exists already and is not a sweep's directory; give another")
-        refused(sweep([*dry, "--output", "file"]), "file: is a file; give another --output")
-        refused(sweep([*dry, "--output", "other"]), "other: holds the sweep 't', not 's'; give another --output")
+        rejected(sweep([*dry, "--output", "full"]), "full: exists already and is not a sweep's directory; give another")
+        rejected(sweep([*dry, "--output", "file"]), "file: is a file; give another --output")
+        rejected(sweep([*dry, "--output", "other"]), "other: holds the sweep 't', not 's'; give another --output")
     Path("mine").mkdir()
     Path("mine/sweep.yaml").write_text("name: s\n")
     lock = RunLock(Path("mine"))
-    refused(sweep(["--output", "mine"]), f"mine: in use by process {os.getpid()}")
+    rejected(sweep(["--output", "mine"]), f"mine: in use by process {os.getpid()}")
     assert sweep(["--output", "mine", "--dry-run"]).exit_code == 0
     lock.release()
     assert Path("other/sweep.yaml").read_text() == "name: t\n"

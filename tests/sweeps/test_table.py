@@ -135,7 +135,7 @@ def paper():
     return axes, results
 
 
-def test_markdown():
+def test_the_tables_in_markdown_have_mean_and_deviation():
     axes, results = paper()
     results = [r for r in results if r.labels[0] in ("none", "4,3") and r.labels != ("4,3", "1-4")]
     text = Table("t", axes, M, ["unrelated", "constant", "absent"], results).markdown()

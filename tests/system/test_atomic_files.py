@@ -23,7 +23,7 @@ WRITES = {
 }
 
 
-def test_what_was_written_is_what_is_there(tmp_path):
+def test_the_file_holds_the_written_content(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "Fräulein")
     assert path.read_bytes() == "Fräulein".encode()
@@ -35,7 +35,7 @@ def test_what_was_written_is_what_is_there(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask  # as any file
 
 
-def test_it_has_its_name_only_when_all_is_written(tmp_path):
+def test_a_file_gets_its_name_when_all_is_written(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with replacing(path) as file:
@@ -48,7 +48,7 @@ def test_it_has_its_name_only_when_all_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyError("a bug"), KeyboardInterrupt()])
-def test_what_is_raised_leaves_the_old_one(tmp_path, error):
+def test_an_exception_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -65,7 +65,7 @@ def test_what_is_raised_leaves_the_old_one(tmp_path, error):
 
 @pytest.mark.parametrize("kind", WRITES)
 @pytest.mark.parametrize("size", [0, 1, 9000])
-def test_a_disk_that_is_full_leaves_the_old_one(tmp_path, kind, size):
+def test_a_full_disk_leaves_the_old_file(tmp_path, kind, size):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -79,7 +79,7 @@ def test_a_disk_that_is_full_leaves_the_old_one(tmp_path, kind, size):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     """Else a crash of the machine could leave an empty file under the name."""
     calls = []
     fsync, replace = os.fsync, Path.replace
@@ -129,7 +129,7 @@ def test_a_kill_leaves_a_torn_file_that_no_reader_takes_and_sweeping_removes(tmp
         assert {p.name for p in tmp_path.iterdir()} == {"file.json", ".hidden"}
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     for write in WRITES.values():
         with pytest.raises(FileNotFoundError):
             write(tmp_path / "missing" / "file")
@@ -149,7 +149,7 @@ def test_an_error_while_writing_names_the_path_the_reason_and_the_fix(tmp_path):
         raise OSError("torn")  # without a number
 
 
-def test_other_errors_while_writing_stay_what_they_are(tmp_path):
+def test_other_errors_while_writing_are_not_changed(tmp_path):
     with pytest.raises(KeyError), writing(tmp_path):
         raise KeyError("a bug")
     with pytest.raises(DataError, match="in the block"), writing(tmp_path):

@@ -32,18 +32,18 @@ def test_another_checksum_is_not_noted(path, tmp_path):
     assert not (tmp_path / "note").exists()
 
 
-def test_a_damaged_note_and_one_that_cannot_be_written(path, tmp_path):
+def test_damaged_and_unwritable_notes_are_ignored(path, tmp_path):
     (tmp_path / "note").write_bytes(b"\xff{")
     assert md5_of(path, MD5, tmp_path / "note") == MD5
     assert md5_of(path, MD5, path / "note") == MD5  # below a file
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match="file: cannot be read: No such file"):
         md5_of(tmp_path / "file", MD5, tmp_path / "note")
 
 
-def test_what_it_may_be_called(path, tmp_path):
+def test_a_similar_file_is_named_in_the_hint(path, tmp_path):
     assert similar_file(tmp_path, "images.zip", len(CONTENT)) == ", but 'file' has its size: rename it"
     assert similar_file(tmp_path, "files", 1) == "; did you mean 'file'? Rename it if it is the official file"
     assert similar_file(tmp_path, "files", 1, ["file"]) == similar_file(tmp_path, "images.zip", 1) == ""

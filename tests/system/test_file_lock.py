@@ -21,7 +21,7 @@ from coupling.system.file_lock import FILE, FileLock, RunLock, check_not_in_use
 from coupling.training.recorder import open_run
 from coupling.training.setup import set_up
 from coupling.training.trainer import Trainer
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -145,7 +145,7 @@ def test_a_run_of_a_living_process_is_not_resumed_and_that_of_a_killed_one_is(tr
     before = {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()}
     with hold("out") as holder:
         try:
-            message = refused(train("training.steps=4", "--output", "out", "--resume"), "out: in use by process")
+            message = rejected(train("training.steps=4", "--output", "out", "--resume"), "out: in use by process")
             assert f"process {holder.pid} on {socket.gethostname()}" in message
             assert {p: p.read_bytes() for p in before} == before
         finally:

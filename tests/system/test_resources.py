@@ -52,7 +52,7 @@ V1_CPU, V1_MEMORY = "cpu/jobs/7", "memory/jobs/7"
         ({"cpu.max": "nonsense"}, "0::/", 64),
     ],
 )
-def test_cores_are_those_that_the_control_groups_leave(machine, files, membership, cores):
+def test_cores_are_limited_by_the_control_groups(machine, files, membership, cores):
     machine(files, membership)
     assert available_cores() == cores
 
@@ -74,7 +74,7 @@ def test_cores_are_those_that_the_control_groups_leave(machine, files, membershi
         ({"memory/memory.limit_in_bytes": 2**63 - 4096, "memory/memory.usage_in_bytes": GB}, V1, 64 * GB),
     ],
 )
-def test_memory_is_what_the_control_groups_leave(machine, files, membership, memory):
+def test_memory_is_limited_by_the_control_groups(machine, files, membership, memory):
     machine(files, membership)
     assert available_memory() == memory
 
@@ -88,7 +88,7 @@ def test_cores_are_those_that_the_process_is_bound_to(machine, monkeypatch):
     assert available_cores() == 1
 
 
-def test_the_numbers_of_this_machine():
+def test_the_numbers_of_this_machine_are_plausible():
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
     assert 0 < available_memory() < 2**50
 

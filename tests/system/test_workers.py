@@ -33,7 +33,7 @@ def test_an_exception_in_a_worker_is_that_of_its_task():
     workers.close()
 
 
-def test_a_worker_that_dies_is_told():
+def test_a_worker_that_dies_is_an_error():
     workers = Workers(os._exit, 1)
     with pytest.raises(BrokenProcessPool):
         workers.submit(1).result()
@@ -48,5 +48,5 @@ def test_workers_that_nobody_uses_any_more_end():
     del workers
     gc.collect()
     for process in processes:
-        # The executor's own thread waits for them too, and whoever reaps second is told that they live.
+        # The executor's own thread waits for them too, and whoever reaps second believes that they live.
         assert wait([process.sentinel], timeout=20)

@@ -82,7 +82,7 @@ def pictures(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("pictures")
 @named(checks("coupling.builtin", BUILTIN))
-def test_what_is_built_in_conforms(check):
+def test_built_in_components_conform(check):
     check()
 
 
@@ -103,7 +103,7 @@ def test_components_for_arrays_conform(check):
 
 
 @named(adaptation())
-def test_adaptation_conforms(check):
+def test_losses_of_adaptation_conform(check):
     check()
 
 
@@ -182,7 +182,7 @@ def broken(source: str, *parts: str) -> str:
     ],
     ids=[*KIND, "Undefined"],
 )
-def test_what_is_fine_passes(plugin, source):
+def test_a_sound_component_passes(plugin, source):
     for check in checks(str(plugin(source))):
         check()
 
@@ -282,7 +282,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_found(plugin, name):
+def test_a_wrong_component_fails(plugin, name):
     template, parts, what, message = WRONG[name]
     source = broken(template, *parts).replace(*CHANGED.get(name, ("", "")))
     found = [check for check in checks(str(plugin(source))) if what in check.what]
@@ -292,17 +292,17 @@ def test_what_is_wrong_is_found(plugin, name):
     assert str(caught.value).startswith(str(found[0]))
 
 
-def test_options_of_what_is_not_there(plugin):
+def test_options_of_an_unknown_component_are_an_error(plugin):
     with pytest.raises(PluginError, match="registers nothing called 'its'; did you mean 'it'"):
         checks(str(plugin(broken(FINE_METRIC, "return {}"))), {"its": {}})
 
 
-def test_a_component_that_is_not_tried(plugin):
+def test_a_component_with_the_options_none_is_not_run(plugin):
     found = checks(str(plugin(broken(FINE_METRIC, "return {}"))), {"it": None})
     assert [check.what for check in found] == ["its options are described"]
 
 
-def test_a_check_says_what_it_is(plugin):
+def test_a_check_is_named_by_component_and_property(plugin):
     found = checks(str(plugin(broken(FINE_DATASET, "pass"))), {"it": [{}, {"count": 9}]})
     assert len({str(check) for check in found}) == len(found)
     assert "dataset it (count: 9): samples are as declared" in {str(check) for check in found}

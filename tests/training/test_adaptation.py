@@ -22,7 +22,7 @@ from coupling.runs.directory import RunDirectory
 from coupling.training.recorder import open_run
 from coupling.training.setup import set_up
 from coupling.training.trainer import Trainer, train
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.support import tiny_plugin as tiny
 from tests.support.flat import flat
 
@@ -418,7 +418,7 @@ ACCURACY = "metrics=[{name: accuracy, domain: b}]"
 def test_a_metric_of_a_missing_classifier_is_an_error_before_training(train):
     for metric in (ACCURACY, ACCURACY.replace("accuracy", "information")):
         for verb in ("run", "check"):
-            refused(
+            rejected(
                 train(metric, verb=verb), "metrics[0].domain: there is no classifier to measure; name a classification"
             )
     assert train("--output", "out").exit_code == 0

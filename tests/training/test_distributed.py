@@ -361,8 +361,8 @@ def test_processes_that_are_not_connected_are_an_error(alone, monkeypatch, tmp_p
     monkeypatch.setenv(variable, "1")
     set_up(tiny.config(), tiny.plugins())
     monkeypatch.setenv(variable, "2")
-    refusal = r"^(launched as 2 processes|started 2 times by mpirun \(\w+_SIZE\)), but"
-    with pytest.raises(InputError, match=refusal) as error:
+    message = r"^(launched as 2 processes|started 2 times by mpirun \(\w+_SIZE\)), but"
+    with pytest.raises(InputError, match=message) as error:
         train(tiny.config(), tmp_path / "run", plugins=tiny.plugins())
     assert "accelerate launch --multi_gpu --num_processes N, on CPUs with ACCELERATE_USE_CPU=true" in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -24,8 +24,9 @@ from coupling.system.device import is_out_of_memory
 from coupling.training.inputs import StepInputs
 from coupling.training.trainer import train
 from tests.runs.test_checkpoint import FILES, flip
-from tests.support import killed_runs as deaths
+from tests.support import killed_runs
 from tests.support import tiny_plugin as tiny
+from tests.support.killed_runs import KilledRun
 
 SETTINGS = ("training.checkpoint_every=3", "training.log_every=2", "training.sample_every=6")
 
@@ -49,7 +50,7 @@ def status(path):
 def assert_same(one, other):
     found = [checkpoint.newest(path / "checkpoints") for path in (one, other)]
     assert [complaints for _, complaints in found] == [[], []]
-    ours, theirs = (deaths.everything(checkpoint) for checkpoint, _ in found)
+    ours, theirs = (killed_runs.everything(checkpoint) for checkpoint, _ in found)
     assert list(ours) == list(theirs)
     for name in ours:
         assert torch.equal(ours[name], theirs[name]), name
@@ -61,29 +62,24 @@ def assert_same(one, other):
 
 
 def kill_at_random(tmp_path, kills, seed):
-    """A run killed at random moments and resumed each time: steps lost by each, deaths in a checkpoint, all steps."""
+    """A run killed at random moments and resumed each time: steps lost by each, kills in a checkpoint, all steps."""
     moments = random.Random(seed)
     path = tmp_path / "parts"
     slow = "losses=[non-saturating, {name: slow, seconds: 0.002}]"
     settings = (slow, "training.checkpoint_every=5", "training.log_every=1", "training.sample_every=20",
                 "training.keep_checkpoints=2", "metrics=[{name: brightness, every: 7}]")  # fmt: skip
-    endless = [*settings, "training.steps=100000"]
-    jobs = [{"path": path, "overrides": [*endless, "training.steps=6"], "resume": False}]
-    for _ in range(kills):
-        jobs.append({"path": path, "overrides": endless, "resume": True, "after": moments.uniform(0.02, 0.6)})
-    left = deaths.looks(jobs)[1:]
-    assert [death["code"] for death in left] == [-9] * kills
-    assert [complaint for death in left for complaint in death["complaints"]] == []
-    lost = [death["progress"] - death["saved"] for death in left]
-    inside = sum(death["unfinished"] > 0 for death in left)
-    steps = deaths.progress(path) + 3
-    run_all = [*settings, f"training.steps={steps}"]
-    assert deaths.runs(
-        [
-            {"path": path, "overrides": run_all, "resume": True},
-            {"path": tmp_path / "whole", "overrides": run_all, "resume": False},
-        ]
-    ) == [0, 0]
+    endless = (*settings, "training.steps=100000")
+    runs = [KilledRun(path, (*endless, "training.steps=6"))]
+    runs += [KilledRun(path, endless, resume=True, after_seconds=moments.uniform(0.02, 0.6)) for _ in range(kills)]
+    killed = killed_runs.outcomes(runs)[1:]
+    assert [outcome.code for outcome in killed] == [-9] * kills
+    assert [complaint for outcome in killed for complaint in outcome.complaints] == []
+    lost = [outcome.progress - outcome.saved for outcome in killed]
+    inside = sum(outcome.unfinished > 0 for outcome in killed)
+    steps = killed_runs.progress(path) + 3
+    run_all = (*settings, f"training.steps={steps}")
+    whole = tmp_path / "whole"
+    assert killed_runs.codes([KilledRun(path, run_all, resume=True), KilledRun(whole, run_all)]) == [0, 0]
     assert_same(tmp_path / "whole", path)
     assert list(path.rglob(".*")) == []
     return lost, inside, steps
@@ -174,9 +170,9 @@ def test_a_damaged_checkpoint_loses_the_steps_since_the_one_before(tmp_path, cap
             shutil.copytree(tmp_path / "whole", path)
             damage(path / "checkpoints/step-0000009" / name)
             run(path, *settings, resume=True)
-            said = capsys.readouterr().err
-            assert f"step-0000009: {name}" in said or f"{name} is missing" in said
-            assert "resuming from step 6 of 9" in said
+            text = capsys.readouterr().err
+            assert f"step-0000009: {name}" in text or f"{name} is missing" in text
+            assert "resuming from step 6 of 9" in text
             assert_same(tmp_path / "whole", path)
 
 
@@ -296,7 +292,7 @@ def test_a_loss_that_is_not_a_number_is_named_and_not_saved(tmp_path):
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000003"]
     found, complaints = checkpoint.newest(tmp_path / "run/checkpoints")
     assert complaints == []
-    assert all(tensor.isfinite().all() for tensor in deaths.everything(found).values())
+    assert all(tensor.isfinite().all() for tensor in killed_runs.everything(found).values())
     assert status(tmp_path / "run") == "failed"
 
 

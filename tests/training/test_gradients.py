@@ -295,7 +295,7 @@ def test_frozen_discriminators_gather_no_gradient_in_the_generators_half():
     assert all(p.requires_grad for p in discriminator.parameters())
 
 
-def test_shared_prefix_is_computed_once_whatever_n():
+def test_the_shared_prefix_is_computed_once_for_any_number_of_domains():
     class Counter(nn.Module):
         calls = 0
 
@@ -373,7 +373,7 @@ def test_a_losss_own_parameters_get_the_mean_over_their_users_from_their_teams_h
     assert relative_error(seen, torch.stack(expected).mean(0)) < 1e-10
 
 
-def test_what_an_architecture_froze_stays_as_it_was():
+def test_frozen_parameters_do_not_change():
     graph = {t: SharingGraph(t, {"a": 2}, same_input=t == "generator") for t in ("generator", "discriminator")}
     lists = {
         t: {"a": [layer("plain", False), layer("plain", True, 1 if t == "discriminator" else WIDTH)]} for t in graph

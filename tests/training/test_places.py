@@ -228,20 +228,20 @@ def test_the_first_run_with_an_empty_cache_is_the_second(tmp_path, ruined, cache
     ],
     ids=lambda words: words[0],
 )
-def test_a_command_with_an_empty_cache_says_what_it_says_with_a_full_one(tmp_path, ruined, command, words):
+def test_a_command_prints_the_same_with_an_empty_and_a_full_cache(tmp_path, ruined, command, words):
     made = values(ruined, "training.steps=2", on_error="skip")
     Path("c.yaml").write_text(yaml.safe_dump(made | {"metrics": [METRIC]}, sort_keys=False))
     shutil.copy(ruined / "0" / "00.png", "picture.png")
     model = load_model(run(ruined, tmp_path / "run", "training.steps=2", on_error="skip"), plugins=tiny.plugins())
     model.save(tmp_path / "model.safetensors")
     shutil.rmtree(os.environ["COUPLING_DATA"])
-    told = []
+    outputs = []
     for _ in range(2):
         result = command(*words, "--plugin", TINY)
         assert result.exit_code == 0, result.output
-        told.append(result.stdout)
+        outputs.append(result.stdout)
         shutil.rmtree("out", ignore_errors=True)
-    assert told[0] == told[1]
+    assert outputs[0] == outputs[1]
 
 
 # -- what lies in the folder ---------------------------------------------------------------------------
@@ -267,5 +267,5 @@ def test_an_image_in_common_is_a_warning_and_a_folder_in_common_an_error(tmp_pat
     opened(parse_config(made, plugins=tiny.plugins()))
     assert "warning: domains 'a' and 'b' have samples in common: 1 images, 00.png for one" in capsys.readouterr().err
     made["domains"]["b"]["dataset"]["path"] = str(pictures / "0")
-    with pytest.raises(ConfigError, match=r"have samples in common: 20 images, .* say `part: all` in both"):
+    with pytest.raises(ConfigError, match=r"have samples in common: 20 images, .* set `part: all` in both"):
         opened(parse_config(made, plugins=tiny.plugins()))

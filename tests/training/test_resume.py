@@ -30,9 +30,10 @@ from coupling.training.measurement import Measurement
 from coupling.training.recorder import Recorder
 from coupling.training.setup import set_up
 from coupling.training.trainer import train
-from tests.support import killed_runs as deaths
+from tests.support import killed_runs
 from tests.support import launched_runs as processes
 from tests.support import tiny_plugin as tiny
+from tests.support.killed_runs import KilledRun
 
 EVERYTHING = (
     "domains.a.dataset={name: tiny, count: 21, roll: true}",  # 5.25 steps an epoch
@@ -80,7 +81,7 @@ def tensors(path):
     """All tensors of the newest checkpoint."""
     found, complaints = checkpoint.newest(path / "checkpoints")
     assert complaints == []
-    return deaths.everything(found)
+    return killed_runs.everything(found)
 
 
 def lines(path):
@@ -321,7 +322,7 @@ def test_a_stop_by_a_signal_adds_no_line_to_the_log(tmp_path, monkeypatch, at):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-MORTAL = (
+SETTINGS = (
     "training.steps=9",
     "training.checkpoint_every=3",
     "training.log_every=2",
@@ -334,12 +335,15 @@ MORTAL = (
 
 
 def assert_survived(tmp_path, ways, **every):
-    """Check that a run that is killed in these ``ways`` and resumed ends like an uninterrupted one."""
-    jobs = [{"path": tmp_path / "whole", "overrides": MORTAL, "resume": False, **every}]
+    """Check that a run that is killed in these ``ways`` and resumed ends like an uninterrupted one.
+
+    ``ways``: values of :class:`KilledRun`, by name; ``every``: further values of each run.
+    """
+    runs = [KilledRun(tmp_path / "whole", SETTINGS, **every)]
     for number, way in enumerate(ways):
-        common = {"path": tmp_path / str(number), "overrides": MORTAL, **every}
-        jobs += [{**common, "resume": False, **way}, {**common, "resume": True}]
-    codes = deaths.runs(jobs)
+        path = tmp_path / str(number)
+        runs += [KilledRun(path, SETTINGS, **every, **way), KilledRun(path, SETTINGS, resume=True, **every)]
+    codes = killed_runs.codes(runs)
     assert set(codes[::2]) == {0}, codes
     for number in range(len(ways)):
         assert_same(tmp_path / "whole", tmp_path / str(number))
@@ -350,41 +354,42 @@ def assert_survived(tmp_path, ways, **every):
 
 STEPS = range(1, 10)  # before the first checkpoint, in the first epoch of each domain, across the ends of epochs
 OPERATIONS = range(36)  # on files, in the whole of a step's end: the log, the checkpoint, the metric, the pruning
-TORN = [{"torn": name, "at": at} for at in (2, 6) for name in ("model.safetensors", "state.safetensors")]
+TORN = [{"torn_file": name, "at": at} for at in (2, 6) for name in ("model.safetensors", "state.safetensors")]
 
 
 def test_a_run_killed_at_some_moments_ends_like_an_uninterrupted_one(tmp_path):
     """It is killed in a step, before a file operation of a checkpoint, in the middle of one of its files."""
     steps, operations = STEPS[::4], OPERATIONS[:20:4]
-    ways = [{"step": n} for n in steps] + [{"operation": n, "at": 6} for n in operations] + TORN[1:3]
+    ways = [{"in_step": n} for n in steps] + [{"operation": n, "at": 6} for n in operations] + TORN[1:3]
     assert assert_survived(tmp_path, ways) == [-9] * len(ways)
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_every_moment_ends_like_an_uninterrupted_one(tmp_path):
     """It is killed in every step, before every file operation of a checkpoint, in the middle of each of its files."""
-    ways = [{"step": n} for n in STEPS] + TORN
+    ways = [{"in_step": n} for n in STEPS] + TORN
     assert assert_survived(tmp_path / "one", ways) == [-9] * len(ways)
     codes = assert_survived(tmp_path / "two", [{"operation": n, "at": 6} for n in OPERATIONS])
     operations = codes.count(-9)
     assert 20 < operations < len(OPERATIONS)  # the last ones come after all of them
     assert codes == [-9] * operations + [0] * (len(OPERATIONS) - operations)
-    print(f"{len(ways) + operations} deaths, {operations} of them before a file operation of one checkpoint")
+    print(f"{len(ways) + operations} kills, {operations} of them before a file operation of one checkpoint")
 
 
 def test_two_processes_of_which_one_is_killed_end_like_an_uninterrupted_run(tmp_path):
     """Every tensor of model, average and optimizers is equal, and so are the lines of metrics.jsonl."""
-    (code,) = assert_survived(tmp_path, [{"rank": 1, "step": 5}], processes=2)
+    (code,) = assert_survived(tmp_path, [{"rank": 1, "in_step": 5}], processes=2)
     assert code != 0
     assert json.loads((tmp_path / "whole/environment.json").read_text())["num_processes"] == 2
     names = set(tensors(tmp_path / "whole"))
-    for room in ("generator.", "discriminator.", "ema.", "state.generator.", "state.discriminator."):
-        assert any(name.startswith(room) for name in names)
+    for prefix in ("generator.", "discriminator.", "ema.", "state.generator.", "state.discriminator."):
+        assert any(name.startswith(prefix) for name in names)
 
 
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_at_more_moments_end_like_an_uninterrupted_run(tmp_path):
-    ways = [{"step": 2}, {"rank": 1, "step": 8}, {"operation": 9, "at": 6}, {"torn": "model.safetensors", "at": 6}]
+    torn = {"torn_file": "model.safetensors", "at": 6}
+    ways = [{"in_step": 2}, {"rank": 1, "in_step": 8}, {"operation": 9, "at": 6}, torn]
     codes = assert_survived(tmp_path, ways, processes=2)
     assert all(code != 0 for code in codes)
     assert json.loads((tmp_path / "whole/environment.json").read_text())["num_processes"] == 2
@@ -453,10 +458,10 @@ def test_damaged_checkpoints_are_skipped_and_the_steps_done_again(tmp_path, caps
     torn.write_bytes(torn.read_bytes()[:-1])
     (tmp_path / "parts/checkpoints/step-0000009/manifest.json").unlink()
     run(tmp_path / "parts", *settings, resume=True)
-    said = " ".join(capsys.readouterr().err.split())
-    assert "step-0000012: state.safetensors has" in said
-    assert "step-0000009: not a checkpoint: manifest.json is missing" in said
-    assert "resuming from step 6 of 12" in said
+    text = " ".join(capsys.readouterr().err.split())
+    assert "step-0000012: state.safetensors has" in text
+    assert "step-0000009: not a checkpoint: manifest.json is missing" in text
+    assert "resuming from step 6 of 12" in text
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -574,7 +579,7 @@ def test_a_resumed_run_may_have_other_intervals(tmp_path):
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
 
 
-def test_there_is_nothing_to_go_on_with(tmp_path, monkeypatch):
+def test_resuming_without_a_run_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"--resume: .*missing is not a run directory"):
         run(tmp_path / "missing", resume=True)
     assert not (tmp_path / "missing").exists()
@@ -613,9 +618,9 @@ def test_real_processes_survive_signals_and_kills(tmp_path):
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert [int(code) for code in ended.stdout.split()] == [143, -9, 130]
-    said = " ".join(ended.stderr.split())
-    assert "Traceback" not in said
-    assert said.count(f"saved in {path}; continue with --resume") == 2
+    text = " ".join(ended.stderr.split())
+    assert "Traceback" not in text
+    assert text.count(f"saved in {path}; continue with --resume") == 2
     assert saved(path) < 2000
     settings = (*settings, f"training.steps={saved(path) + 4}")
     run(path, *settings, resume=True)

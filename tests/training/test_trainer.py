@@ -311,7 +311,7 @@ NORMALISED = (
 
 @pytest.mark.parametrize("what", BREAKABLE)
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
-def test_whatever_is_not_finite_is_named_and_not_saved(tmp_path, monkeypatch, what, value):
+def test_tensors_that_are_not_finite_are_named_and_not_saved(tmp_path, monkeypatch, what, value):
     """Every tensor of a checkpoint is checked, also those that no loss reads."""
     find, name = BREAKABLE[what]
     step = StepInputs.take_step
@@ -495,7 +495,7 @@ def test_ema_follows_the_live_generators():
         torch.testing.assert_close(tensor, 0.1 * before[name] + 0.9 * live[name])
 
 
-def test_ema_of_the_discriminators_and_of_what_losses_learn():
+def test_discriminators_and_losses_can_be_averaged():
     """Running statistics are averaged too; a loss that refers to another refers to its average."""
     made = trainer(
         "losses=[non-saturating, {name: classification, domains: [a], classes: 2}, {name: entropy, domains: [b]}]",
@@ -578,7 +578,7 @@ def test_parameters_of_a_loss_belong_to_their_team():
         torch.testing.assert_close(new, old - gradient)
 
 
-def test_a_step_does_not_depend_on_what_was_drawn_before():
+def test_a_step_does_not_depend_on_earlier_draws():
     made, other = (trainer("generator.architecture={name: linear, dropout: 0.5}") for _ in range(2))
     made.inputs.take_step(0, made.algorithm, made.average)
     torch.rand(7)

@@ -65,7 +65,7 @@ def _separated(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 @lru_cache(maxsize=16)
 def _transform(content: bytes, mode: str) -> _Transform | None:
-    """From a profile to sRGB; None: it is sRGB. Raises any exception where the profile cannot be used."""
+    """The conversion from a profile to sRGB; None: it is sRGB. Raises any exception if the profile cannot be used."""
     if len(content) > _LARGEST:
         raise ValueError("too large")
     profile = ImageCms.ImageCmsProfile(BytesIO(content))

@@ -22,14 +22,14 @@ Size: TypeAlias = Pixels | tuple[Pixels, Pixels]
 
 
 Resize: TypeAlias = Literal["none", "stretch", "crop"]
-"""What is done to images of another size: an error, other proportions, or a cut of the longer side."""
+"""Treatment of images of another size: an error, other proportions, or a cut of the longer side."""
 
 
 Mode: TypeAlias = Literal["rgb", "gray"]
 
 
 OnError: TypeAlias = Literal["stop", "skip"]
-"""What is done about unreadable samples: an error, or less data."""
+"""Treatment of unreadable samples: an error, or less data."""
 
 
 SizeOption: TypeAlias = Annotated[

@@ -57,57 +57,16 @@ StreamingOption: TypeAlias = Annotated[
 ]
 
 
-class HuggingFace(CachedImages):
-    """Images of a data set on the Hugging Face hub, or in a folder, decoded once and then read from one file.
+class SelectedImages(CachedImages):
+    """The selected samples of a split, decoded once and then read from one file."""
 
-    Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of the data set: their places in
-    this order are their identities. Needs the package `datasets`: `pip install 'coupling-gan[huggingface]'`.
-    A split is downloaded whole when it is first named, by `coupling check` too. With `streaming` only its
-    first `limit` samples are read, when they are first needed, and only the decoded images are kept; a stream
-    that is interrupted continues where it was. No code of a data set is ever run.
-
-    Raises:
-        ConfigError: `datasets` is not installed; there is no such configuration, split, column or
-            class; a column holds no images, or no values of the filter's kind.
-        DataError: the data set cannot be read, or has fewer samples than `limit`; :meth:`prepare`:
-            an image is damaged, of pixels whose range is not known, or of another size that `resize`
-            does not change. `on_error: skip` leaves such images out and counts them.
-    """
-
-    def __init__(
-        self,
-        *,
-        path: PathOption,
-        config: ConfigOption = None,
-        split: SplitOption = None,
-        revision: RevisionOption = None,
-        image: ImageOption = None,
-        label: LabelOption = None,
-        filter: FilterOption = None,
-        limit: LimitOption = None,
-        streaming: StreamingOption = False,
-        size: SizeOption = None,
-        crop: CropOption = None,
-        resize: ResizeOption = "none",
-        window: WindowOption = None,
-        flip: FlipOption = False,
-        mode: ModeOption = "rgb",
-        on_error: OnErrorOption = "stop",
-    ) -> None:
-        library()
-        selection = Selection.of(Place(path, config, split, revision), image, label, filter, limit)
-        reader: Reader = (StreamReader if streaming else TableReader)(selection, on_error)
-        first = None if crop is None else height_and_width(crop)
-        height, width = (height_and_width(size) if size else first) or reader.first_size()
-        cut = None if window is None else height_and_width(window)
-        self._open(reader, Fit(height, width, 3 if mode == "rgb" else 1, resize, first), cut, flip)
-
-    def _open(self, reader: Reader, fit: Fit, window: tuple[int, int] | None, flip: bool) -> None:
+    def __init__(self, reader: Reader, fit: Fit) -> None:
+        """``reader``: reads the samples. ``fit``: how a decoded image becomes a sample."""
         self._reader, self._fit = reader, fit
         cache = reader.cache(data_directory("huggingface"), fit)
         if cache.record is None:
             reader.check()
-        super().__init__(cache, source=reader.selection.source, kind="huggingface", window=window, flip=flip)
+        super().__init__(cache, source=reader.selection.source, kind="huggingface")
         self.counted_by_prepare = reader.leaves_out
         self._classes: Sequence[str] | None = None
 
@@ -165,7 +124,7 @@ class HuggingFace(CachedImages):
 
     def overlap(self, other: Dataset) -> str | None:
         """Rows of one split that are in both; for streams, whether their filters keep them apart."""
-        return self._reader.in_common(other._reader) if isinstance(other, HuggingFace) else None
+        return self._reader.in_common(other._reader) if isinstance(other, SelectedImages) else None
 
     @cached_property
     def _numbers(self) -> dict[str, NDArray[np.int64]]:
@@ -174,3 +133,49 @@ class HuggingFace(CachedImages):
         if not self.counted_by_prepare:
             return numbers
         return {name: column[self.cache.readable] for name, column in numbers.items()}
+
+
+class HuggingFace(SelectedImages):
+    """Images of a data set on the Hugging Face hub, or in a folder, decoded once and then read from one file.
+
+    Samples are float32 (3 or 1, height, width) in [-1, 1], in the order of the data set: their places in
+    this order are their identities. Needs the package `datasets`: `pip install 'coupling-gan[huggingface]'`.
+    A split is downloaded whole when it is first named, by `coupling check` too. With `streaming` only its
+    first `limit` samples are read, when they are first needed, and only the decoded images are kept; a stream
+    that is interrupted continues where it was. No code of a data set is ever run.
+
+    Raises:
+        ConfigError: `datasets` is not installed; there is no such configuration, split, column or
+            class; a column holds no images, or no values of the filter's kind.
+        DataError: the data set cannot be read, or has fewer samples than `limit`; :meth:`prepare`:
+            an image is damaged, of pixels whose range is not known, or of another size that `resize`
+            does not change. `on_error: skip` leaves such images out and counts them.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: PathOption,
+        config: ConfigOption = None,
+        split: SplitOption = None,
+        revision: RevisionOption = None,
+        image: ImageOption = None,
+        label: LabelOption = None,
+        filter: FilterOption = None,
+        limit: LimitOption = None,
+        streaming: StreamingOption = False,
+        size: SizeOption = None,
+        crop: CropOption = None,
+        resize: ResizeOption = "none",
+        window: WindowOption = None,
+        flip: FlipOption = False,
+        mode: ModeOption = "rgb",
+        on_error: OnErrorOption = "stop",
+    ) -> None:
+        library()
+        selection = Selection.of(Place(path, config, split, revision), image, label, filter, limit)
+        reader: Reader = (StreamReader if streaming else TableReader)(selection, on_error)
+        first = None if crop is None else height_and_width(crop)
+        height, width = (height_and_width(size) if size else first) or reader.first_size()
+        cut = None if window is None else height_and_width(window)
+        self._open(reader, Fit(height, width, 3 if mode == "rgb" else 1, resize, first), cut, flip)

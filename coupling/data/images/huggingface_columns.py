@@ -50,7 +50,7 @@ class Columns:
 def choose_columns(
     features: Mapping[str, Any], place: Place, image: str | None, label: str | None, wanted: Wanted
 ) -> Columns:
-    """Hold what a user says of columns against those that there are; raises :class:`ConfigError`.
+    """Check the columns that a user names against those of the data set; raises :class:`ConfigError`.
 
     ``features``: the kind of each column, as `datasets` describes it.
     """
@@ -125,7 +125,7 @@ def _as_held(value: Scalar, feature: Any, column: str) -> Scalar:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(feature.names):
             return value
         raise ConfigError(
-            f"filter.{column}: {value!r} is no class; give a name or one of 0 to {len(feature.names) - 1}"
+            f"filter.{column}: {value!r} is not a class; give a name or one of 0 to {len(feature.names) - 1}"
         )
     if kind not in _HELD:
         raise ConfigError(f"filter.{column}: a column of {kind} cannot be filtered by value")

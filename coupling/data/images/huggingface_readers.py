@@ -53,7 +53,7 @@ class Selection:
         filter: Mapping[str, Scalar | list[Scalar]] | None,
         limit: int | None,
     ) -> Selection:
-        """From the options of the data set."""
+        """The selection that the options of the data set describe."""
         wanted = {
             column: tuple(values) if isinstance(values, list) else (values,)
             for column, values in sorted((filter or {}).items())
@@ -94,7 +94,7 @@ class Reader(ABC):
         """Further JSON values that decoded images depend on."""
 
     def check(self) -> None:  # noqa: B027  (a table is checked when its rows are counted)
-        """Raise an error where the split has not the columns that are asked for; called if nothing is cached."""
+        """Raise an error if the split lacks a column that is asked for; called if nothing is cached."""
 
     @abstractmethod
     def encoded(self) -> Iterable[tuple[str, Any]]:
@@ -132,7 +132,7 @@ class Reader(ABC):
         return False
 
     def in_common(self, other: Reader) -> str | None:
-        """The samples that both take, in words; None: none. A :class:`PartialOverlap` where each takes others too."""
+        """The samples that both take, in words; None: none. :class:`PartialOverlap`: each takes others too."""
         if not self.place.same_split(other.place):
             return None
         if isinstance(self, TableReader) and isinstance(other, TableReader):

@@ -40,7 +40,7 @@ class Place:
     split: str | None
     revision: str | None
     folder: Path | None = field(init=False)
-    """Where it lies, absolute and without links; None: on the hub."""
+    """The folder, absolute and without links; None: the data set is on the hub."""
 
     def __post_init__(self) -> None:
         folder = None
@@ -69,7 +69,7 @@ class Place:
         return {"dataset": where, "config": self.config, "split": self.split, "revision": self.revision}
 
     def same_split(self, other: Place) -> bool:
-        """Whether both are one split, of whatever revision; what is not said is the usual one."""
+        """Whether both are one split, of any revision; a key that is not given means its default."""
         if (self.folder or self.path) != (other.folder or other.path):
             return False
         configs = {self.config, other.config} - {None}
@@ -86,7 +86,7 @@ class Place:
             return self._builder.as_dataset(split=name)
 
     def stream(self) -> Any:
-        """The split from its beginning, in its order; nothing is downloaded yet but what tells its columns."""
+        """The split from its beginning, in its order; only what describes its columns is downloaded yet."""
         name = self.used
         with self._explained():
             if self._saved is not None:
@@ -95,7 +95,7 @@ class Place:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that there are, as far as is known before the table is opened."""
+        """The splits of the data set that are known before the table is opened."""
         if self.folder is not None and (self.folder / "dataset_dict.json").is_file():
             return sorted(folder.name for folder in self.folder.iterdir() if folder.is_dir())
         if self._saved is not None:
@@ -119,7 +119,7 @@ class Place:
 
     @property
     def version(self) -> str:
-        """Another one when the data have changed; needs no download."""
+        """A text that changes when the data change; needs no download."""
         if self._saved is not None:
             return repr(contents(self._saved))
         return f"{self._builder.hash}"
@@ -181,8 +181,7 @@ class Place:
         if isinstance(error, OSError):
             return DataError(
                 f"{self} cannot be reached or read: {text}. Without a network, give the path of a folder that "
-                "holds it (a clone of it, or what `save_to_disk` wrote), which this is not; what was once downloaded "
-                "is found again by itself"
+                "holds it: a clone of it, or the output of `save_to_disk`; earlier downloads are found automatically"
             )
         return DataError(f"{self}: `datasets` cannot read it: {cause(error)}")
 

@@ -1,4 +1,4 @@
-"""Damage of JPEG files that decoders pass over: they fill what is missing with gray."""
+"""Damage of JPEG files that decoders do not report: they fill missing pixels with gray."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def _from_hdf5(path: Path, split: str) -> Read:
             if f"{split}/target" in file:
                 labels = _array(file, f"{split}/target", path)
     except OSError as error:
-        raise DataError(f"{path}: truncated or damaged HDF5 file, or none ({error}); {AGAIN}") from error
+        raise DataError(f"{path}: truncated or damaged, or not an HDF5 file ({error}); {AGAIN}") from error
     if not data.size or data[0].size != SIDE * SIDE:
         raise DataError(f"{path}: {split}/data is {' x '.join(map(str, data.shape))}, expected images of 16 x 16")
     values = data.reshape(len(data), -1).astype(np.float64)

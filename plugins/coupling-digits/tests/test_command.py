@@ -24,7 +24,7 @@ def values(dataset: dict) -> dict:
     ("dataset", "path", "content", "message"),
     [
         ({"name": "usps"}, "usps/usps.bz2", b"<html>", "an HTML page"),
-        ({"name": "usps"}, "usps/usps.h5", b"\x89HDF\r\n\x1a\n", "truncated or damaged HDF5 file"),
+        ({"name": "usps"}, "usps/usps.h5", b"\x89HDF\r\n\x1a\n", "truncated or damaged, or not an HDF5 file"),
         ({"name": "usps", "count": 8000}, "usps/usps.h5", b"", "count: 8000 is more than the 7291 samples"),
         ({"name": "mnist", "draw": 1}, "mnist/x", b"", "draw: 1 has no effect on all samples"),
         ({"name": "mnist-m"}, "mnist_m/x", b"", "put one of them there"),
@@ -33,7 +33,9 @@ def values(dataset: dict) -> dict:
         ({"name": "mnist-m", "origin": "mad"}, "x", b"", "'official' or 'made'"),
     ],
 )
-def test_bad_digits(tmp_path: Path, monkeypatch, dataset, path, content, message):
+def test_a_data_set_that_cannot_be_read_is_one_message_with_exit_code_2(
+    tmp_path: Path, monkeypatch, dataset, path, content, message
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
     (tmp_path / "data" / path).parent.mkdir(parents=True)

@@ -43,5 +43,5 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("check", checks("coupling_digits.plugin", SMALL), ids=str)
-def test_conformance(check):
+def test_components_pass_the_conformance_checks(check):
     check()

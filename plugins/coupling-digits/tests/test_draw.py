@@ -117,7 +117,9 @@ def test_the_draw_is_the_runs_seed_where_none_is_named(forty):
         (None, 40, "own", "mnist/train"),
     ],
 )
-def test_a_protocol_is_how_many_are_drawn_and_what_is_tested(forty, monkeypatch, protocol, samples, tested_on, source):
+def test_a_protocol_sets_the_number_of_samples_and_the_tested_split(
+    forty, monkeypatch, protocol, samples, tested_on, source
+):
     monkeypatch.setattr(mnist, "DRAWN", 20)
     data = opened({"name": "mnist", "verify": False, "protocol": protocol}, 5)["a"]
     assert (len(data), data.dataset.tested_on, data.dataset.source) == (samples, tested_on, source)
@@ -140,6 +142,6 @@ def test_the_papers_numbers(tmp_path, monkeypatch):
         ({"protocol": "papr"}, "'papr' is not valid: should be 'paper', 'held-out' or 'full'"),
     ],
 )
-def test_what_contradicts_a_protocol_is_rejected(name, options, message):
+def test_options_that_contradict_a_protocol_are_errors(name, options, message):
     with pytest.raises(ConfigError, match=f"domains.a.dataset.*{message}"):
         opened({"name": name, **options})

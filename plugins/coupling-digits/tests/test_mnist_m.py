@@ -146,7 +146,7 @@ def test_made_test_images_are_of_the_test_digits(data, backgrounds):
     assert dataset.held_out() is None
 
 
-def test_scikit_images_photographs_are_what_everyone_has(data):
+def test_scikit_images_photographs_are_the_default_backgrounds(data):
     pytest.importorskip("skimage")
     dataset = MnistM(origin="made", verify=False)
     dataset.prepare()
@@ -154,7 +154,7 @@ def test_scikit_images_photographs_are_what_everyone_has(data):
     assert len(photographs.photographs(None)) == len(photographs.SHIPPED)
 
 
-def test_without_scikit_image_it_is_said_what_to_do(data, monkeypatch):
+def test_without_scikit_image_the_error_names_the_package(data, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(DataError, match=r"pip install 'coupling-digits\[photographs\]', or name a folder"):
         MnistM(origin="made", verify=False)
@@ -200,7 +200,7 @@ def test_runs_hidden_files_and_pipes_are_no_photographs(tmp_path):
     assert photographs.photographs(str(tmp_path)) == [tmp_path / "a/c.png", tmp_path / "b.png"]
 
 
-def test_no_photographs(data, tmp_path):
+def test_a_folder_without_photographs_is_an_error(data, tmp_path):
     with pytest.raises(ConfigError, match="backgrounds: 'elsewhere' is not there; name a folder"):
         MnistM(origin="made", backgrounds="elsewhere", verify=False)
     (tmp_path / "file").write_text("")
@@ -257,7 +257,7 @@ def test_construction_and_length_of_the_official_files_need_none(data):
         MnistM(count=59_002)
 
 
-def test_missing_files_say_what_to_put_where(data):
+def test_the_error_for_missing_files_names_the_files_and_the_folder(data):
     with pytest.raises(DataError) as caught:
         MnistM().prepare()
     for part in (str(data / "mnist_m"), "mnist_m.tar.gz", "mnist_m_train/", "mnist_m_train_labels.txt", "origin: made"):

@@ -223,7 +223,7 @@ def test_damaged_hdf5_files_are_named(directory, damage):
     path = directory / "usps.h5"
     write_hdf5(path)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match="truncated or damaged HDF5 file, or none"):
+    with pytest.raises(DataError, match="truncated or damaged, or not an HDF5 file"):
         Usps(verify=False).prepare()
 
 
@@ -232,7 +232,7 @@ def test_labels_are_optional_in_own_hdf5(directory):
     assert Usps(verify=False).labels is None
 
 
-def test_missing_files_are_downloaded_or_said_where_to_put(directory, monkeypatch):
+def test_missing_files_are_downloaded_or_the_error_names_the_folder(directory, monkeypatch):
     with pytest.raises(DataError, match=r"none of usps.bz2, usps, usps.h5, usps.hdf5 is there, and 'verify: false'"):
         len(Usps(verify=False))
     monkeypatch.setattr(usps, "MIRRORS", ("http://127.0.0.1:1/",))

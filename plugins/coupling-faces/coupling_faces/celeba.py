@@ -197,7 +197,7 @@ class CelebA(Dataset):
     def prepare(self) -> None:
         """Check the files and, unless ``cache`` is false, decode all images, on all cores, unless they already are.
 
-        All images and not the selected ones: the next task will select others.
+        It decodes all images, because another task selects others.
         """
         _ = self._kept if self._cache else self._decoder
 
@@ -217,7 +217,7 @@ class CelebA(Dataset):
         if not chosen.any():
             wanted = ", ".join(f"{name}: {str(present).lower()}" for name, present in self._attributes.items())
             raise DataError(
-                f"attributes: no image of partition '{self._partition}' is as {{{wanted}}} says; ask for less"
+                f"attributes: no image of partition '{self._partition}' has {{{wanted}}}; ask for fewer attributes"
             )
         return np.flatnonzero(chosen)
 

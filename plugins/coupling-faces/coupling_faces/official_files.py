@@ -56,7 +56,7 @@ def find(folder: Path, file: OfficialFile) -> Path:
 
 
 def look_at_images(folder: Path) -> None:
-    """Raise :class:`DataError` where there are no images, or a web page in their place: what a glance can tell."""
+    """Raise :class:`DataError` if there are no images, or a web page in their place: a quick check."""
     path = find(folder, IMAGES)
     if path.is_file():
         try:

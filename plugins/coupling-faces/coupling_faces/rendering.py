@@ -91,7 +91,7 @@ TRAITS: Mapping[str, tuple[str | None, ...]] = {
 class FacePool:
     """All faces of one domain; calling it with an index draws one.
 
-    Everything but the attributes of ``selection`` is drawn from the same distribution, whatever it says.
+    Everything but the attributes of ``selection`` is drawn from the same distribution.
     """
 
     selection: Selection
@@ -121,10 +121,10 @@ class FacePool:
         if len(self.selection) == 1:
             ((attribute, present),) = self.selection
             return ATTRIBUTES.index(attribute) * 2 + present
-        said = dict(self.selection)
+        chosen = dict(self.selection)
         number = 0
         for attribute in ATTRIBUTES:
-            number = number * 3 + (1 + said[attribute] if attribute in said else 0)
+            number = number * 3 + (1 + chosen[attribute] if attribute in chosen else 0)
         return 6 + number
 
     def attributes(self, index: int) -> dict[str, str]:

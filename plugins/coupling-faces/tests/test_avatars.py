@@ -20,7 +20,7 @@ from coupling_faces.avatars import Avatars
 from coupling_faces.rendering import ATTRIBUTES, MOST_FACES, TRAITS, Attribute, FacePool, Selection, Size
 
 SELECTIONS: list[Selection] = [
-    tuple((name, said) for name, said in zip(ATTRIBUTES, values, strict=True) if said is not None)
+    tuple((name, present) for name, present in zip(ATTRIBUTES, values, strict=True) if present is not None)
     for values in itertools.product((None, False, True), repeat=len(ATTRIBUTES))
 ]
 
@@ -72,7 +72,7 @@ def test_domains_with_different_options_have_different_sources() -> None:
     assert len(set(sources)) == len(sources)
 
 
-def test_one_attribute_may_be_said_either_way() -> None:
+def test_one_attribute_may_be_given_by_either_option() -> None:
     one, other = Avatars(attribute="smile", present=False), Avatars(attributes={"smile": False})
     assert one.source == other.source == "avatars/smile=false,count=10000,size=64,jitter=false"
 
@@ -86,7 +86,7 @@ def test_one_attribute_may_be_said_either_way() -> None:
         ({"present": False, "attributes": {"smile": True}}, "`attribute` and `present` go together"),
     ],
 )
-def test_what_sets_a_domain_apart_is_said_once(options: dict[str, Any], message: str) -> None:
+def test_options_that_contradict_each_other_are_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Avatars(**options)
 
@@ -172,22 +172,22 @@ def test_faces_are_drawn_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list(data.glob("avatars/*.npy"))) == 2
 
 
-def test_what_was_drawn_is_known_of_every_face() -> None:
+def test_the_traits_of_every_face_are_those_that_were_drawn() -> None:
     avatars = Avatars(attributes={"smile": True, "eyeglasses": False}, count=30)
     found = avatars.attributes()
     assert list(found) == list(TRAITS)
     for index in range(30):
         drawn = avatars.drawn(index)
-        told = {name: TRAITS[name][int(values[index])] for name, values in found.items()}
-        assert told.pop("smile") == "yes"
-        assert told.pop("eyeglasses") == "no"
-        assert told.pop("blond-hair") == ("yes" if drawn["hairColor"] in ("#e8c04f", "#f2dc8c") else "no")
-        assert {name: value for name, value in told.items() if value} == drawn
+        traits = {name: TRAITS[name][int(values[index])] for name, values in found.items()}
+        assert traits.pop("smile") == "yes"
+        assert traits.pop("eyeglasses") == "no"
+        assert traits.pop("blond-hair") == ("yes" if drawn["hairColor"] in ("#e8c04f", "#f2dc8c") else "no")
+        assert {name: value for name, value in traits.items() if value} == drawn
     assert all(values.dtype == torch.int64 and values.shape == (30,) for values in found.values())
     assert all(found[name].unique().numel() > 1 for name in ("top", "hairColor", "skinColor", "clothes", "mouth"))
 
 
-def test_several_attributes_at_once_are_all_as_they_are_said() -> None:
+def test_several_attributes_hold_at_once() -> None:
     count = 60
     for smile, glasses in itertools.product((True, False), repeat=2):
         faces = [pool({"eyeglasses": glasses, "smile": smile}, count).attributes(index) for index in range(count)]
@@ -206,7 +206,7 @@ def test_held_out_faces_are_others_of_the_same_kind() -> None:
     assert len(Avatars(attributes={}, count=1).held_out()) == 2
 
 
-def test_the_recipe_follows_what_faces_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_depends_on_the_style_of_the_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     made = pool({"smile": True}, 3)
     recipe = made.recipe()
     assert json.loads(json.dumps(recipe)) == recipe

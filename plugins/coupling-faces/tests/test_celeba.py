@@ -130,13 +130,11 @@ def test_a_square_is_stretched_or_cut_out(folder: Path, unpacked: Path) -> None:
         assert np.array_equal(sample, np.asarray(expected))
 
 
-def test_domains_are_what_their_attributes_say_and_as_large_as_that(
-    folder: Path, flags: Mapping[str, list[bool]]
-) -> None:
+def test_a_domain_holds_all_images_with_its_attributes(folder: Path, flags: Mapping[str, list[bool]]) -> None:
     whole = celeba(folder)
     for selection in ({"Smiling": True}, {"Smiling": False}, {"Smiling": True, "Eyeglasses": False, "Young": True}):
         made = celeba(folder, attributes=selection)
-        expected = [n for n in range(COUNT) if all(flags[name][n] == said for name, said in selection.items())]
+        expected = [n for n in range(COUNT) if all(flags[name][n] == present for name, present in selection.items())]
         assert len(made) == len(expected)
         assert torch.equal(made.batch(range(len(made))), whole.batch(expected))
 
@@ -151,7 +149,7 @@ def test_four_domains_of_two_attributes_are_disjoint_and_all(folder: Path) -> No
     assert [one.overlap(other) for one, other in itertools.combinations(made, 2)] == [None] * 6
 
 
-def test_what_two_selections_have_in_common_is_told(folder: Path, flags: Mapping[str, list[bool]]) -> None:
+def test_the_images_that_two_selections_share_are_counted(folder: Path, flags: Mapping[str, list[bool]]) -> None:
     common = sum(s and g for s, g in zip(flags["Smiling"], flags["Eyeglasses"], strict=True))
     smiling, glasses = (celeba(folder, attributes={name: True}) for name in ("Smiling", "Eyeglasses"))
     assert common > 0
@@ -160,7 +158,7 @@ def test_what_two_selections_have_in_common_is_told(folder: Path, flags: Mapping
     assert smiling.overlap(SimpleNamespace()) is None
 
 
-def test_the_source_is_the_selection_whatever_its_order_and_what_is_made_of_it(folder: Path) -> None:
+def test_the_source_depends_on_the_selection_alone(folder: Path) -> None:
     one = celeba(folder, attributes={"Smiling": True, "Eyeglasses": False}, size=64)
     other = celeba(folder, attributes={"Eyeglasses": False, "Smiling": True}, cache=False, flip=True)
     assert one.source == other.source == "celeba/all/eyeglasses=false,smiling=true"
@@ -220,7 +218,7 @@ def test_training_reads_the_same_in_every_way_and_on_two_processes(folder: Path)
 
 
 @pytest.mark.usefixtures("workers")
-def test_workers_decode_what_is_expected_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_decode_expected_samples_in_advance(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = celeba(folder, size=64, cache=False, workers=2)
     begun: list[list[int]] = []
     begin = live.LiveImages._begin
@@ -243,7 +241,7 @@ def test_domains_have_their_workers_in_common(folder: Path) -> None:
     live._workers.cache_clear()
 
 
-def test_a_worker_that_dies_is_told(folder: Path) -> None:
+def test_a_worker_that_dies_is_an_error(folder: Path) -> None:
     made = celeba(folder, size=64, cache=False, workers=1)
     made.batch([0])
     for process in live._workers(made._live.decoder, 1)._executor._processes.values():

@@ -1,4 +1,4 @@
-"""What may be wrong with the files, and what is said about it."""
+"""Errors of CelebA's files: each is one message that names the file and the fix."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def wanted(folder: Path) -> tuple[str, ...]:
     return (*sizes, "2,836,386", str(folder), "downloads nothing", "mmlab.ie.cuhk.edu.hk")
 
 
-def test_nothing_is_there(coupling: Coupling, data: Path) -> None:
+def test_an_empty_folder_is_an_error(coupling: Coupling, data: Path) -> None:
     result = coupling("check")
     rejected(result, "domains.smiling.dataset", "list_attr_celeba.txt is not there", *wanted(data / "celeba"))
     assert not data.exists()
 
 
-def test_the_real_files_are_as_large_as_is_said() -> None:
+def test_the_official_files_have_the_documented_sizes() -> None:
     assert [(file.name, file.size) for file in FILES] == [
         ("img_align_celeba.zip", 1_443_490_838),
         ("list_attr_celeba.txt", 26_721_026),
@@ -105,19 +105,19 @@ def test_the_real_files_are_as_large_as_is_said() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_file_is_missing(file: OfficialFile, coupling: Coupling, made: Path) -> None:
+def test_a_missing_file_is_an_error_that_names_it(file: OfficialFile, coupling: Coupling, made: Path) -> None:
     (made / file.name).unlink()
     partition = "domains.smiling.dataset.partition=train"
     rejected(coupling("run", *OWN, partition), f"{file.name} is not there", *wanted(made))
 
 
 @pytest.mark.parametrize("name", ["list_attr_celeba (1).txt", "list_attr_celeba.csv", "list_attr_celebA.txt"])
-def test_a_file_of_nearly_the_name_is_there(name: str, coupling: Coupling, made: Path) -> None:
+def test_a_file_of_a_similar_name_is_proposed(name: str, coupling: Coupling, made: Path) -> None:
     (made / ATTRIBUTES.name).rename(made / name)
     rejected(coupling("check", *OWN), f"did you mean '{name}'? Rename it", *wanted(made))
 
 
-def test_a_file_of_another_name_and_the_right_size_is_there(coupling: Coupling, made: Path) -> None:
+def test_a_file_of_another_name_and_the_right_size_is_proposed(coupling: Coupling, made: Path) -> None:
     (made / ATTRIBUTES.name).unlink()
     with open(made / "download", "wb") as file:
         file.truncate(ATTRIBUTES.size)
@@ -130,7 +130,7 @@ PAGE = b"\xef\xbb\xbf\r\n <!DOCTYPE html><html><title>Google Drive - Quota excee
 @pytest.mark.parametrize("content", [PAGE, b"<html></html>", b""], ids=["page with BOM", "page", "nothing"])
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 @pytest.mark.parametrize("verify", [(), OWN], ids=["official", "own"])
-def test_a_page_was_saved_in_the_file_s_place(
+def test_a_web_page_in_the_file_s_place_is_an_error(
     content: bytes, file: OfficialFile, verify: tuple[str, ...], coupling: Coupling, official: Path
 ) -> None:
     (official / file.name).write_bytes(content)
@@ -142,7 +142,7 @@ def test_a_page_was_saved_in_the_file_s_place(
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.97], ids=str)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 @pytest.mark.parametrize("verify", [(), OWN], ids=["official", "own"])
-def test_a_download_was_cut_off(
+def test_a_download_that_was_cut_off_is_an_error(
     keep: float, file: OfficialFile, verify: tuple[str, ...], coupling: Coupling, official: Path
 ) -> None:
     content = (official / file.name).read_bytes()
@@ -153,7 +153,9 @@ def test_a_download_was_cut_off(
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_file_is_not_the_official_one(file: OfficialFile, coupling: Coupling, official: Path) -> None:
+def test_a_file_that_is_not_the_official_one_is_an_error(
+    file: OfficialFile, coupling: Coupling, official: Path
+) -> None:
     content = bytearray((official / file.name).read_bytes())
     if file is IMAGES:
         content += b"more"  # a comment, which zips may have
@@ -179,10 +181,10 @@ def test_either_kind_of_line_end_is_official(end: str, official: Path, coupling:
 def test_the_zip_is_checked_once(
     official: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for said in (1, 0):
+    for times in (1, 0):
         archive._zip.cache_clear()
         CelebA(size=64).prepare()
-        assert capsys.readouterr().err.count(f"Checking {official / IMAGES.name}: done") == said
+        assert capsys.readouterr().err.count(f"Checking {official / IMAGES.name}: done") == times
     content = (official / IMAGES.name).read_bytes()
     time.sleep(0.01)
     (official / IMAGES.name).write_bytes(content)
@@ -190,7 +192,7 @@ def test_the_zip_is_checked_once(
     assert "Checking" in capsys.readouterr().err
 
 
-def test_a_list_that_is_no_list(coupling: Coupling, made: Path) -> None:
+def test_a_damaged_list_is_an_error(coupling: Coupling, made: Path) -> None:
     path = made / ATTRIBUTES.name
     lines = path.read_text().splitlines()
     cases = {
@@ -213,7 +215,7 @@ def test_a_list_that_is_no_list(coupling: Coupling, made: Path) -> None:
         rejected(coupling("check", *OWN), f"{path}: {message}")
 
 
-def test_a_partition_list_of_other_images(coupling: Coupling, made: Path) -> None:
+def test_a_partition_list_of_other_images_is_an_error(coupling: Coupling, made: Path) -> None:
     path = made / PARTITION.name
     lines = path.read_text().splitlines()
     cases = {
@@ -237,7 +239,7 @@ def rewrite(path: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]
                 new.writestr(*changed)
 
 
-def test_images_of_the_list_are_missing(coupling: Coupling, made: Path) -> None:
+def test_missing_images_of_the_list_are_an_error(coupling: Coupling, made: Path) -> None:
     rewrite(made / IMAGES.name, lambda name, content: (name, content) if int(name[-6:-4]) < 8 else None)
     expected = f"{made / IMAGES.name}: lacks 5 of the 12 images of list_attr_celeba.txt, '000008.jpg' for one"
     rejected(coupling("run", *OWN), expected)
@@ -262,7 +264,9 @@ LIVE = ("domains.smiling.dataset.cache=false", "domains.serious.dataset.cache=fa
 
 @pytest.mark.parametrize("way", [(), LIVE], ids=["cache", "live"])
 @pytest.mark.parametrize("part", ["content", "header", "size"])
-def test_a_member_of_the_zip_is_broken(part: str, way: tuple[str, ...], coupling: Coupling, made: Path) -> None:
+def test_a_damaged_member_of_the_zip_is_an_error(
+    part: str, way: tuple[str, ...], coupling: Coupling, made: Path
+) -> None:
     path = made / IMAGES.name
     content = bytearray(path.read_bytes())
     for number in range(1, 13):
@@ -280,12 +284,14 @@ def test_a_member_of_the_zip_is_broken(part: str, way: tuple[str, ...], coupling
 
 @pytest.mark.parametrize("way", [(), LIVE], ids=["cache", "live"])
 @pytest.mark.parametrize("content", [b"text", b"\xff\xd8\xff\xe0 no JPEG", b"torn"], ids=["text", "marker", "torn"])
-def test_a_file_is_no_image(content: bytes, way: tuple[str, ...], coupling: Coupling, made: Path) -> None:
+def test_a_file_that_is_not_an_image_is_an_error(
+    content: bytes, way: tuple[str, ...], coupling: Coupling, made: Path
+) -> None:
     rewrite(made / IMAGES.name, lambda name, whole: (name, whole[:-3000] if content == b"torn" else content))
     rejected(coupling("run", *OWN, *way), "000", ".jpg: ", "get the images again")
 
 
-def test_an_image_of_another_size_is_not_celeba_s(
+def test_an_image_of_another_size_is_an_error(
     official: Path, coupling: Coupling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with zipfile.ZipFile(official / IMAGES.name) as opened:
@@ -299,7 +305,9 @@ def test_an_image_of_another_size_is_not_celeba_s(
 
 
 @pytest.mark.parametrize(("field", "value", "message"), [(8, 1, "is encrypted"), (10, 12, "not deflate")])
-def test_a_zip_that_is_packed_otherwise(field: int, value: int, message: str, coupling: Coupling, made: Path) -> None:
+def test_encrypted_or_otherwise_compressed_zips_are_errors(
+    field: int, value: int, message: str, coupling: Coupling, made: Path
+) -> None:
     content = bytearray((made / IMAGES.name).read_bytes())
     begin = 0
     while (begin := content.find(b"PK\1\2", begin + 1)) >= 0:
@@ -313,15 +321,15 @@ def test_its_options_are_shown() -> None:
     assert "attributes mapping of text to true | false | null null which of the 40 attributes" in text
 
 
-def test_an_attribute_that_does_not_exist(coupling: Coupling) -> None:
+def test_an_unknown_attribute_is_an_error(coupling: Coupling) -> None:
     result = coupling("check", "domains.smiling.dataset.attributes={Smilling: true}")
     rejected(result, "domains.smiling.dataset.attributes.Smilling", "did you mean 'Smiling'?")
 
 
-def test_attributes_that_no_image_has(coupling: Coupling, made: Path) -> None:
+def test_attributes_that_no_image_has_are_an_error(coupling: Coupling, made: Path) -> None:
     everything = ", ".join(f"{name}: true" for name in NAMES)
     result = coupling("check", *OWN, f"domains.smiling.dataset.attributes={{{everything}}}")
-    rejected(result, "domains.smiling.dataset: attributes: no image of partition 'all' is as {5_o_Clock_Shadow: true")
+    rejected(result, "domains.smiling.dataset: attributes: no image of partition 'all' has {5_o_Clock_Shadow: true")
 
 
 def test_selections_with_images_in_common_give_a_warning(coupling: Coupling, made: Path) -> None:
@@ -342,14 +350,14 @@ def test_a_selection_within_another_is_an_error(coupling: Coupling, made: Path) 
     assert "have samples in common" in result.stderr
 
 
-def test_no_room_for_the_decoded_images(coupling: Coupling, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_an_error(coupling: Coupling, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil._ntuple_diskusage(10**9, 10**9 - 5, 5)
     monkeypatch.setattr(celeba.shutil, "disk_usage", lambda place: full)
     rejected(coupling("run", *OWN), "the decoded images take 0.0 GB", "`cache: false`", "COUPLING_DATA")
     assert coupling("run", *OWN, *LIVE).exit_code == 0
 
 
-def test_a_folder_that_may_not_be_written_is_no_hindrance(official: Path) -> None:
+def test_a_note_that_cannot_be_written_is_ignored(official: Path) -> None:
     notes = official.parent / "file"
     notes.write_text("")
     faces = face_list(official, True)
@@ -365,9 +373,7 @@ flag_rows = st.integers(1, 6).flatmap(
 
 @settings(max_examples=60, deadline=None)
 @given(flag_rows, st.sampled_from(["\n", "\r\n"]), st.integers(0, 2), st.booleans(), st.integers(0, 10**6))
-def test_lists_are_read_whatever_their_spacing(
-    rows: list[list[bool]], end: str, empty: int, mark: bool, seed: int
-) -> None:
+def test_lists_are_read_with_any_spacing(rows: list[list[bool]], end: str, empty: int, mark: bool, seed: int) -> None:
     chance = random.Random(seed)
 
     def spaced(*words: str) -> str:

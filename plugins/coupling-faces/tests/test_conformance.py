@@ -23,6 +23,6 @@ SMALL = {
 
 
 @pytest.mark.parametrize("check", checks("coupling_faces.plugin", SMALL), ids=str)
-def test_conformance(check: Check, data: Path) -> None:
+def test_components_pass_the_conformance_checks(check: Check, data: Path) -> None:
     write_celeba(data / "celeba", 40)
     check()

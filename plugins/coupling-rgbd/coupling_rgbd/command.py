@@ -48,31 +48,33 @@ _SIDE = 256
 
 @click.command("point-cloud")
 @run_argument
-@click.option("--color", "color", help="The domain of the colours (default: the only one of 3 channels).")
-@click.option("--depth", "depth", help="The domain of the depths (default: the only one of 1 channel).")
-@click.option("--count", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Pairs.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the latent codes.")
-@click.option("--output", type=click.Path(path_type=Path), help="Directory (default: in the run, point-clouds).")
-@click.option("--near", type=click.FloatRange(0, min_open=True), help="Metres that the lowest depth stands for.")
-@click.option("--far", type=click.FloatRange(0, min_open=True), help="Metres that the highest depth stands for.")
+@click.option("--color", help="Domain of the colours (default: the only one with 3 channels).")
+@click.option("--depth", help="Domain of the depths (default: the only one with 1 channel).")
+@click.option("--count", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Number of pairs.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Directory to write to (default: point-clouds in the run)."
+)
+@click.option("--near", type=click.FloatRange(0, min_open=True), help="Distance of the lowest depth, in metres.")
+@click.option("--far", type=click.FloatRange(0, min_open=True), help="Distance of the highest depth, in metres.")
 @click.option(
     "--field-of-view",
     type=click.FloatRange(1, 170),
-    help="Degrees across the width of a picture. Default, as of --near and --far: what the data set says.",
+    help="Angle across the width of a picture, in degrees. Default, also for --near and --far: from the data set.",
 )
 @click.option(
     "--angle",
     default=30.0,
     show_default=True,
     type=click.FloatRange(0, 80),
-    help="Angle of the two views, to either side.",
+    help="Angle of the two viewpoints to the left and to the right, in degrees.",
 )
 @click.option(
     "--background",
     default=BACKGROUND,
     show_default=True,
     type=click.FloatRange(0, 2, min_open=True),
-    help="Share of the way from near to far from which on there is only background; above 1: nowhere.",
+    help="Depth, as a share of the range, from which on points are background and left out; above 1: none.",
 )
 @plugin_option
 def point_cloud(
@@ -89,20 +91,23 @@ def point_cloud(
     background: float,
     modules: tuple[str, ...],
 ) -> None:
-    """Draw pairs of RUN as points in space: OUTPUT/000000.ply, and one picture from two viewpoints."""
+    """Draw generated pairs of colour and depth as points in space.
+
+    Writes OUTPUT/000000.ply and so on, and one picture of all pairs from two viewpoints.
+    """
     model = load_model(run, plugins=modules)
     pair = _domain(model, color, 3, "--color"), _domain(model, depth, 1, "--depth")
     if pair[0].shape[1:] != pair[1].shape[1:]:
         raise InputError(
             f"--color {pair[0].name} is {list(pair[0].shape[1:])} pixels, --depth {pair[1].name} "
-            f"{list(pair[1].shape[1:])} ([height, width]); a pair is of one size"
+            f"{list(pair[1].shape[1:])} ([height, width]); a pair must have one size"
         )
     camera = _camera(model, pair[1], near, far, field_of_view)
     folder = output or output_path(run, "point-clouds")
     if (folder / f"{count:06d}.ply").exists():
         raise InputError(
-            f"{folder}: holds more than {count} point clouds of an earlier draw, which the new ones would be mixed "
-            "with; give another --output, or delete it"
+            f"{folder}: holds more than {count} point clouds of an earlier draw, and new ones would be mixed with "
+            "them; give another --output, or delete it"
         )
     with writing(folder, "give another --output"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,20 +140,19 @@ def _camera(
     """The camera of the depth domain's data set, changed by the user's options."""
     dataset = model.config.domains[depth.name].dataset
     known = CAMERAS.get(dataset.name)
-    said = known(_options(dataset.options), depth.shape) if known else None
+    given = known(_options(dataset.options), depth.shape) if known else None
     wanted: Mapping[str, Any] = {"--near": near, "--far": far, "--field-of-view": field_of_view}
     missing = [option for option, value in wanted.items() if value is None]
-    if said is None and missing:
+    if given is None and missing:
         raise InputError(
-            f"domain '{depth.name}': its data set '{dataset.name}' does not say what camera its pictures are of; give "
-            + ", ".join(missing)
+            f"domain '{depth.name}': its data set '{dataset.name}' does not define a camera; give " + ", ".join(missing)
         )
-    planes = Planes(near or (said.planes.near if said else 0.0), far or (said.planes.far if said else 0.0))
+    planes = Planes(near or (given.planes.near if given else 0.0), far or (given.planes.far if given else 0.0))
     if planes.near >= planes.far:
         raise InputError(f"--near {planes.near:g} is not before --far {planes.far:g}")
-    if field_of_view is not None or said is None:
+    if field_of_view is not None or given is None:
         return Camera.of(planes, field_of_view or 0.0, (depth.shape[1], depth.shape[2]))
-    return Camera(planes, said.across, said.down)
+    return Camera(planes, given.across, given.down)
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:

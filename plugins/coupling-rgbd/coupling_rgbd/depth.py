@@ -55,7 +55,7 @@ def from_bytes(pairs: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 
 def completed(metres: NDArray[np.float32], planes: Planes, outliers: Outliers, fill: Fill) -> NDArray[np.float32]:
-    """Depth as networks are to learn it, from a sensor's readings.
+    """Depth for networks, from a sensor's readings.
 
     Args:
         metres: (height, width); 0 or less, infinite or not a number: missing.

@@ -161,7 +161,7 @@ class ColorDepthFolder(Frames):
         return f"{super().fingerprint()}:{len(self._block.unique())} blocks"
 
     def advice(self, factor: float) -> str:
-        """The unit that makes sense of the readings."""
+        """Advice on the option `unit`, which makes the readings plausible."""
         return f"set `unit: {self._unit * factor:g}`"
 
     @staticmethod

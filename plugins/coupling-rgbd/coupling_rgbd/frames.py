@@ -165,7 +165,7 @@ class Frames(CachedImages):
         on_error: OnError = "stop",
         paired: bool = True,
     ) -> None:
-        """Say how the frames are shown: ``modality`` to ``on_error`` are the options of that name.
+        """Set how the frames become samples: ``modality`` to ``on_error`` are the options of that name.
 
         Args:
             title: name of the frames in messages.
@@ -255,7 +255,7 @@ class Frames(CachedImages):
         """The advice if the readings lie between the planes once they are multiplied by ``factor``."""
 
     def check(self) -> None:
-        """Raise :class:`DataError` where the files are not those they should be; called before frames are decoded.
+        """Raise :class:`DataError` if the files are not the expected ones; called before frames are decoded.
 
         Most data sets take whatever files there are.
         """
@@ -268,7 +268,7 @@ class Frames(CachedImages):
     # -- plausibility of the readings -----------------------------------------------------------
 
     def _look(self) -> None:
-        """Say what becomes of the readings; raise :class:`DataError` where they can't be what they are taken for."""
+        """Print how readings are treated; raise :class:`DataError` if the unit or the planes do not fit them."""
         frames = np.unique(np.linspace(0, len(self._reader.frames) - 1, _LOOKED_AT).astype(int))
         readings = []
         for index in frames.tolist():
@@ -283,7 +283,7 @@ class Frames(CachedImages):
         planes = self.depth.planes
         if not len(seen):
             raise DataError(
-                f"{self.title}: {len(readings)} frames looked at, and none has a depth reading: all are missing"
+                f"{self.title}: none of {len(readings)} examined frames has a depth reading: all are missing"
             )
         held = float(planes.hold(seen).mean())
         if held < 0.1:
@@ -292,7 +292,7 @@ class Frames(CachedImages):
         filled = {"nearest": "become the nearest reading", "far": "become far", "zero": "stay 0"}[self.depth.fill]
         cut = {"clip": "are moved there", "drop": "count as missing"}[self.depth.outliers]
         print_line(
-            f"depth of {self.title} (a look at {len(readings)} frames): {missing:.1%} missing, which {filled}; "
+            f"depth of {self.title} (from {len(readings)} frames): {missing:.1%} missing, which {filled}; "
             f"{beyond:.1%} of the readings beyond {planes.near:g} to {planes.far:g} m, which {cut}"
         )
 

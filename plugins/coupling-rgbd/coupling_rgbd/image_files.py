@@ -27,10 +27,9 @@ def read_color(root: Path, name: str) -> NDArray[np.uint8]:
 
 
 def read_numbers(root: Path, name: str) -> NDArray[Any]:
-    """The numbers of a depth file as they stand there, (height, width): whole or floats.
+    """The numbers of a depth file as it holds them, (height, width): whole or floats.
 
-    Raises :class:`UnreadableImage`, which names the file, where they cannot be had, are of 8 bits, or
-    hold no reading at all.
+    Raises :class:`UnreadableImage`, which names the file, if they cannot be read, have 8 bits, or hold no reading.
     """
     numbers = _array(root, name) if name.lower().endswith(".npy") else _pixels(root, name)
     if numbers.ndim != 2:
@@ -66,7 +65,7 @@ def _too_coarse(name: str, kind: str) -> str:
 
 @contextmanager
 def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
-    """The image, decoded; whatever goes wrong with it is :class:`UnreadableImage`."""
+    """The decoded image; every error becomes :class:`UnreadableImage`."""
     with _explaining(root, name), open_image(root / name, name) as image:
         image.load()  # here, so that errors of a truncated file are not those of the block
         yield image
@@ -74,7 +73,7 @@ def _loaded(root: Path, name: str) -> Iterator[Image.Image]:
 
 @contextmanager
 def _explaining(root: Path, name: str) -> Iterator[None]:
-    """Let errors of a file that is no image say what it is instead."""
+    """Raise :class:`UnreadableImage` that says what the file is if it is not an image."""
     try:
         yield
     except UnreadableImage as error:

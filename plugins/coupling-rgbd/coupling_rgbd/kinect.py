@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BASELINE = 0.075
-"""From the camera to the projector on its right, in metres."""
+"""Distance from the camera to the projector on its right, in metres."""
 
 STEEPEST = math.tan(math.radians(78))
 """Slope of a surface against the picture's plane beyond which half the light is lost."""

@@ -145,7 +145,7 @@ class Nyu(Frames):
         return RawFrames(root, files), {"listing": listing_digest(root, files)}
 
     def check(self) -> None:
-        """Hold the labelled file, where it is read, against its published size and MD5; once."""
+        """Compare the labelled file, if it is read, with its published size and MD5, once."""
         if self._official is not None:
             nyu_labeled.reject_other(self._official, self.cache.directory)
 

@@ -80,7 +80,7 @@ def _opened(path: Path) -> Any:
 
 @contextmanager
 def _file(path: Path) -> Iterator[Any]:
-    """The file for one look; raises :class:`DataError` where it is not the labelled file, whole."""
+    """The open file; raises :class:`DataError` if it is not the whole labelled file."""
     try:
         import h5py
     except ImportError:
@@ -104,7 +104,7 @@ def _file(path: Path) -> Iterator[Any]:
     if start.lstrip().startswith(b"<"):
         raise DataError(f"{path}: an HTML page, saved in place of the data; {ADVICE}")
     if not (start.startswith(_HDF5) or start[512:] == _HDF5):
-        raise DataError(f"{path}: no HDF5 file: it begins with '{start[:8].hex(' ')}'; {ADVICE}")
+        raise DataError(f"{path}: not an HDF5 file: it begins with '{start[:8].hex(' ')}'; {ADVICE}")
     try:
         opened = h5py.File(path, "r")
     except OSError as error:

@@ -37,7 +37,7 @@ class RawFrames:
         if disparity.max() > _LARGEST:
             disparity = numbers  # put right by somebody
         if disparity.max() > _LARGEST:
-            raise UnreadableImage(f"{name}: no raw depth of a Kinect: numbers up to {numbers.max()}, expected 11 bits")
+            raise UnreadableImage(f"{name}: not raw depth of a Kinect: numbers up to {numbers.max()}, expected 11 bits")
         return raw_metres(disparity)
 
 

@@ -1,4 +1,4 @@
-"""Points in space from a colour and a depth picture, and how they look from elsewhere."""
+"""Points in space from a colour and a depth picture, and pictures of them from other viewpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coupling import write_bytes
 from coupling_rgbd.camera import Camera
 
 BACKGROUND = 0.95
-"""Depth from which on there is nothing but background, or what lay too far to be told from it. Not 1, since a
+"""Depth from which on points are background, or too far to be distinguished from it. Not 1, since a
 network draws a background that is only nearly as far as the farthest."""
 
 _STEEPEST = math.tan(math.radians(84))

@@ -29,7 +29,7 @@ FIELD_OF_VIEW = 25.0
 """Angle of view, in degrees, across the picture's width and height alike."""
 
 DISTANCE = 0.9
-"""From the camera to the middle of the view, in metres."""
+"""Distance from the camera to the middle of the view, in metres."""
 
 ELEVATIONS = (10, 60)
 """Lowest and highest that the camera stands, in degrees above the object's middle."""

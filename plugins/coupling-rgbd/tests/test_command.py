@@ -50,7 +50,7 @@ def rejected(*arguments: str | Path | float) -> str:
     return result.stderr
 
 
-def test_ply_files_and_one_picture(run: Path, tmp_path: Path) -> None:
+def test_the_command_writes_ply_files_and_one_picture(run: Path, tmp_path: Path) -> None:
     result = command(run, "--count", 3, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{tmp_path / 'out'}\n"
@@ -84,28 +84,28 @@ def test_points_are_the_model_s(run: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(read["color"], (color + 1) * 127.5, atol=0.51)
 
 
-def test_beside_the_checkpoints_by_default(run: Path) -> None:
+def test_the_default_output_is_in_the_run(run: Path) -> None:
     assert command(run, "--count", 1).stdout == f"{run / 'point-clouds'}\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "fragment"),
     [
         (["--color", "colour"], "--color: the model has no domain 'colour'; did you mean 'color'?"),
         (["--color", "depth"], "--color: samples of domain 'depth' are (1, 64, 64), expected (3, height, width)"),
         (["--near", "2"], "--near 2 is not before --far 1.2"),
     ],
 )
-def test_what_cannot_be_a_pair(run: Path, arguments: list[str], said: str) -> None:
-    assert said in rejected(run, *arguments)
+def test_domains_that_cannot_be_a_pair_are_an_error(run: Path, arguments: list[str], fragment: str) -> None:
+    assert fragment in rejected(run, *arguments)
 
 
-def test_a_data_set_whose_camera_is_not_known(data: Path, tmp_path: Path) -> None:
+def test_a_data_set_without_a_camera_needs_the_options(data: Path, tmp_path: Path) -> None:
     write_frames(data / "room", 8, size=(32, 32))
     dataset = {"name": "color-depth-folder", "path": "room", "window": 16, "blocks": 4}
     values = {**VALUES, "domains": {m: {"dataset": {**dataset, "modality": m}} for m in ("color", "depth")}}
     made = train(parse_config({**values, "name": "room"}), tmp_path / "run").path
-    assert "does not say what camera its pictures are of; give --near, --far, --field-of-view" in rejected(made)
+    assert "does not define a camera; give --near, --far, --field-of-view" in rejected(made)
     result = command(made, "--near", 0.5, "--far", 5, "--field-of-view", 57, "--count", 1)
     assert result.exit_code == 0, result.output
     for domain, (channels, option) in {"color": (1, "--depth"), "depth": (3, "--color")}.items():
@@ -115,7 +115,7 @@ def test_a_data_set_whose_camera_is_not_known(data: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("dataset", "said"),
+    ("dataset", "fragment"),
     [
         ({"name": "color-depth-folder", "path": "room"}, "give a folder that holds color/ and depth/"),
         ({"name": "rgbd-objects"}, "rgbd-dataset is not there. Put the cropped images"),
@@ -125,7 +125,9 @@ def test_a_data_set_whose_camera_is_not_known(data: Path, tmp_path: Path) -> Non
         ({"name": "rgbd-objects", "objects": 1}, "unknown option 'objects'"),
     ],
 )
-def test_data_that_are_not_there(data: Path, tmp_path: Path, dataset: dict[str, Any], said: str) -> None:
+def test_missing_data_are_one_message_with_exit_code_2(
+    data: Path, tmp_path: Path, dataset: dict[str, Any], fragment: str
+) -> None:
     config = tmp_path / "run.yaml"
     values = {**VALUES, "domains": {"color": {"dataset": {**dataset, "modality": "color"}}}}
     config.write_text(yaml.safe_dump(values))
@@ -133,10 +135,10 @@ def test_data_that_are_not_there(data: Path, tmp_path: Path, dataset: dict[str, 
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     assert "domains.color.dataset" in result.stderr
-    assert said in result.stderr
+    assert fragment in result.stderr
 
 
-def test_cameras_of_folders() -> None:
+def test_the_camera_of_a_folder_follows_its_options() -> None:
     options = {
         "near": 0.5, "far": 5.0, "field_of_view": 57.0, "size": None, "window": None, "resize": "none",
     }  # fmt: skip

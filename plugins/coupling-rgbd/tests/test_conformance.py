@@ -37,7 +37,7 @@ FILES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("check", checks("coupling_rgbd.plugin", SMALL), ids=str)
-def test_conformance(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_components_pass_the_conformance_checks(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path))
     FILES.get(check.component.name, lambda data: None)(tmp_path)
     check()

@@ -49,7 +49,7 @@ def _by_hand(metres: Any, outliers: str, fill: str) -> list[list[set[float]]]:
 
 @given(readings, st.sampled_from(["clip", "drop"]), st.sampled_from(["nearest", "far", "zero"]))
 @settings(max_examples=150, deadline=None)
-def test_completed_is_what_its_options_say(metres: Any, outliers: Any, fill: Any) -> None:
+def test_completed_depth_follows_its_options(metres: Any, outliers: Any, fill: Any) -> None:
     made = completed(metres, PLANES, outliers, fill)
     assert made.dtype == np.float32
     for row, allowed_row in zip(made.tolist(), _by_hand(metres, outliers, fill), strict=True):
@@ -57,7 +57,7 @@ def test_completed_is_what_its_options_say(metres: Any, outliers: Any, fill: Any
             assert value in allowed
 
 
-def test_levels_are_linear_in_metres_and_keep_what_is_missing() -> None:
+def test_levels_are_linear_in_metres_and_keep_missing_readings() -> None:
     levels = PLANES.to_levels(np.array([0, 0.1, 0.5, 2.25, 4, 9], np.float32))
     assert levels.tolist() == [0, 1, 1, 32768, FARTHEST, FARTHEST]
     assert PLANES.to_metres(levels).tolist() == pytest.approx([0, 0.5, 0.5, 2.25, 4, 4], abs=1e-4)

@@ -156,7 +156,7 @@ def test_frames_are_in_the_order_of_their_numbers(data: Path, tmp_path: Path) ->
     assert sorted(["a10", "a9", "b", "2", "10a"], key=_natural) == ["2", "10a", "a9", "a10", "b"]
 
 
-def test_other_layouts_by_pattern(folder: Path) -> None:
+def test_patterns_describe_other_layouts(folder: Path) -> None:
     for path in list(folder.rglob("*.png")):
         place = folder / "seq-01"
         place.mkdir(exist_ok=True)
@@ -168,7 +168,7 @@ def test_other_layouts_by_pattern(folder: Path) -> None:
     assert "there are no files color/*" in message(folder)
 
 
-def test_a_name_in_the_data_directory(data: Path) -> None:
+def test_a_name_means_a_folder_in_the_data_directory(data: Path) -> None:
     write_frames(data / "room", 2, size=SIZE)
     assert len(ColorDepthFolder(path="room", modality="color")) == 2
     with pytest.raises(ConfigError, match=r"path 'rom': there is no such folder.*holds color/ and depth/.*mean 'room'"):
@@ -179,50 +179,50 @@ def test_a_name_in_the_data_directory(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("removed", "said"),
+    ("removed", "fragment"),
     [
         ("depth/frame-000004.png", r"color/frame-000004\.png of 10 have no depth file \(depth/\*\)"),
         ("color/frame-000004.png", r"depth/frame-000004\.png of 10 have no colour file \(color/\*\)"),
     ],
 )
-def test_a_file_without_its_other_half(folder: Path, removed: str, said: str) -> None:
+def test_a_frame_that_lacks_a_file_is_an_error(folder: Path, removed: str, fragment: str) -> None:
     (folder / removed).unlink()
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=fragment):
         opened(folder, "color")
 
 
-def test_nothing_to_find(folder: Path) -> None:
+def test_a_folder_without_frames_is_an_error(folder: Path) -> None:
     shutil.rmtree(folder / "depth")
     assert "there are no files depth/* (option `depth`); it holds color/" in message(folder)
 
 
-def test_two_files_of_one_frame(folder: Path) -> None:
+def test_two_files_of_one_frame_are_an_error(folder: Path) -> None:
     Image.new("RGB", (16, 12)).save(folder / "color/frame-000000.jpg")
     assert "are both of frame 'frame-000000'" in message(folder)
 
 
-def test_depth_of_8_bits(folder: Path) -> None:
+def test_depth_of_8_bits_is_an_error(folder: Path) -> None:
     Image.new("L", (16, 12), 3).save(folder / "depth/frame-000001.png")
-    told = message(folder)
-    assert "frame-000001: depth/frame-000001.png: 8-bit pixels (kind 'L'); depth files hold 16-bit" in told
-    assert "a picture of the depth" in told
+    text = message(folder)
+    assert "frame-000001: depth/frame-000001.png: 8-bit pixels (kind 'L'); depth files hold 16-bit" in text
+    assert "a picture of the depth" in text
 
 
 @pytest.mark.parametrize("kind", ["color", "depth"])
-def test_damaged_files(folder: Path, kind: Any) -> None:
+def test_damaged_files_are_listed_with_the_reasons(folder: Path, kind: Any) -> None:
     path = folder / kind / "frame-000001.png"
     path.write_bytes(path.read_bytes()[:-80])
     (folder / kind / "frame-000002.png").write_bytes(b"<html>Not found</html>")
     (folder / kind / "frame-000003.png").write_bytes(b"")
-    told = message(folder, kind)
-    assert "cannot read 3 of 10 samples" in told
-    assert f"{kind}/frame-000001.png: " in told
-    assert "frame-000002.png: an HTML page, saved in place of the image" in told
-    assert "frame-000003.png: an empty file" in told
-    assert "on_error: skip" in told
+    text = message(folder, kind)
+    assert "cannot read 3 of 10 samples" in text
+    assert f"{kind}/frame-000001.png: " in text
+    assert "frame-000002.png: an HTML page, saved in place of the image" in text
+    assert "frame-000003.png: an empty file" in text
+    assert "on_error: skip" in text
 
 
-def test_what_is_skipped_is_skipped_in_both(folder: Path) -> None:
+def test_skipped_frames_are_skipped_in_both_modalities(folder: Path) -> None:
     (folder / "depth/frame-000001.png").write_bytes(b"damaged")
     (folder / "color/frame-000008.png").write_bytes(b"damaged")
     sets = [opened(folder, m, on_error="skip", blocks=5) for m in ("color", "depth")]
@@ -238,7 +238,7 @@ def test_what_is_skipped_is_skipped_in_both(folder: Path) -> None:
     assert "cannot read 1 of 10" in message(folder, "color")
 
 
-def test_an_empty_depth_file(folder: Path) -> None:
+def test_a_depth_file_without_a_reading_is_an_error(folder: Path) -> None:
     save_depth(folder / "depth/frame-000001.png", np.zeros(SIZE, np.uint16))
     assert "frame-000001.png: holds no reading: every pixel is missing (0)" in message(folder)
 
@@ -251,50 +251,50 @@ def _floats(folder: Path, suffix: str, factor: float = 1.0) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
-def test_metres_read_as_millimetres(folder: Path, suffix: str) -> None:
+def test_metres_read_as_millimetres_are_recognised(folder: Path, suffix: str) -> None:
     before = opened(folder, "depth").batch(range(10))
     _floats(folder, suffix)
-    told = message(folder)
-    assert "of the depth readings only 0% lie between near: 0.5 and far: 5 metres" in told
-    assert "looks like metres read as millimetres; set `unit: 1`" in told
+    text = message(folder)
+    assert "of the depth readings only 0% lie between near: 0.5 and far: 5 metres" in text
+    assert "looks like metres read as millimetres; set `unit: 1`" in text
     torch.testing.assert_close(opened(folder, "depth", unit=1.0).batch(range(10)), before, atol=1e-4, rtol=0)
 
 
-def test_millimetres_read_as_metres(folder: Path) -> None:
+def test_millimetres_read_as_metres_are_recognised(folder: Path) -> None:
     assert "looks like millimetres read as metres; set `unit: 0.001`" in message(folder, unit=1.0)
 
 
-def test_steps_of_a_fifth_of_a_millimetre(folder: Path) -> None:
+def test_steps_of_a_fifth_of_a_millimetre_are_recognised(folder: Path) -> None:
     for path in (folder / "depth").iterdir():
         save_depth(path, np.asarray(Image.open(path)) * np.uint16(5))
-    told = message(folder, near=0.5, far=2.0)
-    assert "steps of 0.2 mm (5000 a metre) read as millimetres; set `unit: 0.0002`" in told
+    text = message(folder, near=0.5, far=2.0)
+    assert "steps of 0.2 mm (5000 a metre) read as millimetres; set `unit: 0.0002`" in text
 
 
-def test_planes_that_hold_no_reading(folder: Path) -> None:
+def test_planes_without_a_reading_between_them_are_an_error(folder: Path) -> None:
     assert "; set near and far to what the camera saw" in message(folder, near=2.5, far=3.0)
     with pytest.raises(ConfigError, match="near: 2 is not before far: 1"):
         opened(folder, "depth", near=2, far=1)
 
 
-def test_what_becomes_of_readings_is_said(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_message_says_how_readings_are_treated(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     opened(folder, "depth", near=1.1, far=2.0, outliers="drop").prepare()
-    told = capfd.readouterr().err
-    assert "% missing, which become the nearest reading" in told
-    assert "beyond 1.1 to 2 m, which count as missing" in told
+    text = capfd.readouterr().err
+    assert "% missing, which become the nearest reading" in text
+    assert "beyond 1.1 to 2 m, which count as missing" in text
 
 
-def test_frames_of_other_sizes(folder: Path) -> None:
+def test_frames_of_another_size_are_an_error(folder: Path) -> None:
     color, metres = scene(np.random.default_rng(0), 24, 32)
     Image.fromarray(color).save(folder / "color/frame-000001.png")
     save_depth(folder / "depth/frame-000001.png", millimetres(metres))
-    told = message(folder, "color")
-    assert "frame-000001 is [24, 32], expected [12, 16]" in told
-    assert "`resize: crop` or `resize: stretch`" in told
+    text = message(folder, "color")
+    assert "frame-000001 is [24, 32], expected [12, 16]" in text
+    assert "`resize: crop` or `resize: stretch`" in text
     assert opened(folder, "color", resize="stretch").batch(range(10)).shape == (10, 3, *SIZE)
 
 
-def test_a_window_larger_than_the_frames(folder: Path) -> None:
+def test_a_window_larger_than_the_frames_is_an_error(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"window: \[14, 8\] is larger than the frames, \[12, 16\]"):
         opened(folder, "color", window=(14, 8))
 
@@ -322,7 +322,7 @@ def test_one_folder_by_two_patterns_is_noticed(folder: Path) -> None:
     assert one.overlap(opened(folder, "depth")) is not None  # asked only of other sources
 
 
-def test_a_partial_overlap_is_told_from_one_within_the_other(folder: Path, tmp_path: Path) -> None:
+def test_a_partial_overlap_differs_from_one_within_the_other(folder: Path, tmp_path: Path) -> None:
     second = tmp_path / "second"
     for modality in ("color", "depth"):
         (second / modality).mkdir(parents=True)
@@ -347,7 +347,7 @@ def test_frames_of_an_earlier_state_are_removed(folder: Path, data: Path) -> Non
     assert len(list((data / "color-depth-folder").glob("*.npy"))) == 1
 
 
-def test_real_frames_of_a_room() -> None:
+def test_frames_of_a_real_kitchen_can_be_read() -> None:
     """Where the data directory has them: 1,000 frames of a kitchen."""
     root = Path(os.environ.get("COUPLING_DATA", "")) / "kinect-indoor"
     if not root.is_dir():

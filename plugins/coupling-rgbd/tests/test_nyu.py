@@ -100,7 +100,7 @@ def test_raw_frames_without_a_reading_are_rejected(root: Path) -> None:
     assert "none has a depth reading" in rejected(frames="raw")
 
 
-def test_numbers_of_the_sensor() -> None:
+def test_the_sensors_numbers_become_metres() -> None:
     assert raw_metres(np.array([2047, 1092, 1093, 1000, 0], np.uint16)).tolist() == pytest.approx(
         [0, 0, 0, 351.3 / 92.5, 351.3 / 1092.5]
     )
@@ -153,27 +153,27 @@ def test_the_official_file_is_checked_once(official: Path, capfd: pytest.Capture
 
 
 @pytest.mark.parametrize("options", READS_IT, ids=str)
-def test_a_file_of_another_size(official: Path, options: dict[str, Any]) -> None:
+def test_a_file_of_another_size_is_an_error(official: Path, options: dict[str, Any]) -> None:
     size = official.stat().st_size
     with open(official, "ab") as file:
         file.write(b"more")
-    told = rejected(**options, verify=True)
-    assert f"{MAT}: is not the official file: it has {size + 4:,} bytes, expected {size:,}; get {MAT} (2,972," in told
-    assert told.endswith(" again, or set `verify: false` to read another file of that layout")
+    text = rejected(**options, verify=True)
+    assert f"{MAT}: is not the official file: it has {size + 4:,} bytes, expected {size:,}; get {MAT} (2,972," in text
+    assert text.endswith(" again, or set `verify: false` to read another file of that layout")
     opened(**options).prepare()
 
 
 @pytest.mark.parametrize("options", READS_IT, ids=str)
-def test_a_file_of_another_checksum(official: Path, options: dict[str, Any]) -> None:
+def test_a_file_with_another_checksum_is_an_error(official: Path, options: dict[str, Any]) -> None:
     opened(**options, verify=True).prepare()
     right = hashlib.md5(official.read_bytes()).hexdigest()
     with open(official, "r+b") as file:
         file.seek(200)  # in MATLAB's header, which nobody reads
         file.write(b"!")
     wrong = hashlib.md5(official.read_bytes()).hexdigest()
-    told = rejected(**options, verify=True)
-    assert f"{MAT}: is not the official file: its MD5 is {wrong}, expected {right}; get {MAT} (2,972,037,809 b" in told
-    assert told.endswith(" again, or set `verify: false` to read another file of that layout")
+    text = rejected(**options, verify=True)
+    assert f"{MAT}: is not the official file: its MD5 is {wrong}, expected {right}; get {MAT} (2,972,037,809 b" in text
+    assert text.endswith(" again, or set `verify: false` to read another file of that layout")
     with pytest.raises(DataError, match="is not the official file"):
         opened(**options, verify=True)[0]  # decoded, but not of this file
     opened(**options).prepare()
@@ -184,43 +184,43 @@ def test_a_file_that_is_not_read_is_not_checked(root: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["4", "5"])
-def test_an_old_matlab_file(root: Path, version: Any) -> None:
+def test_an_old_matlab_file_is_an_error(root: Path, version: Any) -> None:
     scipy.io.savemat(root / MAT, {"depths": np.ones((8, 6))}, format=version)
-    told = rejected()
-    assert f"a MATLAB {version} file, an old format: the labelled file is HDF5 (MATLAB 7.3)" in told
-    assert "2,972,037,809 bytes" in told
-    assert "'-v7.3'" in told
+    text = rejected()
+    assert f"a MATLAB {version} file, an old format: the labelled file is HDF5 (MATLAB 7.3)" in text
+    assert "2,972,037,809 bytes" in text
+    assert "'-v7.3'" in text
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is empty; "), (bytes(2000), "is empty, nothing but zero bytes; ")]
+    ("content", "fragment"), [(b"", "is empty; "), (bytes(2000), "is empty, nothing but zero bytes; ")]
 )
-def test_an_empty_file(root: Path, content: bytes, said: str) -> None:
+def test_an_empty_file_is_an_error(root: Path, content: bytes, fragment: str) -> None:
     (root / MAT).write_bytes(content)
-    assert f"{MAT}: {said}get {MAT} (2,972,037,809 bytes" in rejected()
+    assert f"{MAT}: {fragment}get {MAT} (2,972,037,809 bytes" in rejected()
 
 
-def test_a_web_page_and_something_else(root: Path) -> None:
+def test_other_kinds_of_files_are_named(root: Path) -> None:
     (root / MAT).write_bytes(b"\n<!DOCTYPE html>")
     assert "an HTML page, saved in place of the data; get nyu_depth_v2_labeled.mat" in rejected()
     (root / MAT).write_bytes(b"PK\x03\x04")
-    assert "no HDF5 file: it begins with '50 4b 03 04'" in rejected()
+    assert "not an HDF5 file: it begins with '50 4b 03 04'" in rejected()
 
 
 @pytest.mark.parametrize("share", [0.99, 0.5, 0.02])
-def test_a_truncated_file(root: Path, share: float) -> None:
+def test_a_truncated_file_is_an_error(root: Path, share: float) -> None:
     content = (root / MAT).read_bytes()
     (root / MAT).write_bytes(content[: int(len(content) * share)])
-    told = rejected()
-    assert "truncated or damaged, " in told or "no HDF5 file" in told
-    assert "again" in told
+    text = rejected()
+    assert "truncated or damaged, " in text or "not an HDF5 file" in text
+    assert "again" in text
 
 
-def test_no_file(root: Path) -> None:
+def test_a_missing_file_is_an_error(root: Path) -> None:
     (root / MAT).unlink()
-    told = rejected()
-    assert f"{MAT} is not there; get {MAT}" in told
-    assert "and put it there" in told
+    text = rejected()
+    assert f"{MAT} is not there; get {MAT}" in text
+    assert "and put it there" in text
     assert f"{MAT} is not there" in rejected("color", frames="raw")
     assert len(opened("color", frames="raw", registered="keep")) == 40
     with pytest.raises(ConfigError, match="path 'x': there is no such folder"):
@@ -228,25 +228,25 @@ def test_no_file(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nyu_depth_v2_labeled (1).mat", "nyu_depth_v2_labelled.mat"])
-def test_a_file_of_nearly_the_name(root: Path, name: str) -> None:
+def test_a_file_of_a_similar_name_is_proposed(root: Path, name: str) -> None:
     (root / MAT).rename(root / name)
     hint = f"did you mean '{name}'? Rename it if it is the official file; else get {MAT}"
     assert f"{MAT} is not there; {hint}" in rejected()
     assert hint in rejected("color", frames="raw")
 
 
-def test_a_file_of_another_name_and_the_right_size(official: Path) -> None:
+def test_a_file_of_another_name_and_the_right_size_is_proposed(official: Path) -> None:
     official.rename(official.with_name("download"))
     assert f"{MAT} is not there, but 'download' has its size: rename it; else get {MAT}" in rejected()
 
 
-def test_no_raw_frames(root: Path) -> None:
+def test_missing_raw_frames_are_an_error(root: Path) -> None:
     for path in (root / "raw").rglob("r-*"):
         path.unlink()
     assert "there are no r-*.ppm in its folders; put the scenes of the raw data" in rejected("color", frames="raw")
 
 
-def test_another_hdf5_file(root: Path) -> None:
+def test_another_hdf5_file_is_an_error(root: Path) -> None:
     (root / MAT).unlink()
     with matlab_file(root / MAT) as file:
         file["images"] = np.zeros((2, 3, 8, 6), np.uint8)
@@ -254,26 +254,26 @@ def test_another_hdf5_file(root: Path) -> None:
     assert "holds no depths, rawDepths, scenes, rawRgbFilenames, rawDepthFilenames, but depth, images" in rejected()
 
 
-def test_damaged_raw_frames(root: Path) -> None:
+def test_damaged_raw_frames_are_listed(root: Path) -> None:
     path = next((root / "raw").rglob("r-*30.ppm"))
     path.write_bytes(path.read_bytes()[:-500])
     next((root / "raw").rglob("r-*31.ppm")).write_bytes(b"")
-    told = rejected("color", frames="raw")
-    assert "cannot read 2 of 24 samples" in told
-    assert "an empty file" in told
+    text = rejected("color", frames="raw")
+    assert "cannot read 2 of 24 samples" in text
+    assert "an empty file" in text
     frames = opened("color", frames="raw", on_error="skip")
     frames.prepare()
     assert len(frames) == len(frames.groups()) == 22
     bad = next((root / "raw").rglob("d-*30.pgm"))
     height, width = SIZE
     bad.write_bytes(b"P5 %d %d 65535\n" % (width, height) + b"\xff" * (2 * height * width))
-    assert "no raw depth of a Kinect: numbers up to 65535, expected 11 bits" in rejected(frames="raw")
+    assert "not raw depth of a Kinect: numbers up to 65535, expected 11 bits" in rejected(frames="raw")
     Image.new("L", (width, height), 9).save(bad)
     assert "8-bit pixels" in rejected(frames="raw")
     write_raw_depth(bad, np.ones(SIZE, np.float32))
     opened(frames="raw").prepare()
 
 
-def test_h5py_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_h5py_names_the_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert "pip install 'coupling-rgbd[nyu]'" in rejected(near=0.5)

@@ -62,7 +62,7 @@ def test_a_ball_is_a_ball() -> None:
     assert (ball.colors == rendering.colour[ball.kept]).all()
 
 
-def test_what_is_no_point() -> None:
+def test_missing_and_background_pixels_are_no_points() -> None:
     depth = np.full((30, 40), 0.5, np.float32)
     depth[:10] = 0.97
     depth[10:20, :5] = 0.0
@@ -179,7 +179,7 @@ def _painted_by_hand(places: Any, z: Any, colors: Any, radii: Any, shape: tuple[
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(1, 3))
 @settings(max_examples=50, deadline=None)
-def test_what_is_nearer_covers_what_is_farther(seed: int, count: int, radius: int) -> None:
+def test_nearer_points_cover_farther_ones(seed: int, count: int, radius: int) -> None:
     random = np.random.default_rng(seed)
     shape = (9, 11)
     picture = np.full((*shape, 3), 255, np.float32)

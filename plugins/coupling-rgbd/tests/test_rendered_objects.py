@@ -32,7 +32,7 @@ def _objects(modality: Any, count: int = COUNT, **options: Any) -> RenderedObjec
 
 
 @pytest.mark.parametrize(("modality", "noise"), [("color", False), ("depth", False), ("depth", True)])
-def test_samples_are_what_is_declared(modality: str, noise: bool) -> None:
+def test_samples_have_the_declared_shape_and_range(modality: str, noise: bool) -> None:
     objects = _objects(modality, noise=noise)
     batch = objects.batch(range(COUNT))
     low, high = objects.range
@@ -106,7 +106,7 @@ def test_labels_name_the_categories() -> None:
     assert torch.bincount(labels).tolist() == [COUNT // len(CATEGORIES)] * len(CATEGORIES)
 
 
-def test_attributes_are_what_was_drawn() -> None:
+def test_attributes_are_those_of_the_drawn_objects() -> None:
     known = _objects("depth", count=440).attributes()
     sizes = {"category": len(CATEGORIES), "elevation": 3, "pattern": 4, "hue": 6}
     assert {name: len(values.unique()) for name, values in known.items()} == sizes

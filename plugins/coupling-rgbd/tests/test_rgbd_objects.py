@@ -58,7 +58,7 @@ def test_names_are_parsed_from_the_right(category: str, instance: int, video: in
     assert View.parse(f"{stem}_crop", folder) is None
 
 
-def test_what_is_known_of_a_view(root: Path) -> None:
+def test_labels_and_attributes_come_from_the_file_names(root: Path) -> None:
     objects = opened()
     assert objects.categories == ("apple", "food_bag", "water_bottle")
     assert objects.labels.tolist() == [0] * 18 + [1] * 12 + [2] * 6
@@ -98,7 +98,7 @@ def test_every_other_frame_of_each_video(root: Path) -> None:
     assert objects.groups().bincount().tolist() == [3] * 6
 
 
-def test_what_is_skipped_is_skipped_in_both(root: Path) -> None:
+def test_skipped_frames_are_skipped_in_both_modalities(root: Path) -> None:
     (root / "apple/apple_1/apple_1_1_2_crop.png").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"apple/apple_1/apple_1_1_2: apple/.*_crop\.png: not an image, damaged"):
         opened().prepare()
@@ -110,7 +110,7 @@ def test_what_is_skipped_is_skipped_in_both(root: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, "mine"])
-def test_unpacked_one_folder_deeper(data: Path, path: str | None, tmp_path: Path) -> None:
+def test_a_data_set_one_folder_deeper_is_found(data: Path, path: str | None, tmp_path: Path) -> None:
     place = data / "rgbd-dataset" if path is None else tmp_path / path
     write_rgbd_objects(place / "rgbd-dataset", OBJECTS, 6)
     objects = opened(path=path and str(place))
@@ -123,24 +123,24 @@ def test_unpacked_one_folder_deeper(data: Path, path: str | None, tmp_path: Path
 
 
 @pytest.mark.parametrize("place", [".", "apple", "rgbd-dataset"])
-def test_archives_that_are_not_unpacked(data: Path, place: str) -> None:
+def test_archives_that_are_not_unpacked_are_an_error(data: Path, place: str) -> None:
     folder = data / "rgbd-dataset" / place
     folder.mkdir(parents=True)
     for name in ("apple_1.tar", "apple_2.tar"):
         (folder / name).write_bytes(b"")
-    said = r"holds 2 archives that are not unpacked, such as apple_1\.tar: unpack them there \(tar -xf apple_1\.tar\)"
-    with pytest.raises(DataError, match=said):
+    text = r"holds 2 archives that are not unpacked, such as apple_1\.tar: unpack them there \(tar -xf apple_1\.tar\)"
+    with pytest.raises(DataError, match=text):
         opened()
 
 
-def test_nothing_there(data: Path) -> None:
+def test_a_folder_without_frames_is_an_error(data: Path) -> None:
     with pytest.raises(DataError, match=r"rgbd-dataset is not there\. Put the cropped images.*apple_1_1_1_crop\.png"):
         opened()
     with pytest.raises(ConfigError, match=r"path 'elsewhere': there is no such folder; put the cropped images"):
         opened(path="elsewhere")
 
 
-def test_full_frames_in_place_of_the_cropped(root: Path) -> None:
+def test_full_frames_in_place_of_the_cropped_are_an_error(root: Path) -> None:
     for path in sorted(root.rglob("*.png")):
         path.rename(path.with_name(re.sub("_?(depth|mask)?crop", lambda m: f"_{m[1]}" if m[1] else "", path.name)))
     assert (root / "apple/apple_1/apple_1_1_1_depth.png").exists()
@@ -148,29 +148,29 @@ def test_full_frames_in_place_of_the_cropped(root: Path) -> None:
         opened()
 
 
-def test_a_folder_that_is_no_object_s(root: Path) -> None:
+def test_a_folder_with_another_name_is_an_error(root: Path) -> None:
     (root / "apple/apple_1").rename(root / "apple/first")
     with pytest.raises(DataError, match=r"apple/first: is not the folder of an object: that is called category_inst"):
         opened()
 
 
 @pytest.mark.parametrize("name", ["apple_2_1_1_crop.png", "apple_crop.png", "pear_1_1_1_depthcrop.png"])
-def test_a_file_where_it_does_not_belong(root: Path, name: str) -> None:
+def test_a_file_in_the_wrong_folder_is_an_error(root: Path, name: str) -> None:
     (root / "apple/apple_1" / name).write_bytes(b"")
     with pytest.raises(DataError, match=f"apple/apple_1/{name}: does not lie where its name belongs"):
         opened()
 
 
 @pytest.mark.parametrize(("kind", "other"), [("crop", "depthcrop"), ("depthcrop", "crop")])
-def test_a_file_without_its_other_half(root: Path, kind: str, other: str) -> None:
+def test_a_frame_that_lacks_a_file_is_an_error(root: Path, kind: str, other: str) -> None:
     for number in (1, 2):
         (root / f"apple/apple_1/apple_1_1_{number}_{kind}.png").unlink()
-    said = rf"apple_1_1_1_{other}\.png and 1 more of 36 without apple_1_1_1_{kind}\.png beside it"
-    with pytest.raises(DataError, match=said):
+    text = rf"apple_1_1_1_{other}\.png and 1 more of 36 without apple_1_1_1_{kind}\.png beside it"
+    with pytest.raises(DataError, match=text):
         opened()
 
 
-def test_depth_that_is_no_millimetres(root: Path) -> None:
+def test_depth_that_is_not_in_millimetres_is_an_error(root: Path) -> None:
     for path in root.rglob("*_depthcrop.png"):
         Image.fromarray(np.asarray(Image.open(path)) // np.uint16(100)).save(path)
     with pytest.raises(DataError, match=r"only 0% lie between near: 0\.5 and far: 1\.5"):

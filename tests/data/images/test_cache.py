@@ -34,7 +34,7 @@ grey = functools.partial(np.full, SHAPE, dtype=np.uint8)
 
 
 class Calls:
-    """Makes grey images, keeps account, and fails where it is told to."""
+    """Makes grey images, keeps account, and fails for the given samples."""
 
     def __init__(self, unreadable: set[int] | None = None) -> None:
         self.unreadable = unreadable or set()
@@ -55,7 +55,7 @@ def names(directory: Path) -> set[str]:
     return {path.suffix for path in directory.iterdir()} if directory.exists() else set()
 
 
-def test_made_once_then_opened(tmp_path: Path) -> None:
+def test_images_are_made_once_and_then_opened(tmp_path: Path) -> None:
     first = cached_images(tmp_path / "deep" / "er", KEY, 10, SHAPE, Calls(), title="Grey")
     again = Calls()
     images = cached_images(tmp_path / "deep" / "er", dict(reversed(KEY.items())), 10, SHAPE, again, title="Grey")
@@ -85,7 +85,7 @@ def test_another_key_count_or_shape_is_other_data(
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
-def test_processes_make_what_one_makes(tmp_path: Path) -> None:
+def test_several_processes_make_the_images_of_one(tmp_path: Path) -> None:
     one = cached_images(tmp_path / "one", KEY, 250, SHAPE, grey, title="Grey", processes=1)
     two = cached_images(tmp_path / "two", KEY, 250, SHAPE, grey, title="Grey", processes=2)
     assert values(two) == list(range(250))
@@ -121,7 +121,7 @@ def test_unreadable_samples_stop_with_one_message(tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-def test_what_was_left_out_is_said_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_left_out_samples_are_reported_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         images = cached_images(tmp_path, KEY, 5, SHAPE, Calls({2}), title="Grey", on_error="skip")
         assert values(images) == [0, 1, 3, 4]
@@ -141,7 +141,7 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_make_raises_names_the_sample(tmp_path: Path, processes: int) -> None:
+def test_an_error_of_make_names_the_sample(tmp_path: Path, processes: int) -> None:
     with pytest.raises(DataError, match="Grey: sample 256: OverflowError: ") as caught:
         cached_images(tmp_path, KEY, 300, SHAPE, grey, title="Grey", processes=processes)
     assert caught.value.__cause__ is not None
@@ -163,7 +163,7 @@ def test_an_image_of_another_kind_names_the_sample(tmp_path: Path, image: ImageA
 
 
 @pytest.mark.parametrize("damage", ["cut", "lengthened", "gone", "other shape"])
-def test_damaged_files_are_made_again_and_said_so(
+def test_damaged_files_are_reported_and_made_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     cached_images(tmp_path, KEY, 10, SHAPE, grey, title="Grey")
@@ -224,13 +224,13 @@ def test_two_at_once_do_no_harm(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file.*: cannot be written: .*COUPLING_DATA"):
         cached_images(tmp_path / "file" / "grey", KEY, 10, SHAPE, grey, title="Grey")
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     make = functools.partial(np.full, (1024, 1024, 1), dtype=np.uint8)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -306,7 +306,7 @@ def test_a_plain_script_needs_no_guard(tmp_path: Path) -> None:
     assert out.strip() == str(list(range(20))), err
 
 
-def test_a_script_that_makes_images_itself_is_told_of_the_guard(tmp_path: Path) -> None:
+def test_the_error_of_a_script_that_makes_images_names_the_guard(tmp_path: Path) -> None:
     process = start(tmp_path, OWN_SCRIPT, 20)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -347,7 +347,7 @@ def test_ctrl_c_stops_once_and_leaves_nothing(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ where data live, and what is shown
 
 
-def test_data_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_data_directory_follows_the_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
     assert data_directory("mnist") == tmp_path / "data" / "mnist"
     assert not (tmp_path / "data").exists()

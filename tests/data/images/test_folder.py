@@ -82,7 +82,7 @@ def test_construction_decodes_and_writes_nothing(folder: Path, data: Path) -> No
     assert not data.exists()
 
 
-def test_decoded_once_and_again_when_the_folder_or_the_options_change(
+def test_images_are_decoded_again_when_the_folder_or_the_options_change(
     folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(folder / "a.png")
@@ -199,7 +199,7 @@ def test_size_defaults_to_the_first_image_upright(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [None, 6, (6, 8)])
-def test_another_size_is_an_error_that_names_the_mend(folder: Path, size: Any) -> None:
+def test_another_size_is_an_error_that_names_the_fix(folder: Path, size: Any) -> None:
     save(folder / "a.png", noise(6, 8 if size != 6 else 6))
     save(folder / "b.png", noise(4, 5))
     expected = "[6, 6]" if size == 6 else "[6, 8]"
@@ -251,7 +251,7 @@ def test_crop_cuts_the_middle_out_before_resizing(folder: Path) -> None:
 # ------------------------------------------------------------------ labels
 
 
-def test_folders_as_classes(folder: Path) -> None:
+def test_folders_can_be_classes(folder: Path) -> None:
     for number, name in enumerate(("cat/a.png", "cat/old/b.png", "dog/a.png", "dog/cat/c.png")):
         save(folder / name, noise(seed=number))
     images = ImageFolder(path=str(folder), classes=["dog", "cat"])
@@ -304,12 +304,12 @@ def palette() -> Image.Image:
     ],
     ids=["gray", "bilevel", "palette", "transparent", "opaque", "gray transparent"],
 )
-def test_colour_of_other_modes(folder: Path, image: Image.Image, rgb: tuple[int, int, int]) -> None:
+def test_images_of_other_modes_become_colour(folder: Path, image: Image.Image, rgb: tuple[int, int, int]) -> None:
     save(folder / "a.png", image)
     torch.testing.assert_close(ImageFolder(path=str(folder))[0][:, 3, 4], torch.tensor(rgb) / 127.5 - 1)
 
 
-def test_gray(folder: Path) -> None:
+def test_the_mode_gray_makes_one_channel(folder: Path) -> None:
     pixels = noise(channels=1)
     save(folder / "a.png", pixels)
     save(folder / "b.png", np.repeat(pixels[:, :, None], 3, axis=2))
@@ -361,7 +361,7 @@ def link_to_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [cut, damage_pixels, text, empty, link_to_nothing])
 @pytest.mark.parametrize("name", ["a.png", "m.png"])
-def test_unreadable_images(
+def test_unreadable_images_are_an_error_or_left_out(
     folder: Path, harm: Callable[[Path], None], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for index in range(3):
@@ -385,28 +385,28 @@ def test_unreadable_images(
     assert len(another) == 3
 
 
-def test_all_unreadable(folder: Path) -> None:
+def test_a_folder_of_unreadable_images_is_an_error(folder: Path) -> None:
     text(folder / "a.png")
     with pytest.raises(DataError, match="none of the 1 images"):
         ImageFolder(path=str(folder), on_error="skip")
 
 
-def test_no_such_folder_names_the_nearest(folder: Path) -> None:
+def test_the_error_for_a_missing_folder_names_the_nearest(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no 'picture' in .*did you mean 'pictures'\?"):
         ImageFolder(path=str(folder.parent / "picture" / "deep"))
 
 
-def test_a_file_is_no_folder(folder: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_an_error(folder: Path) -> None:
     with pytest.raises(ConfigError, match="is a file, neither folder nor zip"):
         ImageFolder(path=str(save(folder / "a.png")))
 
 
-def test_no_such_user() -> None:
+def test_an_unknown_home_directory_is_an_error() -> None:
     with pytest.raises(ConfigError, match="path '~no-such-user-here/x'"):
         ImageFolder(path="~no-such-user-here/x")
 
 
-def test_a_folder_without_images_says_what_it_has(folder: Path) -> None:
+def test_the_error_for_a_folder_without_images_counts_its_files(folder: Path) -> None:
     (folder / "deep").mkdir()
     for name in ("a.txt", "b.csv", "deep/c"):
         (folder / name).touch()
@@ -442,7 +442,7 @@ def test_options_as_yaml_gives_them(folder: Path) -> None:
     assert images[0].shape == (3, 6, 8)
 
 
-def test_registered() -> None:
+def test_the_data_set_is_registered() -> None:
     registered: dict[str, Any] = {}
     register_datasets(registered.__setitem__)
     assert registered == {"image-folder": ImageFolder, "huggingface": HuggingFace}
@@ -460,7 +460,9 @@ def test_other_processes_open_the_file_rather_than_get_a_copy(folder: Path) -> N
 # ------------------------------------------------------------------ which files, and their cache
 
 
-def test_images_are_told_by_content_where_there_is_no_suffix(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_without_a_suffix_are_recognised_by_their_content(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number, (name, kind) in enumerate([("a", "PNG"), ("b", "JPEG"), ("c.jfif", "JPEG"), ("d.JPE", "JPEG")]):
         save(folder / name, noise(seed=number), format=kind)
     (folder / "README").write_text("no image")

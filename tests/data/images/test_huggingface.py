@@ -26,7 +26,7 @@ from coupling.data.images import stream_cache
 from coupling.data.images.huggingface import HuggingFace
 from coupling.errors import ConfigError, DataError
 from coupling.plugins import Plugins
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.data.images.test_folder import as_sample, noise, save
 
 datasets = pytest.importorskip("datasets")
@@ -152,7 +152,7 @@ def test_a_stream_and_a_table_and_a_folder_hold_the_same(place: str, tmp_path: P
     assert len(prints) == 1
 
 
-def test_the_librarys_own_image_folder(tmp_path: Path) -> None:
+def test_an_image_folder_of_the_library_is_read(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/cat/a.png", "train/cat/b.png", "train/dog/c.png", "test/dog/d.png")):
         save(tmp_path / "pets" / name, noise(seed=seed))
     images = HuggingFace(path=str(tmp_path / "pets"))
@@ -177,7 +177,7 @@ def test_sizes_and_modes_are_those_of_image_folder(place: str) -> None:
         HuggingFace(path=place, size=4).prepare()
 
 
-def test_a_column_of_bytes(place: str) -> None:
+def test_a_column_of_bytes_is_read(place: str) -> None:
     assert torch.equal(HuggingFace(path=place, image="raw")[4], HuggingFace(path=place)[4])
 
 
@@ -195,7 +195,9 @@ def test_a_column_of_bytes(place: str) -> None:
     ],
     ids=str,
 )
-def test_the_filter(place: str, wanted: dict[str, Any], chosen: list[int], streaming: bool) -> None:
+def test_the_filter_takes_matching_samples(
+    place: str, wanted: dict[str, Any], chosen: list[int], streaming: bool
+) -> None:
     images = HuggingFace(path=place, filter=wanted, streaming=streaming, limit=len(chosen) if streaming else None)
     assert len(images) == len(chosen)
     torch.testing.assert_close(images.batch(range(len(chosen))), expected(*chosen), rtol=0, atol=1e-6)
@@ -204,7 +206,7 @@ def test_the_filter(place: str, wanted: dict[str, Any], chosen: list[int], strea
     assert images.attributes()["age"].tolist() == chosen
 
 
-def test_the_limit_takes_the_first(place: str) -> None:
+def test_the_limit_takes_the_first_samples(place: str) -> None:
     images = HuggingFace(path=place, filter={"kind": "cat"}, limit=3)
     assert images.attributes()["age"].tolist() == [0, 2, 5]
     with pytest.raises(DataError, match=r"limit: 5, but .* has 4 samples that the filter takes; lower it"):
@@ -212,7 +214,9 @@ def test_the_limit_takes_the_first(place: str) -> None:
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["table", "stream"])
-def test_unreadable_images(tmp_path: Path, streaming: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_are_an_error_or_left_out(
+    tmp_path: Path, streaming: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     images: list[bytes | None] = [encoded(k) for k in range(COUNT)]
     images[0], images[4] = None, b"<html>"
     path = parquet(tmp_path / "rows", rows(images))
@@ -226,12 +230,12 @@ def test_unreadable_images(tmp_path: Path, streaming: bool, capsys: pytest.Captu
     torch.testing.assert_close(skipping.batch(range(7)), expected(*left), rtol=0, atol=1e-6)
     assert skipping.labels is not None
     assert skipping.labels.tolist() == [CLASSES[k] for k in left]
-    told = capsys.readouterr().err
-    assert "left out 2 of 9 samples:" in told
-    assert "row 4: not an image" in told
+    text = capsys.readouterr().err
+    assert "left out 2 of 9 samples:" in text
+    assert "row 4: not an image" in text
 
 
-def test_labels_that_are_known_of_some(tmp_path: Path) -> None:
+def test_labels_of_only_some_samples_are_an_error(tmp_path: Path) -> None:
     table = rows().remove_columns("kind").add_column("kind", [0, -1, 0, 1, 1, 0, 1, 0, 1])
     table = table.cast_column("kind", datasets.ClassLabel(names=["a", "b"]))
     path = parquet(tmp_path / "rows", table)
@@ -250,7 +254,7 @@ def test_changed_files_are_decoded_again(tmp_path: Path) -> None:
     assert again.fingerprint() != before
 
 
-def test_decoded_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_decode_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What decodes them can be sent: it is, to a process of its own, and gives the same."""
     images = HuggingFace(path=parquet(tmp_path / "rows", rows()))
     sent: list[bytes] = []
@@ -301,7 +305,7 @@ class Counting:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stop", [0, 1, 2, 5, 7])
-def test_a_stream_that_broke_off_goes_on_where_it_was(
+def test_a_stream_that_broke_off_continues_where_it_was(
     tmp_path: Path,
     data: Path,
     kind: str,
@@ -335,9 +339,7 @@ def test_a_stream_that_broke_off_goes_on_where_it_was(
     assert {file.suffix for file in data.iterdir()} == {".npy", ".json", ".safetensors"}
 
 
-def test_a_higher_limit_goes_on_where_a_stream_ended_too_early(
-    place: str, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_higher_limit_continues_where_a_stream_ended(place: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_cache, "_EVERY", 1)
     counting = Counting(monkeypatch)
     with pytest.raises(DataError, match=r"the stream ends after 4 images, fewer than the limit of 20; set limit: 4"):
@@ -364,9 +366,7 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize("last", range(1, 8))
-def test_whatever_write_is_its_last_the_next_attempt_ends_well(
-    place: str, last: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_at_any_write_loses_no_image(place: str, last: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies as it gives a file its name: one of three journals, the numbers, the record, the images."""
     monkeypatch.setattr(stream_cache, "_EVERY", 2)
     replace, renamed = os.replace, itertools.count(1)
@@ -386,9 +386,16 @@ def test_whatever_write_is_its_last_the_next_attempt_ends_well(
     assert images.labels.tolist() == CLASSES[:5]
 
 
-@pytest.mark.parametrize(("harm", "told"), [(another_version, "are of another version"), (cut_short, "are damaged")])
+@pytest.mark.parametrize(
+    ("harm", "fragment"), [(another_version, "are of another version"), (cut_short, "are damaged")]
+)
 def test_a_journal_that_does_not_fit_is_not_trusted(
-    place: str, data: Path, harm: Any, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: str,
+    data: Path,
+    harm: Any,
+    fragment: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(stream_cache, "_EVERY", 1)
     counting = Counting(monkeypatch)
@@ -399,12 +406,14 @@ def test_a_journal_that_does_not_fit_is_not_trusted(
     harm(data)
     counting.rows, counting.stop = [], 10**9
     images.prepare()
-    assert told in capsys.readouterr().err
+    assert fragment in capsys.readouterr().err
     assert counting.rows == list(range(6))
     torch.testing.assert_close(images.batch(range(6)), expected(*range(6)), rtol=0, atol=1e-6)
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_read(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_an_error_before_anything_is_read(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counting = Counting(monkeypatch)
     monkeypatch.setattr(stream_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
     with pytest.raises(DataError, match=r"5 images of .* need 0\.0 GB, and .* has 0\.0 GB left; lower limit or size"):
@@ -412,7 +421,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_read(place: str, mo
     assert counting.rows == []
 
 
-def test_a_stream_without_a_limit_is_refused(place: str) -> None:
+def test_a_stream_without_a_limit_is_an_error(place: str) -> None:
     with pytest.raises(ConfigError, match=r"streaming: the length of a stream is unknown.* give limit"):
         HuggingFace(path=place, streaming=True)
 
@@ -561,7 +570,7 @@ def test_pipes_in_a_folder_are_not_opened(tmp_path: Path) -> None:
         ({"image": "several"}, r"image: column 'several' of .* holds no images but List"),
         ({"filter": {"kin": "cat"}}, r"filter\.kin: .* has no column 'kin'; did you mean 'kind'\?"),
         ({"filter": {"kind": "dogs"}}, r"filter\.kind: there is no class 'dogs'; did you mean 'dog'\?"),
-        ({"filter": {"kind": 3}}, r"filter\.kind: 3 is no class; give a name or one of 0 to 2"),
+        ({"filter": {"kind": 3}}, r"filter\.kind: 3 is not a class; give a name or one of 0 to 2"),
         ({"filter": {"indoors": "yes"}}, r"filter\.indoors: 'yes' is not one of the column's values, .* truth values"),
         ({"filter": {"age": True}}, r"filter\.age: True is not one of the column's values, which are whole numbers"),
         ({"filter": {"several": "x"}}, r"filter\.several: a column of List cannot be filtered by value"),
@@ -571,18 +580,20 @@ def test_pipes_in_a_folder_are_not_opened(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_options_that_do_not_fit_the_data(place: str, options: dict[str, Any], message: str, streaming: bool) -> None:
+def test_options_that_do_not_fit_the_data_are_errors(
+    place: str, options: dict[str, Any], message: str, streaming: bool
+) -> None:
     more: dict[str, Any] = {"streaming": True, "limit": 3} if streaming else {}
     with pytest.raises(ConfigError, match=message):
         HuggingFace(path=place, **options, **more)
 
 
-def test_a_filter_that_takes_nothing_says_what_there_is(place: str) -> None:
+def test_the_error_for_a_filter_without_samples_lists_the_values(place: str) -> None:
     with pytest.raises(DataError, match=r"filter\.place: no sample .* has nowhere; the column holds here, there"):
         HuggingFace(path=place, filter={"place": "nowhere"})
 
 
-def test_several_columns_of_images_must_be_told_apart(tmp_path: Path) -> None:
+def test_several_columns_of_images_need_a_choice(tmp_path: Path) -> None:
     table = rows().rename_column("raw", "other").cast_column("other", datasets.Image())
     with pytest.raises(ConfigError, match=r"image: .* has several columns of images; give the one"):
         HuggingFace(path=parquet(tmp_path / "rows", table))
@@ -609,7 +620,7 @@ def test_the_only_split_or_train_is_the_default(tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.usefixtures("data")
-def test_paths_that_are_no_data_set(tmp_path: Path) -> None:
+def test_paths_without_a_data_set_are_errors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "rows.parquet").write_bytes(b"")
     for path, error, message in (
@@ -623,7 +634,7 @@ def test_paths_that_are_no_data_set(tmp_path: Path) -> None:
             HuggingFace(path=str(path))
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+def test_damaged_files_are_an_error(tmp_path: Path) -> None:
     path = Path(parquet(tmp_path / "rows", rows(), shards=1))
     (file,) = path.iterdir()
     file.write_bytes(file.read_bytes()[:-200])
@@ -631,7 +642,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         HuggingFace(path=str(path))
 
 
-def test_without_a_network_it_is_said_what_to_do() -> None:
+def test_the_error_without_a_network_says_what_to_do() -> None:
     with pytest.raises(DataError, match=r"user/pictures cannot be reached or read: .*Without a network, give the path"):
         HuggingFace(path="user/pictures")
 
@@ -659,7 +670,7 @@ def test_without_a_network_it_is_said_what_to_do() -> None:
     ],
     ids=["gated", "absent", "script", "configurations", "surprise"],
 )
-def test_what_the_hub_answers(error: Exception, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_hub_are_one_message(error: Exception, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*args: Any, **named: Any) -> None:
         raise error
 
@@ -668,7 +679,7 @@ def test_what_the_hub_answers(error: Exception, message: str, monkeypatch: pytes
         HuggingFace(path="u/x")
 
 
-def test_without_the_library_it_is_said_what_to_install(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_the_library_names_the_package(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match=r"needed and cannot be imported .*pip install 'coupling-gan\[huggingface\]'"):
         HuggingFace(path=place)
@@ -680,7 +691,7 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     assert printed.stdout.strip() == "False"
 
 
-def test_on_the_command_line(command: Any, place: str) -> None:
+def test_the_command_line_reports_errors_of_the_data_set(command: Any, place: str) -> None:
     values: dict[str, Any] = {
         "name": "hub",
         "domains": {
@@ -692,11 +703,11 @@ def test_on_the_command_line(command: Any, place: str) -> None:
         "training": {"steps": 1, "batch_size": 2},
     }
     Path("c.yaml").write_text(yaml.safe_dump(values))
-    refused(
+    rejected(
         command("check", "c.yaml"), "domains.dogs.dataset: filter.kind: there is no class 'dogs'; did you mean 'dog'?"
     )
     for wrong in ("filter.kind=[[dog]]", "limit=0"):
-        refused(
+        rejected(
             command("check", "c.yaml", "--set", f"domains.dogs.dataset.{wrong}"),
             "domains.dogs.dataset.",
             "is not valid",

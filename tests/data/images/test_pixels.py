@@ -53,7 +53,7 @@ def over_white(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_png_of_all_kinds(channels: int, kind: Any) -> None:
+def test_all_kinds_of_png_are_decoded(channels: int, kind: Any) -> None:
     pixels = values(channels, kind)
     upper = pixels if kind == np.uint8 else pixels >> 8
     found, notes = decode(png(pixels))
@@ -64,7 +64,7 @@ def test_png_of_all_kinds(channels: int, kind: Any) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("channels", "photometric"), [(1, 1), (1, 0), (3, 2), (4, 2)])
-def test_tiff_of_all_kinds(channels: int, photometric: int, kind: Any, order: str) -> None:
+def test_all_kinds_of_tiff_are_decoded(channels: int, photometric: int, kind: Any, order: str) -> None:
     pixels = values(channels, kind)
     content = tiff(pixels, photometric=photometric, order=order, alpha=channels == 4)
     upper = pixels if kind == np.uint8 else pixels >> 8
@@ -91,7 +91,7 @@ def test_deep_values_that_would_be_nearly_black_are_reported(channels: int) -> N
     assert decode(png(dark + np.uint16(4096)))[1] == ["16-bit values scaled to 8 bits"]
 
 
-def test_portable_gray_maps_of_any_range() -> None:
+def test_portable_gray_maps_of_any_range_are_scaled() -> None:
     pixels = values(1, np.uint16)[..., 0]
     wide = b"P5 7 5 65535\n" + pixels.astype(">u2").tobytes()
     assert np.array_equal(rgb(wide)[..., 0], pixels >> 8)
@@ -99,7 +99,7 @@ def test_portable_gray_maps_of_any_range() -> None:
     np.testing.assert_allclose(rgb(narrow)[..., 0].astype(float), pixels / 257, atol=1)
 
 
-def test_a_transparent_colour_of_16_bits() -> None:
+def test_a_transparent_colour_of_16_bits_is_read_in_gray_only() -> None:
     pixels = values(1, np.uint16)
     key = int(pixels[2, 3, 0])
     found = rgb(png(pixels, chunk(b"tRNS", struct.pack(">H", key))))
@@ -161,7 +161,7 @@ def exif(value: bytes, kind: int, count: int) -> bytes:
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_orientations(kind: str, turn: int) -> None:
+def test_every_orientation_is_turned_upright(kind: str, turn: int) -> None:
     pixels = values(3, np.uint8, 16, 24)
     orientation = Image.Exif()
     orientation[0x0112] = turn
@@ -216,7 +216,7 @@ def test_exif_that_breaks_the_specification_is_ignored(kind: str, metadata: byte
     ],
 )
 @pytest.mark.parametrize("behind", [False, True])
-def test_png_with_odd_metadata(metadata: bytes, behind: bool) -> None:
+def test_png_files_with_odd_metadata_are_read(metadata: bytes, behind: bool) -> None:
     pixels = values(3, np.uint8)
     content = png(pixels) if behind else png(pixels, metadata)
     if behind:
@@ -236,7 +236,7 @@ def test_a_large_profile_of_a_png_still_counts() -> None:
 # ------------------------------------------------------------------ several pictures
 
 
-def test_the_first_picture_of_a_phones_jpeg() -> None:
+def test_the_first_picture_of_a_phones_jpeg_is_read() -> None:
     first, second = (Image.fromarray(values(3, np.uint8, 16, 16)) for _ in range(2))
     content = encoded(first, "MPO", save_all=True, append_images=[second])
     assert np.array_equal(rgb(content), rgb(encoded(first, "JPEG")))
@@ -264,7 +264,7 @@ def test_previews_in_a_tiff_do_not_count() -> None:
 @pytest.mark.parametrize("restarts", [0, 3])
 @pytest.mark.parametrize("ending", [b"", b"\xff\xd9", bytes(50)])
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
-def test_jpegs_that_end_too_early(
+def test_jpegs_that_end_too_early_are_errors(
     monkeypatch: pytest.MonkeyPatch, share: float, ending: bytes, restarts: int, progressive: bool
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as another library may have set it
@@ -281,7 +281,7 @@ def test_jpegs_that_end_too_early(
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_jpegs_that_were_overwritten() -> None:
+def test_overwritten_jpegs_are_errors() -> None:
     content = encoded(Image.fromarray(values(3, np.uint8, 60, 90)), "JPEG", quality=95)
     for seed in range(20):
         ruin = np.random.default_rng(seed).bytes(len(content) // 2)
@@ -335,7 +335,7 @@ def files(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=100, deadline=None)
 @given(files())
-def test_images_of_8_bits_are_what_pillow_reads(content: bytes) -> None:
+def test_images_of_8_bits_have_the_pixels_that_pillow_reads(content: bytes) -> None:
     found, notes = decode(content)
     assert np.array_equal(np.asarray(opaque(found, "RGB")), slowly(content))
     assert notes == []
@@ -343,7 +343,7 @@ def test_images_of_8_bits_are_what_pillow_reads(content: bytes) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(files(), st.data())
-def test_damage_is_an_error_or_leaves_what_pillow_reads(content: bytes, data: st.DataObject) -> None:
+def test_damage_is_an_error_or_gives_the_pixels_that_pillow_reads(content: bytes, data: st.DataObject) -> None:
     made = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(made) - 1))
@@ -373,7 +373,7 @@ def test_the_end_of_compressed_pixels_is_what_a_regular_expression_finds(content
         assert restarts == expected
 
 
-def test_a_program_is_no_image(tmp_path: Path) -> None:
+def test_a_postscript_program_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
     with pytest.raises(UnreadableImage, match="not an image"):
         decode_image(tmp_path / "x.png", "x.png")

@@ -22,7 +22,7 @@ from coupling.data.images import folder_files, places, zip_files
 from coupling.data.images.folder import ImageFolder
 from coupling.errors import ConfigError, DataError
 from coupling.plugins import Plugins
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.data.images.test_folder import as_sample, noise, save
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_unpacked_and_no_path_in_a_zip_can_do_harm(tmp_path: Path, da
     assert not Path("/etc/evil.png").exists()
 
 
-def test_what_is_hidden_or_no_image_is_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hidden_files_and_other_files_are_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = {
         "a.png": png(), "folder/": b"", ".hidden.png": png(1), "folder/.b.png": png(2), "notes.txt": b"x",
         "inner.zip": b"PK", "__MACOSX/._a.png": b"resource fork", "__MACOSX/folder/a.png": png(3), ".git/c.png": png(4),
@@ -95,7 +95,7 @@ def test_what_is_hidden_or_no_image_is_ignored(tmp_path: Path, capsys: pytest.Ca
     assert "5 hidden or other files (2 hidden, 1 .txt, 1 .zip, 1 link) are ignored" in capsys.readouterr().err
 
 
-def test_of_a_name_that_is_there_twice_the_later_counts(tmp_path: Path) -> None:
+def test_the_later_of_two_members_of_one_name_counts(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = pack(tmp_path / "x.zip", [("a.png", png(1)), ("b.png", png(2)), ("a.png", png(3))])
     images = open_zip(path)
@@ -108,7 +108,7 @@ def test_a_changed_zip_is_decoded_again(tmp_path: Path) -> None:
     assert open_zip(pack(tmp_path / "x.zip", {"a.bmp": png(2)})).fingerprint() != before
 
 
-def test_folders_of_a_zip_as_classes(tmp_path: Path) -> None:
+def test_folders_of_a_zip_can_be_classes(tmp_path: Path) -> None:
     path = pack(tmp_path / "x.zip", {"top/cat/a.png": png(), "top/dog/a.png": png(1)})
     labels = open_zip(path, classes=["dog", "cat"]).labels
     assert labels is not None
@@ -146,7 +146,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"), [(encrypt, "a.png: is encrypted; pack the images again"), (flip, "a.png: Bad CRC-32")]
 )
-def test_members_that_cannot_be_read(tmp_path: Path, harm: Any, message: str) -> None:
+def test_members_that_cannot_be_read_are_errors(tmp_path: Path, harm: Any, message: str) -> None:
     path = pack(tmp_path / "x.zip", {"a.png": png(1, 64, 64), "b.png": png(2, 64, 64)})
     harm(path)
     with pytest.raises(DataError, match=message):
@@ -160,7 +160,7 @@ def test_members_that_cannot_be_read(tmp_path: Path, harm: Any, message: str) ->
         torch.testing.assert_close(images[0], as_sample(noise(64, 64, seed=2)), rtol=0, atol=1e-6)
 
 
-def test_a_bit_that_decoding_alone_would_not_notice(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path) -> None:
     """Pillow stops reading at the end of the pixels: the checksum is for the whole member."""
     path = pack(tmp_path / "x.zip", {"a.bmp": png() + b"trailing"})
     content = path.read_bytes().replace(b"trailing", b"trailinG")
@@ -187,7 +187,7 @@ def bomb(height: int = 20_000, width: int = 20_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_an_image_that_is_a_bomb_is_refused_with_pillows_limit(tmp_path: Path) -> None:
+def test_an_image_beyond_pillows_limit_is_an_error(tmp_path: Path) -> None:
     path = pack(tmp_path / "x.zip", {"a.png": bomb(), "b.png": png()})
     with pytest.raises(DataError, match=r"a\.png: Image size \(400000000 pixels\) exceeds limit.*scale it down"):
         open_zip(path, size=(6, 8)).prepare()
@@ -196,8 +196,8 @@ def test_an_image_that_is_a_bomb_is_refused_with_pillows_limit(tmp_path: Path) -
     assert len(images) == 1
 
 
-def test_a_large_photograph_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # warns above 40, refuses above 80
+def test_a_large_photograph_within_pillows_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # warns above 40, raises an error above 80
     save(tmp_path / "pictures" / "a.png", noise(6, 8))
     assert len(ImageFolder(path=str(tmp_path / "pictures"))) == 1
 
@@ -210,36 +210,36 @@ def test_a_large_photograph_is_no_bomb(tmp_path: Path, monkeypatch: pytest.Monke
         (b"", "not a zip"),
     ],
 )
-def test_zips_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_not_zips_are_errors(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.zip").write_bytes(content)
     with pytest.raises(DataError, match=message):
         open_zip(tmp_path / "x.zip")
 
 
-def test_a_zip_cut_short(tmp_path: Path) -> None:
+def test_a_zip_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
     path = pack(tmp_path / "x.zip", {f"{k}.png": png(k) for k in range(5)})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="damaged or not whole"):
         open_zip(path)
 
 
-def test_another_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+def test_another_kind_of_archive_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(ConfigError, match="another kind of archive: unpack it, or pack it as a zip"):
         open_zip(tmp_path / "x.tar.gz")
 
 
-def test_a_zip_by_another_name(tmp_path: Path) -> None:
+def test_a_zip_is_recognised_under_another_name(tmp_path: Path) -> None:
     assert len(open_zip(pack(tmp_path / "x.cbz", {"a.png": png()}))) == 1
 
 
-def test_no_such_zip_names_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_zip_names_the_nearest(tmp_path: Path) -> None:
     pack(tmp_path / "summer.zip", {"a.png": png()})
     with pytest.raises(ConfigError, match=r"there is no 'sumer\.zip' in .*did you mean 'summer\.zip'\?"):
         open_zip(tmp_path / "sumer.zip")
 
 
-def test_a_zip_without_images_says_what_it_has(tmp_path: Path) -> None:
+def test_the_error_for_a_zip_without_images_counts_its_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.zip holds no images.* but 2 hidden or other files"):
         open_zip(pack(tmp_path / "x.zip", {"a.txt": b"", "inner.zip": b""}))
 
@@ -308,15 +308,15 @@ def zipped(pictures: Path, elsewhere: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", [inside, linked_inside, links_by_other_names, copied, zipped])
-def test_pools_that_overlap_are_refused(pictures: Path, tmp_path: Path, place: Any) -> None:
+def test_pools_that_overlap_are_an_error(pictures: Path, tmp_path: Path, place: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         domains(pictures / "one", place(pictures, tmp_path / "elsewhere"))
     message = str(caught.value)
     assert message.startswith("domains.d1.dataset: domains 'd0' and 'd1' have samples in common: 4 images, ")
-    assert "say `part: all` in both" in message
+    assert "set `part: all` in both" in message
 
 
-def test_where_the_parts_are_said_a_remark_is_enough(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overlapping_pools_with_given_parts_are_a_warning(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = domains(pictures, pictures / "one", part="all")
     assert [len(domain) for domain in made.values()] == [8, 4]
     assert "domains 'd0' and 'd1' have samples in common: 4 images" in capsys.readouterr().err
@@ -341,14 +341,14 @@ def test_overlap_does_not_fail_on_damaged_files(pictures: Path, tmp_path: Path) 
     domains(pictures / "one", packed, size=8, resize="stretch")
 
 
-def test_overlapping_folders_on_the_command_line(command: Any, pictures: Path) -> None:
+def test_the_command_line_reports_overlapping_folders(command: Any, pictures: Path) -> None:
     Path("c.yaml").write_text(
         "name: x\n"
         f"domains: {{a: {{dataset: {{name: image-folder, path: {pictures}}}}}, "
         f"b: {{dataset: {{name: image-folder, path: {pictures}/two}}}}}}\n"
         "generator: {architecture: mlp}\ndiscriminator: {architecture: mlp}\n"
     )
-    refused(command("check", "c.yaml"), "domains 'a' and 'b' have samples in common: 4 images, 0.png for one")
+    rejected(command("check", "c.yaml"), "domains 'a' and 'b' have samples in common: 4 images, 0.png for one")
 
 
 def test_places_of_many_equal_files_are_not_read_whole(
