@@ -76,7 +76,7 @@ def numbers(count: int = 8, shape: str = "(1, 4, 4)", low: float = 0, high: floa
             ["domains.a.dataset.count=1", "domains.b.dataset.count=1"],
             ["domains.a.dataset: 'tiny' has 1 samples, too few for 2 disjoint parts"],
         ),
-        (["domains.a.dataset.half=1"], ["domains.b.dataset: shares the source 'tiny:pool'", "where one of them says"]),
+        (["domains.a.dataset.half=1"], ["domains.b.dataset: shares the source 'tiny:pool'", "if one of them sets"]),
         (
             ["domains.a.dataset.scale=255"],
             ["domains.a.dataset: dataset 'tiny'", "declared is [-1, 1]; scale them into"],
