@@ -20,7 +20,7 @@ from coupling.system.terminal import show_origin, warn
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What the trackers are told about a run."""
+    """The name, configuration and directory of a run, for its trackers."""
 
     config: Config
     path: Path
