@@ -215,6 +215,6 @@ def in_words(ignored: Counter[str], most: int = 4) -> str:
 def no_images(root: Path, others: Counter[str]) -> DataError:
     """The error for a place without images, which says what else it holds."""
     return DataError(
-        f"{root} and its subfolders hold no images, but {in_words(others)}; "
+        f"{root} holds no images, not even in subfolders, but {in_words(others)}; "
         f"images are files named {', '.join(sorted(SUFFIXES))}"
     )
