@@ -97,7 +97,7 @@ def test_raw_frames_without_a_reading_are_rejected(root: Path) -> None:
     for path in (root / "raw").rglob("d-*.pgm"):
         size = 2 * SIZE[0] * SIZE[1]
         path.write_bytes(path.read_bytes()[:-size] + np.full(SIZE, 2047, "<u2").tobytes())
-    assert "none has a depth reading" in rejected(frames="raw")
+    assert "of 16 examined frames has a depth reading" in rejected(frames="raw")
 
 
 def test_the_sensors_numbers_become_metres() -> None:
