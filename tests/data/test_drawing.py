@@ -71,9 +71,9 @@ def test_other_data_than_images_are_drawn_in_training_and_from_the_model_alone(c
     assert np.load("run/sampled/curves.npy").shape == (3, 12)
     without = command("sample", "run", "--count", 1, "--plugin", TINY, "--output", "other")
     assert without.exit_code == 0, without.output
-    told = without.stderr
-    assert "domain 'curves': drawn_by: no transform is called 'curve'" in told
-    assert "its samples are drawn as their shape suggests" in told
+    text = without.stderr
+    assert "domain 'curves': drawn_by: no transform is called 'curve'" in text
+    assert "its samples are drawn as their shape suggests" in text
     assert np.asarray(Image.open("other/curves/000000.png")).shape == (64, 128, 3)  # a line
 
 

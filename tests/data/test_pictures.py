@@ -77,7 +77,7 @@ def test_a_column_is_one_latent_code_and_a_row_one_domain():
         assert (right - left + 1, bottom - top + 1) == (64, 64)
 
 
-def test_what_cannot_be_drawn_is_left_out():
+def test_domains_that_cannot_be_drawn_are_left_out():
     domains = {d.name: d for d in (GRAY, COLOUR, Domain("volume", (2, 5, 1), (0, 1)))}
     samples = {"gray": torch.zeros(20, 1, 4, 6), "colour": torch.zeros(20, 3, 8, 8), "volume": torch.zeros(20, 2, 5, 1)}
     picture = picture_grid(samples, domains)

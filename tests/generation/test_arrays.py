@@ -27,7 +27,7 @@ from coupling.generation.given_samples import read_samples
 from coupling.generation.samples import write_samples
 from coupling.generation.selection import BLOCK, Selection
 from coupling.training.trainer import train
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 ROW = Domain("row", (4,), (-1.0, 1.0))
@@ -227,7 +227,7 @@ def test_an_image_is_translated_into_a_domain_that_is_not_drawn(command, run):
 def test_an_array_that_does_not_fit_writes_nothing(command, run):
     np.save("x.npy", np.zeros(5))
     result = command("transform", run, "x.npy", "--from", "b", "--plugin", TINY, "--output", "out")
-    refused(result, "x.npy: holds an array of shape (5,)")
+    rejected(result, "x.npy: holds an array of shape (5,)")
     assert not Path("out").exists()
 
 

@@ -197,4 +197,4 @@ def test_a_model_whose_domains_cannot_be_drawn_has_no_traversal(tmp_path, comman
     config = tiny.config("training.steps=1", *(f"domains.{d}.dataset.transform=twice" for d in "ab"))
     train(config, tmp_path / "r", plugins=tiny.plugins())
     result = command("traverse", tmp_path / "r", "--plugin", TINY)
-    refused(result, "none of the domains can be drawn: 'a' (2, 4, 4), 'b' (2, 4, 4)")
+    rejected(result, "none of the domains can be drawn: 'a' (2, 4, 4), 'b' (2, 4, 4)")

@@ -63,7 +63,7 @@ def test_the_blur_ceiling_is_the_difference_of_two_estimates_from_one_image():
     assert f"{NAME}/compared/way" not in values
 
 
-def test_metres():
+def test_errors_are_in_metres_with_near_and_far():
     shares, _ = measure(Drawn({"a": "color", "b": "depth"}, wrong=0.5))
     metres, _ = measure(Drawn({"a": "color", "b": "depth"}, wrong=0.5), near=1.0, far=3.0)
     for key in ("", "/unrelated", "/real", "/absolute"):

@@ -292,7 +292,7 @@ def test_ceilings_and_the_way_between_floor_and_ceiling_have_columns(run, monkey
     assert not any("brightness/a/way" in line for line in shown)
 
 
-def test_the_commands_errors(train, command, tmp_path):
+def test_errors_of_the_command_are_one_message(train, command, tmp_path):
     assert train(METRICS, "--output", "out").exit_code == 0
     rejected(command("evaluate", "nowhere", "--plugin", TINY), "nowhere: no such run")
     rejected(

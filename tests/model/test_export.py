@@ -172,7 +172,7 @@ def test_convolutions_are_exported_as_convolutions():
         Residual(width=0.1, spectral=True, fixup=False),
     ],
 )
-def test_the_architectures_for_images(tmp_path, architecture):
+def test_the_architectures_for_images_can_be_exported(tmp_path, architecture):
     """Built and exported without training; domains of different channels and ranges."""
     sides = {Upsampling: (16, 16), Convolutional: (64, 64), Residual: (33, 21)}[type(architecture)]
     domains = {"a": Domain("a", (3, *sides), (-1, 1)), "b": Domain("b", (1, *sides), (0, 2))}

@@ -107,7 +107,7 @@ def test_ceilings_the_way_and_a_collapse_are_on_the_page(run, tmp_path):
         assert text in found.text, text
 
 
-def test_what_a_run_is_called_is_no_markup(tmp_path):
+def test_the_name_of_a_run_is_escaped(tmp_path):
     run = train(tiny.config(*CONFIG, "domains.b.dataset.pool='<b>&amp;'"), tmp_path / "<i>run", plugins=tiny.plugins())
     found = page(run.path, tmp_path / "report.html")
     assert "pool: <b>&amp;" in found.text
