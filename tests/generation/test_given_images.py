@@ -164,7 +164,7 @@ def test_files_that_are_not_images_are_errors(picture, tmp_path):
         read_samples([tmp_path / "goood.png"], GRAY)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.txt").write_text("x")
-    with pytest.raises(InputError, match="empty holds no images, in subfolders neither, but 1 hidden or other files"):
+    with pytest.raises(InputError, match="empty holds no images, not even in subfolders, but 1 hidden or other files"):
         read_samples([tmp_path / "empty"], GRAY)
     for number in range(12):
         (tmp_path / "empty" / f"{number}.png").write_text("x")
