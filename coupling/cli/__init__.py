@@ -26,6 +26,6 @@ def cli() -> None:
 cli.add_section("Try a finished model", demo)
 cli.add_section("Train", run, check)
 cli.add_section("Draw with a trained model", sample, traverse, transform, explore)
-cli.add_section("Measure, describe, pass on", evaluate, report, export)
+cli.add_section("Measure, report, export", evaluate, report, export)
 cli.add_section("Train many", sweep)
 cli.add_section("Components and help", plugins, new_plugin, schema, doctor, cache, help_)

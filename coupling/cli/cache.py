@@ -1,4 +1,4 @@
-"""``cache``: what is kept in the data directory and can be made again."""
+"""Commands on the cache of the data directory: list it, clear it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SHOWN = 8  # digits of an entry's name
 @json_option
 @click.pass_context
 def cache(ctx: click.Context, as_json: bool) -> None:
-    """List decoded images and probes that are kept in the data directory.
+    """List the decoded images and probes that are cached.
 
-    They can be made again, so they may be removed: coupling cache clear.
+    They are in the data directory and can be made again. Remove them by: coupling cache clear.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -52,9 +52,9 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME|FOLDER]...")
 @click.option("--gone", is_flag=True, help="Only entries whose folder or zip of images is no longer there.")
 def clear(names: tuple[str, ...], gone: bool) -> None:
-    """Remove entries of the cache: those that are named, those of the named folders, or all.
+    """Remove entries of the cache, by default all.
 
-    Data that were downloaded or that you put into the data directory stay.
+    Give names of entries or of folders to remove only these. Downloaded data and your own data stay.
     """
     from coupling.data.cache_entries import cache_entries
 
@@ -76,7 +76,7 @@ def clear(names: tuple[str, ...], gone: bool) -> None:
 
 
 def _chosen(entries: Sequence[CacheEntry], names: Sequence[str]) -> list[CacheEntry]:
-    """The entries that are meant by ``names``; all without names."""
+    """The entries with these names, or in the folders with these names; without names, all."""
     for name in names:
         if not any(_is_meant(entry, name) for entry in entries):
             known = [*{entry.folder: None for entry in entries}, *(entry.name[:_SHOWN] for entry in entries)]

@@ -69,7 +69,7 @@ def test_help_imports_neither_torch_nor_plugins(distribution):
         (["help"], "Translate images from one domain into others."),
         (["rnu"], "no command 'rnu'; did you mean 'run'?"),
         (["gret"], "no command 'gret'; did you mean 'greet'?"),
-        (["frobnicate"], "no command 'frobnicate'; known: check"),
+        (["frobnicate"], "no command 'frobnicate'; known: cache"),
         *(([name, "--help"], f"Usage: coupling {name} ") for name in cli.commands),
         (["help", "transform"], "Usage: coupling transform "),
     ]

@@ -306,4 +306,4 @@ def test_a_weight_beyond_16_bits_is_an_error(run, tmp_path):
 
 
 def test_options_of_small_files_are_for_safetensors(command, run):
-    refused(command("export", run, "--format", "onnx", "--half"), "--half are for --format safetensors")
+    rejected(command("export", run, "--format", "onnx", "--half"), "--half are for --format safetensors")

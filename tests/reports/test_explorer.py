@@ -16,7 +16,7 @@ from coupling.errors import InputError
 from coupling.generation.encoder import train_encoder
 from coupling.reports.explorer import write_explorer
 from coupling.training.trainer import train
-from tests.conftest import refused
+from tests.conftest import rejected
 from tests.support import tiny_plugin as tiny
 from tests.support.browser import browser, console_errors, needs_browser, open_page, serious_findings
 
@@ -228,4 +228,4 @@ def test_a_runtime_that_could_not_be_fetched_is_an_error(model, tmp_path, monkey
 
 
 def test_a_page_needs_the_suffix_of_one(command):
-    refused(command("explore", "run", "--output", "page.pdf"), "--output page.pdf: a page is an .html file")
+    rejected(command("explore", "run", "--output", "page.pdf"), "--output page.pdf: a page is an .html file")

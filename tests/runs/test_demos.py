@@ -12,7 +12,7 @@ import pytest
 
 from coupling.api import load_model
 from coupling.runs import demos
-from tests.conftest import TINY, refused
+from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
 
@@ -76,18 +76,18 @@ def test_a_demo_with_known_coverage_needs_no_data(command, demo, model, monkeypa
 
 
 def test_an_unknown_demo_is_an_error(command, demo):
-    refused(command("sample", "demo:smal"), "demo:smal: no such demo; did you mean 'small'?")
+    rejected(command("sample", "demo:smal"), "demo:smal: no such demo; did you mean 'small'?")
 
 
 def test_a_demo_without_its_file_is_an_error(command, demo):
     (demo / "small.safetensors").unlink()
-    refused(command("sample", "demo:small"), "small.safetensors is missing; install")
+    rejected(command("sample", "demo:small"), "small.safetensors is missing; install")
 
 
 def test_without_demos_the_error_says_how_to_get_some(command, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
-    refused(command("demo"), "no demo is installed; pip install coupling-faces")
-    refused(command("sample", "demo:faces"), "demo:faces: no demo is installed")
+    rejected(command("demo"), "no demo is installed; pip install coupling-faces")
+    rejected(command("sample", "demo:faces"), "demo:faces: no demo is installed")
 
 
 def test_the_list_of_demos_is_there_without_torch():
