@@ -60,13 +60,16 @@ StreamingOption: TypeAlias = Annotated[
 class SelectedImages(CachedImages):
     """The selected samples of a split, decoded once and then read from one file."""
 
-    def __init__(self, reader: Reader, fit: Fit) -> None:
-        """``reader``: reads the samples. ``fit``: how a decoded image becomes a sample."""
+    def __init__(self, reader: Reader, fit: Fit, window: tuple[int, int] | None, flip: bool) -> None:
+        """``reader``: reads the samples. ``fit``: how a decoded image becomes a sample.
+
+        ``window``, ``flip``: crops and mirror images of training, as the options of these names.
+        """
         self._reader, self._fit = reader, fit
         cache = reader.cache(data_directory("huggingface"), fit)
         if cache.record is None:
             reader.check()
-        super().__init__(cache, source=reader.selection.source, kind="huggingface")
+        super().__init__(cache, source=reader.selection.source, kind="huggingface", window=window, flip=flip)
         self.counted_by_prepare = reader.leaves_out
         self._classes: Sequence[str] | None = None
 
@@ -117,10 +120,8 @@ class SelectedImages(CachedImages):
         """The split `test`, read and filtered in the same way, where there is one; none for a stream."""
         if not self._reader.has_test:
             return None
-        apart = HuggingFace.__new__(HuggingFace)
         reader = TableReader(self._reader.selection.of_split("test"), self._reader.on_error)
-        apart._open(reader, self._fit, self.window, self.flip)
-        return apart
+        return SelectedImages(reader, self._fit, self.window, self.flip)
 
     def overlap(self, other: Dataset) -> str | None:
         """Rows of one split that are in both; for streams, whether their filters keep them apart."""
@@ -178,4 +179,4 @@ class HuggingFace(SelectedImages):
         first = None if crop is None else height_and_width(crop)
         height, width = (height_and_width(size) if size else first) or reader.first_size()
         cut = None if window is None else height_and_width(window)
-        self._open(reader, Fit(height, width, 3 if mode == "rgb" else 1, resize, first), cut, flip)
+        super().__init__(reader, Fit(height, width, 3 if mode == "rgb" else 1, resize, first), cut, flip)
