@@ -18,7 +18,10 @@ class LatentConfig(Model):
     """The latent code z."""
 
     prior: Literal["uniform", "normal"] = Field("uniform", description="uniform: U[-1, 1]; normal: N(0, 1)")
-    size: int = Field(100, ge=1, le=1_000_000, description="numbers in z")
+    size: int = Field(100, ge=1, le=1_000_000, description="numbers in z that all domains read")
+    style: int = Field(
+        0, ge=0, le=10_000, description="further numbers of each domain, which its private generator layers alone read"
+    )
     condition: Literal["domain"] | None = Field(
         None, description="domain: append the domain, one-hot, to z (conditional GAN)"
     )

@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from coupling.errors import CouplingError, InputError
 from coupling.networks.architecture import after_step_calls, layer_lists
 from coupling.networks.coupled import to_device
-from coupling.networks.latent import prior_of, sample_prior
 from coupling.networks.mode import evaluating
 from coupling.networks.weights import fingerprint
 from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs.locations import output_path
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
-from coupling.system.seeds import derive_seed, torch_generator
+from coupling.system.seeds import derive_seed
 from coupling.system.terminal import progress, warn
 
 if TYPE_CHECKING:
@@ -59,12 +58,13 @@ class Encoder:
         self.domain = model.domains[domain]
         self.model = model.digest
         """Digest of the model."""
-        self.support = prior_of(model.config.latent)
+        self.support = model.space.prior
         chosen = model.config.discriminator.architecture
         path = "discriminator.architecture"
         architecture = plugins_of(plugins).registry.build("architecture", chosen.name, chosen.options, path)
-        size = model.config.latent.size
-        layers = layer_lists("discriminator", architecture, [self.domain], size, derive_seed(seed, "encoder"))[domain]
+        layers = layer_lists(
+            "discriminator", architecture, [self.domain], model.space.size, derive_seed(seed, "encoder")
+        )[domain]
         self.network = nn.Sequential(*layers)
         to_device(self.network, model.device)
 
@@ -129,12 +129,12 @@ def train_encoder(
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(steps, 2))
     followers = after_step_calls(encoder.network)
-    codes = torch_generator(seed, "encoder", domain)
+    sources = model.space.sources(seed, "encoder", domain)
     low, high = encoder.domain.range
     encoder.network.train()
     with evaluating(model.generator), progress(f"training an encoder of '{domain}'", steps) as advance:
         for _ in range(steps):
-            z = sample_prior(model.config.latent, BATCH, codes).to(model.device)
+            z = model.space.draw(BATCH, sources).to(model.device)
             with torch.no_grad():
                 samples = model.generator(z, [domain])[domain]
             guessed = encoder(samples)

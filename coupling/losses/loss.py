@@ -91,7 +91,7 @@ class GeneratorHalf:
     domains: Sequence[Domain]
     """All domains, in the order of the configuration."""
     z: Tensor
-    """Latent codes: (B, latent size)."""
+    """Latent codes: (B, latent size); first the numbers that all domains read, then each domain's style code."""
     fake: Mapping[str, Tensor]
     """Samples g_i(z): {domain: (B, *shape)} in the domain's range."""
     fake_logits: Mapping[str, Tensor]

@@ -139,7 +139,7 @@ def onnx_content(model: CoupledSampler, opset: int = OPSET) -> bytes:
 
 def _onnx_graph(model: CoupledSampler, opset: int, onnx: Any) -> bytes:
     """The content of the ONNX file, checked by ``onnx``, the package."""
-    proto = _traced(_Generators(model), torch.zeros(3, model.config.latent.size), _INPUT, list(model.domains), opset)
+    proto = _traced(_Generators(model), torch.zeros(3, model.space.size), _INPUT, list(model.domains), opset)
     about = model.description() | {"digest": model.digest, "prior": model.config.latent.prior}
     onnx.helper.set_model_props(proto, {METADATA: json.dumps(about)})
     onnx.checker.check_model(proto)

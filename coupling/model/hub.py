@@ -121,9 +121,10 @@ def _domain_row(model: CoupledSampler, name: str) -> list[str]:
 def _training(model: CoupledSampler) -> str:
     config, record = model.config, model.record
     latent = config.latent
+    style = f", and {latent.style} more for each domain alone" if latent.style else ""
     lines = [
         f"- {model.step:,} steps of Algorithm 1, batches of {config.training.batch_size} a domain, seed {config.seed}",
-        f"- latent codes of {latent.size} numbers, {latent.prior} prior",
+        f"- latent codes of {latent.size} numbers{style}, {latent.prior} prior",
         f"- losses: {', '.join(loss.name for loss in config.losses)}; optimizer: {config.optimizer.name}, learning "
         f"rate {in_words(config.optimizer.lr)}",
     ]

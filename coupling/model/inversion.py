@@ -17,7 +17,6 @@ from torch import Tensor
 from coupling.errors import InputError
 from coupling.model.minimisation import Objective, minimise
 from coupling.model.sampler import CoupledSampler
-from coupling.networks.latent import prior_of
 from coupling.networks.mode import evaluating
 
 Encoding = Callable[[Tensor], Tensor]
@@ -156,7 +155,7 @@ class _Inverter:
         self.domain = domain
         self.search = search
         self.batch_size = max(batch_size, search.restarts)
-        self.prior = prior_of(model.config.latent)
+        self.prior = model.space.prior
         self.describe = Description(model, domain, search)
         codes = model.latent(search.candidates, search.seed).to(model.device)
         self.starts = self.prior.outward(codes)
@@ -167,7 +166,7 @@ class _Inverter:
 
     def __call__(self, samples: Tensor, advance: Callable[[int], object]) -> Inverted:
         if not len(samples):
-            empty = torch.empty(0, self.model.config.latent.size)
+            empty = torch.empty(0, self.model.space.size)
             return Inverted(empty, samples.float().cpu(), torch.empty(0))
         parts = []
         for part in samples.split(max(1, self.batch_size // self.search.restarts)):

@@ -20,6 +20,7 @@ from coupling.losses.build import logit_count
 from coupling.model.description import check_config, read_description
 from coupling.model.model import CoupledModel
 from coupling.networks.build import Networks, assemble
+from coupling.networks.latent import LatentSpace
 from coupling.networks.skeleton import build_without_memory, fill, is_filled, limited
 from coupling.networks.trial import try_discriminators, try_generators
 from coupling.networks.weights import average_prefix, check_tensors
@@ -152,7 +153,7 @@ class _Builder:
 
     def _try(self, networks: Networks) -> None:
         """Raise :class:`ConfigError` if the layers do not fit each other and the domains."""
-        try_generators(networks.generator, self.domains, self.config.latent.size)
+        try_generators(networks.generator, self.domains, LatentSpace(self.config.latent, self.domains).size)
         try_discriminators(networks.discriminator, self.domains, logit_count(networks.losses, len(self.domains)), ())
 
     def _checked_parts(self, networks: Networks) -> list[tuple[nn.Module, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -103,7 +104,7 @@ class CoupledModel(CoupledSampler):
         if way not in INTERPOLATIONS:
             raise InputError(f"no interpolation is called '{way}'; {nearest(way, INTERPOLATIONS)}")
         ends = self.latent(2 * pairs, seed)
-        codes = path(ends[0::2], ends[1::2], steps, way)
+        codes = self.space.by_part(partial(path, steps=steps, way=way), ends[0::2], ends[1::2])
         samples = self.generate(codes.flatten(0, 1), domains, batch_size)
         return {name: x.unflatten(0, (pairs, steps)) for name, x in samples.items()}
 

@@ -15,11 +15,10 @@ from coupling.errors import InputError, nearest
 from coupling.losses.classification import Classification
 from coupling.losses.loss import Loss
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
-from coupling.networks.latent import prior_of, sample_prior
+from coupling.networks.latent import LatentSpace
 from coupling.networks.mode import evaluating
 from coupling.networks.weights import description, fingerprint
 from coupling.system.device import usable
-from coupling.system.seeds import torch_generator
 
 _BLOCK = 1024
 """Codes drawn in one call."""
@@ -57,6 +56,7 @@ class CoupledSampler:
         self.step = step
         self.losses = dict(losses or {})
         self.record = dict(record or {})
+        self.space = LatentSpace(config.latent, config.domains)
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +81,11 @@ class CoupledSampler:
             if network is not None:
                 to_device(network, target)
         return self
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers in a code: ``latent.size``, and with ``latent.style`` that many more for each domain, in order."""
+        return self.space.size
 
     @property
     def digest(self) -> str:
@@ -113,7 +118,7 @@ class CoupledSampler:
         """
         if count < 0 or start < 0:
             raise InputError(f"count is {count}, start is {start}; both are 0 or more")
-        size = self.config.latent.size
+        size = self.space.size
         block = min(_BLOCK, max(_NUMBERS // size // _GROUP, 1) * _GROUP)
         first, stop = start // block, -(-(start + count) // block)
         blocks = islice(self.codes(seed, truncation, block), first, stop)
@@ -135,10 +140,10 @@ class CoupledSampler:
         Raises:
             InputError: the truncation is not valid.
         """
-        source = torch_generator(seed, "sample")
-        prior = prior_of(self.config.latent)
+        sources = self.space.sources(seed, "sample")
+        prior = self.space.prior
         while True:
-            codes = sample_prior(self.config.latent, block, source)
+            codes = self.space.draw(block, sources)
             yield codes if truncation is None else prior.truncated(codes, truncation)
 
     def sample(
@@ -192,9 +197,11 @@ class CoupledSampler:
         Raises:
             InputError: z has another size, or the model has no such domain.
         """
-        size = self.config.latent.size
+        size = self.space.size
         if z.dim() != 2 or z.shape[1] != size:
-            raise InputError(f"z has shape {tuple(z.shape)}; this model takes (B, {size})")
+            latent = self.config.latent
+            added = f": {latent.size} numbers for all domains, then {latent.style} for each" if latent.style else ""
+            raise InputError(f"z has shape {tuple(z.shape)}; this model takes (B, {size}){added}")
         chosen = self.chosen(domains)
         parts: dict[str, list[Tensor]] = {domain: [] for domain in chosen}
         with evaluating(self.generator):

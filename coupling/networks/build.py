@@ -17,6 +17,8 @@ from coupling.losses.loss import Loss
 from coupling.networks.architecture import Architecture, layer_lists
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, team_graph
 from coupling.networks.initialisation import make_alike
+from coupling.networks.latent import LatentSpace
+from coupling.networks.style import add_styles
 from coupling.networks.trial import check_condition, try_discriminators, try_generators
 from coupling.networks.weights import named_networks
 from coupling.sharing.graph import SharingGraph, TeamName
@@ -66,13 +68,16 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry, 
     unshared: dict[TeamName, int] = {"generator": _parameter_count(lists)}
     graph = team_graph("generator", lists, (rule.rule() for rule in config.sharing.generator), same_input=not condition)
     generator = CoupledGenerator(graph, lists, joint_statistics=joint, condition=condition)
+    if config.latent.style:
+        add_styles(generator, config.latent)
+        unshared["generator"] += sum(parameter.numel() for parameter in generator.styles.parameters())
     lists = _layer_lists("discriminator", outputs, config, domains, registry)
     unshared["discriminator"] = _parameter_count(lists)
     graph = team_graph("discriminator", lists, (rule.rule() for rule in config.sharing.discriminator), same_input=False)
     discriminator = CoupledDiscriminator(graph, lists, joint_statistics=joint)
     taps = tapped_layers(losses, graph)
     if trial:
-        try_generators(generator, domains, config.latent.size)
+        try_generators(generator, domains, LatentSpace(config.latent, domains).size)
     features = try_discriminators(discriminator, domains, outputs, taps) if trial or taps else {}
     open_losses(losses, domains.values(), features, config, registry)
     if trial and condition:

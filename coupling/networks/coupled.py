@@ -31,6 +31,8 @@ class CoupledNetwork(nn.Module):
         super().__init__()
         self.graph = graph
         self.layers = nn.ModuleDict()
+        self.styles = nn.ModuleDict()
+        """How private layers read the style codes of their domains, under the keys of the layers; often none do."""
         self.tied: dict[str, Group] = {}
         for group in graph.groups:
             slots = 1 + max(graph.slots[node] for node in group.members)
@@ -54,7 +56,8 @@ class CoupledNetwork(nn.Module):
 
     def sharing_sets(self) -> list[tuple[nn.Parameter, tuple[str, ...]]]:
         """Each parameter once, with the domains that share it: the sets over which gradients are averaged."""
-        return [(p, self.tied[key].domains) for key, layer in self.layers.items() for p in layer.parameters()]
+        modules = [*self.layers.items(), *self.styles.items()]
+        return [(p, self.tied[key].domains) for key, module in modules for p in module.parameters()]
 
     def parameter_counts(self) -> tuple[int, int]:
         """How many numbers are trained, and how many of those two or more domains share."""
@@ -77,12 +80,14 @@ class CoupledNetwork(nn.Module):
         inputs: Mapping[str, Tensor],
         chunks: Sequence[tuple[int, bool]],
         taps: Iterable[int] = (),
+        styles: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], dict[tuple[str, int], Tensor]]:
         """Compute each domain's output from its input, {domain: (B, ...)}, and the outputs of the tapped layers.
 
         ``chunks``: parts of every input that are normalised by their own statistics, as (size, whether the part moves
         the running statistics). ``taps``: layers whose outputs are returned too, as {(domain, tap): output}; tap 1 is
-        the first layer, -1 the last one of each domain, as depths may differ.
+        the first layer, -1 the last one of each domain, as depths may differ. ``styles``: the style codes that private
+        layers read, {domain: (B, style)}.
         """
         schedule = self.schedule(inputs)
         values: dict[int, Tensor] = {schedule.start[domain]: tensor for domain, tensor in inputs.items()}
@@ -93,7 +98,10 @@ class CoupledNetwork(nn.Module):
         tapped: dict[tuple[str, int], Tensor] = {}
         for call in schedule.calls:
             key = call.group.key
-            outputs = self._call(key, [values[i] for i in call.inputs], call.slots, chunks)
+            given = [values[i] for i in call.inputs]
+            if styles and key in self.styles:  # a layer of one domain, which has one input
+                given = [self.styles[key](given[0], styles[call.group.domains[0]])]
+            outputs = self._call(key, given, call.slots, chunks)
             for number, output, readers in zip(call.outputs, outputs, call.readers, strict=True):
                 values[number] = output
                 for domain in readers if wanted else ():
@@ -140,14 +148,23 @@ class CoupledGenerator(CoupledNetwork):
         """``condition``: append the domain to z, one-hot; then each domain has its own input."""
         super().__init__(graph, lists, joint_statistics=joint_statistics)
         self.condition = condition
+        self.style = 0
+        """Numbers in a domain's style code. The style codes of all domains follow the numbers that all domains read."""
 
     def forward(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
         """(B, latent size) to corresponding samples {domain: (B, *shape)} of all domains, or of ``domains``."""
-        chosen = self.graph.domains if domains is None else domains
-        inputs = {domain: self._latent(z, domain) for domain in chosen}
-        return self.run(inputs, [(z.shape[0], True)])[0]
+        styles: dict[str, Tensor] = {}
+        if self.style:
+            count = len(self.graph.domains)
+            z, *parts = z.split([z.shape[1] - count * self.style, *[self.style] * count], 1)
+            styles = dict(zip(self.graph.domains, parts, strict=True))
+        return self.run(self.inputs(z, domains), [(z.shape[0], True)], styles=styles)[0]
 
-    def _latent(self, z: Tensor, domain: str) -> Tensor:
+    def inputs(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The inputs of the first layers, {domain: (B, ...)}; ``z``: without the style codes."""
+        return {domain: self._first(z, domain) for domain in (self.graph.domains if domains is None else domains)}
+
+    def _first(self, z: Tensor, domain: str) -> Tensor:
         if not self.condition:
             return z
         code = z.new_zeros(z.shape[0], len(self.graph.domains))

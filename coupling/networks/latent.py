@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,14 +18,61 @@ from coupling.system.seeds import torch_generator
 class LatentBatches:
     """Latent codes z, (B, size). Every process draws the whole batch and takes its own slice, so that they agree."""
 
-    def __init__(self, latent: LatentConfig, seed: int, batch: Batch) -> None:
-        self.latent = latent
+    def __init__(self, space: LatentSpace, seed: int, batch: Batch) -> None:
+        self.space = space
         self.seed = seed
         self.size = batch
 
     def batch(self, step: int, purpose: str = "z") -> Tensor:
         """The codes of step ``step`` (counted from 0) on this process: (B / processes, size)."""
-        return sample_prior(self.latent, self.size.size, torch_generator(self.seed, purpose, step))[self.size.own]
+        return self.space.draw(self.size.size, self.space.sources(self.seed, purpose, step))[self.size.own]
+
+
+class LatentSpace:
+    """The codes z of a configuration: numbers that all domains read, then the style codes, one for each domain.
+
+    Each part is drawn by a random generator of its own: the style code of a domain depends on seed, purpose and domain
+    alone, the other numbers on seed and purpose.
+    """
+
+    def __init__(self, latent: LatentConfig, domains: Iterable[str]) -> None:
+        self.latent = latent
+        self.styled = tuple(domains) if latent.style else ()
+        """The domains with a style code, in order."""
+        self.sizes = [latent.size, *[latent.style] * len(self.styled)]
+        """Numbers in each part."""
+
+    @property
+    def size(self) -> int:
+        """Numbers in a code: the latent size."""
+        return sum(self.sizes)
+
+    @property
+    def prior(self) -> LatentPrior:
+        """The prior of whole codes."""
+        return prior_of(self.latent) if not self.styled else PriorOfParts(self._priors, self.sizes)
+
+    @property
+    def _priors(self) -> list[LatentPrior]:
+        return [prior_of(self.latent.model_copy(update={"size": size})) for size in self.sizes]
+
+    def sources(self, seed: int, *purpose: str | int) -> list[torch.Generator]:
+        """A random generator for each part, for :meth:`draw`."""
+        return [
+            torch_generator(seed, *purpose),
+            *(torch_generator(seed, *purpose, "style", domain) for domain in self.styled),
+        ]
+
+    def draw(self, count: int, sources: Sequence[torch.Generator]) -> Tensor:
+        """The next codes of the prior: (count, size)."""
+        parts = zip(self.sizes, sources, strict=True)
+        drawn = [sample_prior(self.latent.model_copy(update={"size": n}), count, source) for n, source in parts]
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, 1)
+
+    def by_part(self, function: Callable[..., Tensor], *codes: Tensor) -> Tensor:
+        """``function`` of each part of codes (..., size), concatenated again along the last axis."""
+        parts = zip(*(code.split(self.sizes, -1) for code in codes), strict=True)
+        return torch.cat([function(*part) for part in parts], -1)
 
 
 def sample_prior(latent: LatentConfig, count: int, source: torch.Generator) -> Tensor:
@@ -113,6 +161,28 @@ class NormalPrior(LatentPrior):
             raise InputError(f"truncation is {bound:g}; for a normal prior, give standard deviations above 0")
         within = math.erf(bound / math.sqrt(2)) * torch.erf(z.double() / math.sqrt(2))
         return (math.sqrt(2) * torch.erfinv(within)).clamp(-bound, bound).to(z.dtype)
+
+
+class PriorOfParts(LatentPrior):
+    """A prior whose codes consist of independent parts, each with its own support."""
+
+    def __init__(self, priors: Sequence[LatentPrior], sizes: Sequence[int]) -> None:
+        self.priors = priors
+        self.sizes = list(sizes)
+
+    def inward(self, u: Tensor) -> Tensor:
+        """Part by part."""
+        parts = zip(self.priors, u.split(self.sizes, -1), strict=True)
+        return torch.cat([prior.inward(part) for prior, part in parts], -1)
+
+    def outward(self, z: Tensor) -> Tensor:
+        """Part by part."""
+        parts = zip(self.priors, z.split(self.sizes, -1), strict=True)
+        return torch.cat([prior.outward(part) for prior, part in parts], -1)
+
+    def truncated(self, z: Tensor, bound: float) -> Tensor:
+        """Coordinate by coordinate, which is the same in every part."""
+        return self.priors[0].truncated(z, bound)
 
 
 def prior_of(latent: LatentConfig) -> LatentPrior:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from coupling.domain import Domain
 from coupling.errors import ConfigError, CouplingError, cause
 from coupling.losses.loss import FeatureShapes
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, CoupledNetwork
+from coupling.networks.latent import LatentSpace
 from coupling.networks.mode import evaluating
 
 _TRIED = 8
@@ -30,13 +31,27 @@ def try_generators(generator: CoupledGenerator, domains: Mapping[str, Domain], l
     Raises:
         ConfigError: the layers do not fit each other, or a sample has another shape than its domain.
     """
-    for name, samples in _forward(generator, torch.zeros(2, latent)).items():
+    for name, samples in _evaluated(generator, lambda: generator(torch.zeros(2, latent))).items():
         shape = tuple(samples.shape[1:])
         if shape != domains[name].shape:
             raise ConfigError(
                 f"generator: gives samples of shape {shape} for domain '{name}', whose shape is "
                 f"{domains[name].shape}; choose another architecture or size"
             )
+
+
+@torch.no_grad()
+def input_shapes(generator: CoupledGenerator, latent: int) -> dict[tuple[str, int], tuple[int, ...]]:
+    """The shape of one sample of each layer's input, {(domain, layer): shape}; ``latent``: size of the codes.
+
+    Raises:
+        ConfigError: the layers do not fit each other.
+    """
+    inputs = generator.inputs(torch.zeros(2, latent))
+    taps = range(1, max(generator.graph.depths.values()))
+    outputs = _evaluated(generator, lambda: generator.run(inputs, [(2, True)], taps)[1])
+    first = {(domain, 0): x for domain, x in inputs.items()}
+    return {(domain, number + 1): tuple(x.shape[1:]) for (domain, number), x in (first | outputs).items()}
 
 
 @torch.no_grad()
@@ -51,7 +66,7 @@ def try_discriminators(
         ConfigError: the layers do not fit each other, or a sample gets another number of logits than ``outputs``.
     """
     blank = {name: torch.zeros(2, *domain.shape) for name, domain in domains.items()}
-    output = _forward(discriminator, blank, taps=list(taps))
+    output = _evaluated(discriminator, lambda: discriminator(blank, taps=list(taps)))
     for name, logits in output.real_logits.items():
         shape = tuple(logits.shape[1:])
         if shape != (outputs,):
@@ -59,11 +74,11 @@ def try_discriminators(
     return {node: tuple(tapped.shape[1:]) for node, tapped in output.features.items()}
 
 
-def _forward(network: CoupledNetwork, inputs: Any, **options: Any) -> Any:
-    """Call a network in evaluation mode; raises :class:`ConfigError` if a layer, which may be a plugin's, fails."""
+def _evaluated(network: CoupledNetwork, compute: Callable[[], Any]) -> Any:
+    """Compute in evaluation mode; raises :class:`ConfigError` if a layer, which may be a plugin's, fails."""
     try:
         with evaluating(network):
-            return network(inputs, **options)
+            return compute()
     except CouplingError:
         raise
     except Exception as error:
@@ -80,7 +95,8 @@ def check_condition(generator: CoupledGenerator, config: Config) -> None:
     if len(generator.graph.domains) < 2 or config.batch_statistics == "joint":
         return
     trial = copy.deepcopy(generator).train()
-    z = torch.rand(_TRIED, config.latent.size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    size = LatentSpace(config.latent, config.domains).size
+    z = torch.rand(_TRIED, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     try:
         samples = trial(z)
     except Exception:  # a plugin's layer that fails in training mode alone: training reports it

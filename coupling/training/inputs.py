@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coupling.batch import Batch
 from coupling.config.config import Config
-from coupling.networks.latent import LatentBatches
+from coupling.networks.latent import LatentBatches, LatentSpace
 from coupling.system.seeds import derive_seed, seed_all, torch_generator
 from coupling.training.algorithm import Algorithm1
 from coupling.training.ema import MovingAverage
@@ -44,7 +44,7 @@ class StepInputs:
         """``labelled``: the domains whose labels a loss reads."""
         self.seed = config.seed
         self.fresh_latent = config.training.fresh_latent
-        self.latents = LatentBatches(config.latent, config.seed, batch)
+        self.latents = LatentBatches(LatentSpace(config.latent, config.domains), config.seed, batch)
         self.samples = dict(samples)
         self.labelled = list(labelled)
         self.batch = batch

@@ -16,7 +16,7 @@ from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.domain import Domain
 from coupling.errors import DataError
-from coupling.networks.latent import LatentBatches, sample_prior
+from coupling.networks.latent import LatentBatches, LatentSpace, sample_prior
 from coupling.system.seeds import derive_seed, torch_generator
 from tests.support import tiny_plugin as tiny
 
@@ -65,8 +65,8 @@ def test_slices_of_the_processes_are_the_whole_in_order(processes):
     whole = Batches(data(count=27), 5, Batch(8))
     slices = [Batches(data(count=27), 5, Batch(8, processes, rank)) for rank in range(processes)]
     latent = LatentConfig(size=3)
-    z = LatentBatches(latent, 5, Batch(8))
-    zs = [LatentBatches(latent, 5, Batch(8, processes, rank)) for rank in range(processes)]
+    z = LatentBatches(LatentSpace(latent, "ab"), 5, Batch(8))
+    zs = [LatentBatches(LatentSpace(latent, "ab"), 5, Batch(8, processes, rank)) for rank in range(processes)]
     for step in (0, 1, 2, 3, 4, 100):  # 3: across the epoch's end
         parts = [s.numbers(step) for s in slices]
         assert all(len(part) == 8 // processes for part in parts)
@@ -190,13 +190,13 @@ def test_latent_codes_are_of_their_prior():
 def test_latent_codes_differ_by_step_purpose_and_seed():
     latent = LatentConfig(size=3)
     drawn = [
-        LatentBatches(latent, seed, Batch(4)).batch(step, purpose)
+        LatentBatches(LatentSpace(latent, "ab"), seed, Batch(4)).batch(step, purpose)
         for seed in (0, 1)
         for step in (0, 1)
         for purpose in ("z", "fresh z")
     ]
     assert len({tuple(z.flatten().tolist()) for z in drawn}) == 8
-    assert torch.equal(drawn[0], LatentBatches(latent, 0, Batch(4)).batch(0, "z"))
+    assert torch.equal(drawn[0], LatentBatches(LatentSpace(latent, "ab"), 0, Batch(4)).batch(0, "z"))
 
 
 def test_derived_seeds_are_fixed_and_unrelated():

@@ -137,6 +137,7 @@ def test_shared_layers_are_in_the_graph_once(tmp_path, shared, layers):
     [
         ["latent.condition=domain", "sharing.generator=[{first: 3}]"],
         ["latent.prior=normal", "training.ema=null"],
+        ["latent={size: 4, style: 3, prior: normal}", "generator.architecture.batch_norm=true"],
         ["sharing.generator=[{layers: [2]}]", "generator.architecture.batch_norm=true"],
         ["sharing.generator=[{layers: [2]}]", "generator.architecture.batch_norm=true", "batch_statistics=joint"],
         ["generator.architecture=mlp", "sharing.generator=[{first: 4}]"],

@@ -97,6 +97,8 @@ CASES: list[tuple[str, Any, str]] = [
     ("config.generator.architecture.width", 7, r"has shape (6, 5) in the file, (7, 5) in the network"),
     ("config.latent.size", MILLION, "numbers, too many for the file"),
     ("config.latent.size", 10**12, "latent.size: 1000000000000 is not valid"),
+    ("config.latent.style", 10**6, "latent.style: 1000000 is not valid"),
+    ("config.latent.style", 3, "is in the network alone"),
     ("config.latent.size", -1, "latent.size: -1 is not valid"),
     ("config.losses", ["non-saturating"] * 101, "losses: has 101 entries; at most 100"),
     ("config.sharing.generator", [{"first": 1}] * 1001, "sharing.generator: has 1,001 entries; at most 1,000"),

@@ -26,7 +26,10 @@ class Reference:
         lists: Mapping[str, Mapping[str, Sequence[nn.Module]]],
         losses: Sequence[Loss],
         uniform: Callable[[str, int], Tensor],
+        styles: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """``styles``: the matrices by which private generator layers read style codes, by the layers' keys."""
+        self.styles = {key: weight.detach().clone().requires_grad_() for key, weight in (styles or {}).items()}
         self.graphs = graphs
         self.losses = losses
         self.uniform = uniform
@@ -40,11 +43,23 @@ class Reference:
                     self.layers[team][node] = copy.deepcopy(lists[team][first_domain][first_number - 1])
 
     def forward(self, team: str, domain: str, x: Tensor) -> Tensor:
+        if team == "generator" and self.styles:  # the style codes of all domains follow
+            size = next(iter(self.styles.values())).shape[1]
+            number = self.graphs[team].domains.index(domain)
+            first = x.shape[1] - size * len(self.graphs[team].domains)
+            style = x[:, first + number * size : first + (number + 1) * size]
+            x = x[:, :first]
         if team == "generator" and not self.graphs[team].same_input:  # the domain, one-hot, is appended to z
             number = self.graphs[team].domains.index(domain)
             code = torch.eye(len(self.graphs[team].domains), dtype=x.dtype)[number]
             x = torch.cat([x, code.expand(len(x), -1)], dim=1)
         for number in range(1, self.graphs[team].depths[domain] + 1):
+            group = self.graphs[team].group_of[domain, number]
+            if team == "generator" and group.key in self.styles:
+                both = style @ self.styles[group.key].T
+                gain, shift = both[:, : x.shape[1]], both[:, x.shape[1] :]
+                row = (len(x), -1, *[1] * (x.dim() - 2))
+                x = x * (1 + gain.view(row)) + shift.view(row)
             x = self.layers[team][domain, number](x)
         return x
 
@@ -60,6 +75,8 @@ class Reference:
         for group in self.graphs[team].groups:
             copies = [[p.grad for p in self.layers[team][node].parameters()] for node in group.members]
             result[group.key] = [torch.stack(same).mean(0) for same in zip(*copies, strict=True)]
+        if team == "generator":
+            result |= {f"style of {key}": [weight.grad] for key, weight in self.styles.items()}
         return result
 
     def discriminators(self, step: int, z: Tensor, real: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:

@@ -58,6 +58,7 @@ STATELESS = (*NORMALISED, "generator.architecture={name: linear, batch_norm: tru
 
 RESIDUAL = (
     *CONFIG,
+    "latent.style=2",
     "losses=[non-saturating, {name: r1, every: 2}]",
     "generator.architecture={name: residual, width: 0.05, between: branches, normalised: false}",
     "discriminator.architecture={name: residual, width: 0.05, spectral: true, fixup: false, minibatch_deviation: 4}",

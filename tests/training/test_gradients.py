@@ -28,6 +28,7 @@ from coupling.networks.blocks import ChannelGains
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.residual import Residual
 from coupling.networks.spectral import SpectralLayer
+from coupling.networks.style import StyleInput
 from coupling.sharing.graph import Rule, SharingGraph
 from coupling.training.algorithm import Algorithm1, MicroBatch
 from coupling.training.gradients import GradientBuffer
@@ -37,6 +38,7 @@ from tests.support.teams import make_team
 
 WIDTH = 3
 BATCH = 5
+STYLE = 2
 LOSSES = {
     "non-saturating": [NonSaturating],
     "minimax": [Minimax],
@@ -128,15 +130,32 @@ class Recorder(torch.optim.SGD):
 
 
 def compare(network, optimizer, expected):
-    for key, module in network.layers.items():
+    modules = dict(network.layers) | {f"style of {key}": module for key, module in network.styles.items()}
+    assert set(modules) == set(expected)
+    for key, module in modules.items():
         ours = torch.cat([optimizer.seen[p].flatten() for p in module.parameters()])
         theirs = torch.cat([gradient.flatten() for gradient in expected[key]])
         assert relative_error(ours, theirs) < 1e-10, (key, ours, theirs)
 
 
-@given(coupled())
+def styled(generator):
+    """Let all private layers read style codes, by matrices that are not zero; {layer: matrix}."""
+    groups = generator.graph.groups
+    if any((domain,) not in [group.domains for group in groups] for domain in generator.graph.domains):
+        return {}
+    generator.style = STYLE
+    for group in groups:
+        if len(group.members) == 1:
+            conditioned = group.members[0][1] == 1 and generator.condition
+            reads = StyleInput(STYLE, WIDTH + len(generator.graph.domains) * conditioned)
+            generator.styles[group.key] = reads.double()
+            reads.weight.data.normal_()
+    return {key: module.weight for key, module in generator.styles.items()}
+
+
+@given(coupled(), st.booleans())
 @settings(max_examples=70, deadline=None)
-def test_step_equals_separate_networks_with_explicit_mean(made):
+def test_step_equals_separate_networks_with_explicit_mean(made, with_styles):
     name, names, graphs, lists = made
     try:
         condition = not graphs["generator"].same_input
@@ -144,14 +163,15 @@ def test_step_equals_separate_networks_with_explicit_mean(made):
         discriminator = CoupledDiscriminator(graphs["discriminator"], copy.deepcopy(lists["discriminator"]))
     except ConfigError:  # a rule ties a last layer (other width, no normalisation) to a middle one
         assume(False)
+    styles = styled(generator) if with_styles else {}
     losses = {kind.__name__: kind() for kind in LOSSES[name]}
     teams = [make_team(n, losses, lambda p: Recorder(p, lr=0.1)) for n in (generator, discriminator)]
     domains = [Domain(n, (WIDTH,), (-1, 1)) for n in names]
     for loss in losses.values():
         loss.open(domains, {}, losses)
     algorithm = Algorithm1(domains, *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
-    reference = Reference(graphs, lists, list(losses.values()), lambda p, n: uniform(0, p, n))
-    z = torch.randn(BATCH, WIDTH, dtype=torch.float64)
+    reference = Reference(graphs, lists, list(losses.values()), lambda p, n: uniform(0, p, n), styles)
+    z = torch.randn(BATCH, WIDTH + generator.style * len(names), dtype=torch.float64)
     real = {n: torch.randn(BATCH, WIDTH, dtype=torch.float64) for n in names}
 
     expected = reference.discriminators(0, z, real)

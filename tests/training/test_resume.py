@@ -55,7 +55,8 @@ CASES = {
         "{name: consistency, threshold: 0, teacher: averaged}]",
         "training.ema_discriminators=true",
     ),
-    "residual": (
+    "residual with style codes": (
+        "latent={size: 4, style: 2}",
         "generator.architecture={name: residual, width: 0.05, between: gains}",
         "discriminator.architecture={name: residual, width: 0.05, spectral: true, fixup: false}",
         "discriminator.architecture.minibatch_deviation=2",
