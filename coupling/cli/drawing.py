@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from coupling.model.interpolation import Interpolation
 
 
+scale_option = click.option(
+    "--scale", type=click.IntRange(1, 32), help="Enlarge the pixels of the picture by this factor (default: by size)."
+)
+
+
 @click.command()
 @run_argument
 @click.option(
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     "--keep", type=Number(0, 1, min_open=True),
     help="Share of the samples to keep: those that the discriminators find most real.",
 )  # fmt: skip
+@scale_option
 @device_option
 @click.option("--output", type=click.Path(path_type=Path), help="Directory to write to (default: sampled in the run).")
 @json_option
@@ -49,6 +55,7 @@ def sample(
     shard_size: int | None,
     truncation: float | None,
     keep: float | None,
+    scale: int | None,
     device: str | None,
     output: Path | None,
     as_json: bool,
@@ -68,7 +75,8 @@ def sample(
 
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
     selection = Selection(model, seed, truncation, keep)
-    root = write_samples(selection, output or output_path(run, "sampled"), count, kind, shard_size, str(run))
+    folder = output or output_path(run, "sampled")
+    root = write_samples(selection, folder, count, kind, shard_size, str(run), scale)
     if as_json:
         print_json({"directory": root, **json.loads((root / MANIFEST).read_text(encoding="utf-8"))})
     else:
@@ -78,7 +86,9 @@ def sample(
 @click.command()
 @run_argument
 @click.option(
-    "--steps", type=click.IntRange(2, 256), help="Latent codes on each path (default: 12 for a PNG, 32 for a GIF)."
+    "--steps",
+    type=click.IntRange(2, 256),
+    help="Latent codes on each path (default: 12 for a PNG, 32 for a GIF, 51 for a video).",
 )
 @click.option(
     "--pairs",
@@ -98,11 +108,14 @@ def sample(
     default=4.0,
     show_default=True,
     type=Number(0.1, 600),
-    help="Duration of a GIF: forward along the paths and back.",
+    help="Duration of a GIF or video: forward along the paths and back.",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="PNG or GIF file to write (default: traversal.png in the run)."
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write: .png, .gif, .mp4 or .webm (default: traversal.png in the run).",
 )
+@scale_option
 @device_option
 @plugin_option
 def traverse(
@@ -112,13 +125,14 @@ def traverse(
     seed: int,
     interpolation: Interpolation | None,
     seconds: float,
+    scale: int | None,
     device: str | None,
     output: Path | None,
     modules: tuple[str, ...],
 ) -> None:
     """Draw paths between latent codes in every domain.
 
-    Writes a picture (PNG) or an animation (GIF).
+    Writes a picture (PNG), an animation (GIF) or a video (MP4, WebM).
     """
     from coupling.api import load_model
     from coupling.generation.traversal import check_file, write_traversal
@@ -128,7 +142,9 @@ def traverse(
     file = output or output_path(run, "traversal.png")
     check_file(file)
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
-    write_traversal(model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds)
+    write_traversal(
+        model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds, scale=scale
+    )
     click.echo(str(file))
 
 

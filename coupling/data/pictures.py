@@ -88,7 +88,9 @@ def drawable(domains: Mapping[str, Domain]) -> list[str]:
     return names
 
 
-def picture_grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12) -> Image.Image:
+def picture_grid(
+    samples: Mapping[str, Tensor], domains: Mapping[str, Domain], columns: int = 12, scale: int | None = None
+) -> Image.Image:
     """A picture of corresponding samples: each column is one z, each row one domain.
 
     Pictures of different size are enlarged to about the same size, by whole factors if possible.
@@ -97,6 +99,8 @@ def picture_grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], c
         samples: {domain: (B, *shape)} in the domain's range; domains that cannot be drawn are left out.
         domains: {name: domain} of at least these samples.
         columns: columns beside each other; further samples continue in further bands below.
+        scale: enlarge the largest pictures by this whole factor, and the others to about the same size; None: by the
+            smallest factor that makes them 64 pixels or larger.
 
     Raises:
         InputError: none of the domains can be drawn.
@@ -106,7 +110,7 @@ def picture_grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], c
         raise InputError("none of the domains can be drawn as pictures")
     count = min(len(pixels) for pixels in rows.values())
     columns = min(columns, count)
-    scaled = _alike([(pixels.shape[2], pixels.shape[1]) for pixels in rows.values()])
+    scaled = _alike([(pixels.shape[2], pixels.shape[1]) for pixels in rows.values()], scale)
     sizes = dict(zip(rows, scaled, strict=True))
     width = max(width for width, _ in scaled) + _MARGIN
     tops = np.cumsum([0, *(height + _MARGIN for _, height in scaled)]).tolist()
@@ -127,10 +131,10 @@ def picture_grid(samples: Mapping[str, Tensor], domains: Mapping[str, Domain], c
     return canvas
 
 
-def _alike(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _alike(sizes: Sequence[tuple[int, int]], scale: int | None) -> list[tuple[int, int]]:
     """(width, height) of each domain's pictures, and how large they are drawn: longer sides about alike."""
     longest = max(max(size) for size in sizes)
-    wanted = longest * max(1, -(-_SMALLEST // longest))
+    wanted = longest * (scale or max(1, -(-_SMALLEST // longest)))
     drawn = []
     for width, height in sizes:
         factor: float = max(1, round(wanted / max(width, height)))

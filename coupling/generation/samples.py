@@ -61,6 +61,7 @@ def write_samples(
     kind: Format = "folder",
     shard_size: int | None = None,
     source: str = "",
+    scale: int | None = None,
 ) -> Path:
     """Write the first ``count`` samples of ``selection`` into ``root``, with ``grid.png`` and ``manifest.json``.
 
@@ -74,6 +75,7 @@ def write_samples(
         kind: format of the files (:mod:`coupling.generation.sample_files`).
         shard_size: samples in a shard of a webdataset.
         source: name of the model in the manifest.
+        scale: that of ``grid.png`` (:func:`coupling.picture_grid`); if it is given, the grid is drawn again.
 
     Returns:
         ``root``.
@@ -95,6 +97,8 @@ def write_samples(
             remove_torn(root)
             manifest.resume()
             _write_rest(selection, files, manifest)
+            if scale is not None:
+                _draw_grid(selection, files, count, scale)
         finally:
             lock.release()
     return root
@@ -169,7 +173,15 @@ def _write_part(
         advance(written.result())
 
 
-def _with_grid(portions: Iterator[Samples], domains: Mapping[str, Domain], root: Path) -> Iterator[Samples]:
+def _draw_grid(selection: Selection, files: SampleFiles, count: int, scale: int) -> None:
+    """Draw ``grid.png`` at another scale."""
+    portions = selection.samples(0, min(count, _GRID), files.domains)
+    deque(_with_grid(portions, {name: selection.model.domains[name] for name in files.domains}, files.root, scale), 0)
+
+
+def _with_grid(
+    portions: Iterator[Samples], domains: Mapping[str, Domain], root: Path, scale: int | None = None
+) -> Iterator[Samples]:
     """The same portions; writes the first samples as ``grid.png`` before it returns."""
     seen: list[Samples] = []
     for portion in portions:
@@ -177,7 +189,7 @@ def _with_grid(portions: Iterator[Samples], domains: Mapping[str, Domain], root:
         if sum(len(next(iter(p.values()))) for p in seen) >= _GRID:
             break
     shown = {name: torch.cat([portion[name] for portion in seen])[:_GRID] for name in domains}
-    save_png(picture_grid(shown, domains), root / "grid.png")
+    save_png(picture_grid(shown, domains, scale=scale), root / "grid.png")
     return chain(seen, portions)
 
 

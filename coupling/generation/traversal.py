@@ -12,12 +12,13 @@ from torch import Tensor
 from coupling.data.pictures import drawable, picture_grid, save_png
 from coupling.domain import Domain
 from coupling.errors import InputError
+from coupling.generation.video import CODECS, check_video, video
 from coupling.model.interpolation import Interpolation, suited_to
 from coupling.model.model import CoupledModel
 from coupling.system.atomic_files import OTHER_OUTPUT, write_bytes, writing
 from coupling.system.terminal import print_line
 
-STEPS = {".png": 12, ".gif": 32}
+STEPS = {".png": 12, ".gif": 32, ".mp4": 51, ".webm": 51}
 """Default number of codes on a path, by the suffix of the file."""
 
 
@@ -30,9 +31,11 @@ _SHORTEST = 2 * _TICK
 
 
 def check_file(file: Path) -> None:
-    """Raise :class:`InputError` if ``file`` is neither a .png nor a .gif."""
+    """Raise :class:`InputError` if ``file`` is no picture or video, or nothing installed can write it."""
     if file.suffix.lower() not in STEPS:
-        raise InputError(f"--output {file}: a traversal is a .png or a .gif; give one of these suffixes")
+        raise InputError(f"--output {file}: a traversal is a {', '.join(STEPS)} file; give one of these suffixes")
+    if file.suffix.lower() in CODECS:
+        check_video(f"--output {file}")
 
 
 def write_traversal(
@@ -44,11 +47,13 @@ def write_traversal(
     seed: int,
     interpolation: Interpolation | None,
     seconds: float,
+    scale: int | None = None,
 ) -> Path:
     """Draw ``pairs`` paths between codes into ``file``; returns it.
 
-    A ``.png`` has a row for each domain, with the path from left to right, and the pairs below each other. A ``.gif``
-    has a column for each pair; it runs forward and back in ``seconds``, forever.
+    A ``.png`` has a row for each domain, with the path from left to right, and the pairs below each other. A ``.gif``,
+    ``.mp4`` or ``.webm`` has a column for each pair and runs forward and back in ``seconds``, a ``.gif`` forever.
+    ``scale`` is that of :func:`coupling.picture_grid`.
 
     Raises:
         InputError: the file has another suffix or cannot be written, or the samples of no domain are images.
@@ -64,20 +69,23 @@ def write_traversal(
     with writing(file, OTHER_OUTPUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            save_png(paths_picture(samples, model.domains), file)
+            save_png(paths_picture(samples, model.domains, scale), file)
         else:
             frames = [
-                picture_grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs)
+                picture_grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs, scale)
                 for step in range(steps)
             ]
-            write_bytes(file, moving([*frames, *frames[-2:0:-1]], seconds))
+            frames += frames[-2:0:-1]
+            write_bytes(file, moving(frames, seconds) if kind == ".gif" else video(frames, seconds, kind))
     return file
 
 
-def paths_picture(samples: Mapping[str, Tensor], domains: Mapping[str, Domain]) -> Image.Image:
+def paths_picture(
+    samples: Mapping[str, Tensor], domains: Mapping[str, Domain], scale: int | None = None
+) -> Image.Image:
     """A picture of paths of :meth:`CoupledModel.traverse`: {domain: (pairs, steps, *shape)} in the domain's range."""
     steps = next(iter(samples.values())).shape[1]
-    return picture_grid({name: x.flatten(0, 1) for name, x in samples.items()}, domains, steps)
+    return picture_grid({name: x.flatten(0, 1) for name, x in samples.items()}, domains, steps, scale)
 
 
 def moving(frames: list[Image.Image], seconds: float) -> bytes:

@@ -39,8 +39,8 @@ FeatureName = Annotated[
     str,
     Field(
         description="what samples are compared by: classes (a classifier trained on the domain's own labels or "
-        "attributes), random (fixed random convolutions), auto (classes where there are some, else random), pixels, an "
-        ".onnx file, or module:attribute of installed code"
+        "attributes), random (fixed random convolutions), auto (classes where there are some, else random), pixels, "
+        "inception (that of FID, with your file of its weights), an .onnx file, or module:attribute of installed code"
     ),
 ]
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from coupling.data.domain_data import DomainData
 from coupling.errors import ConfigError, cause
 from coupling.metrics.classifier import Classes, Classifier, known_classes
+from coupling.metrics.inception import check_inception, open_inception
 from coupling.metrics.probe_networks import Centred, run_in_portions
 from coupling.networks.weights import fingerprint
 from coupling.system.checksums import digest
@@ -45,6 +46,8 @@ class Features:
 
 def check_features(chosen: str, data: DomainData) -> None:
     """Raise :class:`ConfigError` if ``chosen`` cannot be a feature network of the domain; opens no data."""
+    if chosen == "inception":
+        check_inception(data.domain)
     if chosen in _NAMES or ":" in chosen:
         return
     if not chosen.endswith(".onnx"):
@@ -63,8 +66,8 @@ def open_features(chosen: str, data: DomainData, widest: int = WIDEST) -> Featur
 
     ``auto``: classes where the data set has labels or attributes, else random. ``classes``: the last hidden layer
     of a classifier trained on the domain's own labelled samples. ``random``: a convolutional network with fixed random
-    weights. ``pixels``: none. Otherwise an ONNX file, which holds only numbers and operations and executes no other
-    code, or ``module:attribute``, a torch module of installed code.
+    weights. ``pixels``: none. ``inception``: that of FID. Otherwise an ONNX file, which holds only numbers and
+    operations and executes no other code, or ``module:attribute``, a torch module of installed code.
     """
     if chosen == "auto":
         chosen = "classes" if _varied_classes(data) else "random"
@@ -131,7 +134,17 @@ def _pixels(data: DomainData) -> Features:
     return Features(lambda samples: (samples.flatten(1).float() - low) / (high - low), {"network": "none, pixels"})
 
 
-_BUILT_IN: Mapping[str, Callable[[DomainData], Features]] = {"classes": _classes, "random": _random, "pixels": _pixels}
+def _inception(data: DomainData) -> Features:
+    extract, record = open_inception(data.domain)
+    return Features(extract, record, scaled=False)
+
+
+_BUILT_IN: Mapping[str, Callable[[DomainData], Features]] = {
+    "classes": _classes,
+    "random": _random,
+    "pixels": _pixels,
+    "inception": _inception,
+}
 
 
 _NAMES = ("auto", *_BUILT_IN)

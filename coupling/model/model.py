@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from coupling.errors import InputError, nearest
 from coupling.model import export, hub
+from coupling.model.images import Images
 from coupling.model.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
 from coupling.model.inversion import Encoding, Search, Transformed, invert
 from coupling.model.sampler import CoupledSampler
@@ -69,6 +70,33 @@ class CoupledModel(CoupledSampler):
                 bits.
         """
         export.export_safetensors(self, Path(path), generators_only=generators_only, half=half)
+
+    def images(
+        self, samples: int | Mapping[str, Tensor] = 12, seed: int = 0, domains: Sequence[str] | None = None
+    ) -> Images:
+        """Draw corresponding samples as pictures; a notebook shows them as a grid.
+
+        Args:
+            samples: number of samples to draw, or samples to show as they are: {domain: (B, *shape)} in the domain's
+                range, as :meth:`sample`, :meth:`generate` and :meth:`transform` return them.
+            seed: seed of the codes that are drawn.
+            domains: names of the domains; None: all. Domains that cannot be drawn are left out.
+
+        Returns:
+            {domain: list of PIL images}, with the methods ``grid`` and ``save``.
+
+        Raises:
+            InputError: the number is below 1, the model has no such domain, the samples do not fit it, or none of the
+                domains can be drawn.
+        """
+        if isinstance(samples, int):
+            return Images(self.sample(samples, seed, domains), self.domains)
+        names = self.chosen(list(samples) if domains is None else domains)
+        for name in names:
+            if name not in samples:
+                raise InputError(f"the samples have no domain '{name}'; {nearest(name, samples)}")
+            self.check_samples(samples[name], name)
+        return Images({name: samples[name] for name in names}, self.domains)
 
     def traverse(
         self,

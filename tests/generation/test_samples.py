@@ -23,6 +23,7 @@ from coupling.api import load_model
 from coupling.config.sections import LatentConfig
 from coupling.data.images.folder import ImageFolder
 from coupling.domain import Domain
+from coupling.data.pictures import picture_grid
 from coupling.errors import InputError
 from coupling.generation import samples as sampling
 from coupling.generation.sample_files import FORMATS
@@ -338,3 +339,16 @@ def test_two_processes_do_not_write_one_set(sample):
     rejected(sample(), f"set: in use by process {os.getpid()}")
     lock.release()
     assert sample("--count", 2).exit_code == 0
+
+
+def test_scale_draws_the_grid_again_and_changes_no_sample(run, model, command):
+    arguments = ("sample", run, "--count", 5, "--output", "drawn", "--plugin", TINY)
+    assert command(*arguments).exit_code == 0
+    before = {path: path.read_bytes() for path in Path("drawn").rglob("*.png") if path.name != "grid.png"}
+    grid = Path("drawn/grid.png").read_bytes()
+    result = command(*arguments, "--scale", 3)
+    assert "all 5 samples are there" in result.stderr
+    assert np.array_equal(Image.open("drawn/grid.png"), picture_grid(model.sample(5), model.domains, scale=3))
+    assert {path: path.read_bytes() for path in before} == before
+    assert command(*arguments[:-4], "--output", "other", *arguments[-2:], "--scale", 3).exit_code == 0
+    assert Path("other/grid.png").read_bytes() == Path("drawn/grid.png").read_bytes() != grid

@@ -178,13 +178,47 @@ def test_frames_of_many_colours_share_a_palette_and_do_not_flicker():
     assert all(np.array_equal(shown[0][4:], other[4:]) for other in shown[1:])
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_video_shows_the_frames_of_the_animation(run, model, command, suffix):
+    imageio = pytest.importorskip("imageio.v3")
+    result = command("traverse", run, "--steps", 4, "--pairs", 3, "--seconds", 1.5, "--scale", 9, "--output",
+                     f"t{suffix}", "--plugin", TINY)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    shown = imageio.imread(f"t{suffix}", plugin="pyav")
+    assert imageio.immeta(f"t{suffix}", plugin="pyav")["fps"] == pytest.approx(6 / 1.5)
+    assert len(shown) == 6  # there and back: 0 1 2 3 2 1
+    samples = model.traverse(3, 4)
+    for number, step in enumerate([0, 1, 2, 3, 2, 1]):
+        frame = picture_grid({name: x[:, step] for name, x in samples.items()}, model.domains, 3, 9)
+        height, width = frame.height, frame.width
+        assert shown[number].shape == (height + height % 2, width + width % 2, 3)
+        difference = shown[number][:height, :width].astype(float) - np.asarray(frame)
+        assert np.abs(difference).mean() < 8  # both codecs lose a little
+
+
+def test_a_video_without_its_extra_is_an_error_before_anything_is_drawn(run, command, monkeypatch):
+    monkeypatch.setattr("coupling.generation.video.find_spec", lambda name: None if name == "av" else name)
+    result = command("traverse", run, "--output", "t.mp4", "--plugin", TINY)
+    rejected(result, "--output t.mp4: a video needs av: pip install 'coupling-gan[video]'")
+    assert not Path("t.mp4").exists()
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_scale_enlarges_the_picture_of_a_traversal(run, model, command, scale):
+    command("traverse", run, "--steps", 4, "--pairs", 2, "--scale", scale, "--output", "t.png", "--plugin", TINY)
+    samples = {name: x.flatten(0, 1) for name, x in model.traverse(2, 4).items()}
+    assert np.array_equal(Image.open("t.png"), picture_grid(samples, model.domains, 4, scale))
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
 def test_a_wrong_argument_is_an_error(run, command):
-    rejected(command("traverse", run, "--output", "t.jpg"), "--output t.jpg: a traversal is a .png or a .gif")
+    rejected(
+        command("traverse", run, "--output", "t.jpg"), "--output t.jpg: a traversal is a .png, .gif, .mp4, .webm file"
+    )
     rejected(command("traverse", run, "--steps", 1), "1 is not in the range 2<=x<=256")
     rejected(command("traverse", run, "--pairs", 0), "0 is not in the range")
     rejected(command("traverse", run, "--interpolation", "round"), "'round' is not one of")

@@ -24,15 +24,18 @@ DISTRIBUTIONS = {
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",
     "pyarrow": "pyarrow",
+    "av": "av",
+    "imageio": "imageio",
     "skimage": "scikit-image",
+    "torch_fidelity": "torch-fidelity",
 }
 """Distributions of optional modules, also where they are not installed."""
 
 FINDS = {"files", "find_spec", "import_module", "_package"}
 """Functions that take the name of a module."""
 
-NOT_IMPORTED = {"tensorboard"}
-"""Trackers, which Accelerate imports."""
+NOT_IMPORTED = {"av", "tensorboard"}
+"""What Accelerate (trackers) and imageio (PyAV) import."""
 
 
 def normal(name):
