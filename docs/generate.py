@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from coupling.api import parse_config
+from coupling.cli.available_plugins import available_plugins
 from coupling.config import components, schedules, sections
 from coupling.config.config import Config
 from coupling.config.json_schema import SCHEMA_VERSION, config_schema
@@ -221,6 +222,13 @@ def _replaced(text: str, name: str, made: str) -> str:
     return before + begin + "\n" + made + "\n\n" + end + rest.partition(end)[2]
 
 
+def available() -> str:
+    """plugins.md with the list of plugins as `coupling plugins --available` has it."""
+    rows = ["| plugin | |", "|---|---|"]
+    rows += [f"| [{plugin.name}]({plugin.address}) | {plugin.description} |" for plugin in available_plugins()]
+    return _replaced((DOCS / "plugins.md").read_text(encoding="utf-8"), "available", "\n".join(rows))
+
+
 def included() -> Plugins:
     """The plugins of this repository, whatever else is installed."""
     projects = [tomllib.loads(path.read_text()) for path in sorted(DOCS.parent.glob("plugins/*/pyproject.toml"))]
@@ -242,6 +250,7 @@ def made() -> Iterator[tuple[Path, str]]:
     yield DOCS / "configuration.md", configuration()
     yield DOCS / "design.md", design()
     yield DOCS / "metrics.md", metrics()
+    yield DOCS / "plugins.md", available()
     yield DOCS / "reference.md", reference()
     yield DOCS / "sweeps.md", sweeps()
     yield DOCS / "bring-your-own-domains.md", plugin_text()

@@ -11,16 +11,18 @@ from coupling.cli import json_documents
 from coupling.cli.group import console, load_plugins, plugin_option, root_group
 from coupling.cli.json_documents import json_option, print_json
 from coupling.cli.new_plugin import write_plugin
+from coupling.errors import InputError
 from coupling.plugins import installed
 from coupling.system.terminal import print_line
 
 
 @click.command()
 @click.argument("name", required=False, metavar="[KIND|NAME]")
+@click.option("--available", is_flag=True, help="List plugins that can be installed, and what is installed of them.")
 @json_option
 @plugin_option
 @click.pass_context
-def plugins(ctx: click.Context, name: str | None, as_json: bool, modules: tuple[str, ...]) -> None:
+def plugins(ctx: click.Context, name: str | None, available: bool, as_json: bool, modules: tuple[str, ...]) -> None:
     """List the components that configurations may name.
 
     KIND is architecture, dataset, transform, loss or metric, and lists the components of this kind only. With the NAME
@@ -28,6 +30,9 @@ def plugins(ctx: click.Context, name: str | None, as_json: bool, modules: tuple[
     """
     from coupling.cli import component_tables as tables
 
+    if available:
+        _list_available(name, as_json)
+        return
     kind = None if name is None else tables.kind_called(name)
     ours = root_group(ctx).commands
     if name is not None and kind is None:
@@ -42,6 +47,17 @@ def plugins(ctx: click.Context, name: str | None, as_json: bool, modules: tuple[
         print_json(json_documents.listed(tables.components_of(kind, found), found, commands))
     else:
         tables.print_plugins(installed(modules), kind, ours, console())
+
+
+def _list_available(name: str | None, as_json: bool) -> None:
+    from coupling.cli.available_plugins import available_plugins, print_available
+
+    if name is not None:
+        raise InputError(f"--available lists whole plugins; leave '{name}' out, or --available")
+    if as_json:
+        print_json({"available": [plugin.plain() for plugin in available_plugins()]})
+    else:
+        print_available(console())
 
 
 @click.command("new-plugin")

@@ -97,7 +97,7 @@ def write_samples(
             remove_torn(root)
             manifest.resume()
             _write_rest(selection, files, manifest)
-            if scale is not None:
+            if scale is not None and any(domain.is_drawable for domain in files.domains.values()):
                 _draw_grid(selection, files, count, scale)
         finally:
             lock.release()
@@ -175,8 +175,7 @@ def _write_part(
 
 def _draw_grid(selection: Selection, files: SampleFiles, count: int, scale: int) -> None:
     """Draw ``grid.png`` at another scale."""
-    portions = selection.samples(0, min(count, _GRID), files.domains)
-    deque(_with_grid(portions, {name: selection.model.domains[name] for name in files.domains}, files.root, scale), 0)
+    _with_grid(selection.samples(0, min(count, _GRID), list(files.domains)), files.domains, files.root, scale)
 
 
 def _with_grid(

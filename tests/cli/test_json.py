@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
@@ -86,6 +87,15 @@ def test_plugins_lists_every_component(command):
 def test_plugins_lists_one_kind(command):
     found = document(command("plugins", "losses", "--json"))
     assert {c["kind"] for c in found["components"]} == {"loss"}
+
+
+def test_plugins_that_are_available_are_listed_with_what_is_installed(command):
+    found = {plugin["name"]: plugin for plugin in document(command("plugins", "--available", "--json"))["available"]}
+    assert found["coupling-faces"]["installed"] == metadata.version("coupling-faces")
+    assert found["coupling-faces"]["install"] == "pip install coupling-faces"
+    text = command("plugins", "--available").stdout
+    assert all(name in text and plugin["address"] in text for name, plugin in found.items())
+    refused(command("plugins", "mnist", "--available"), "--available lists whole plugins; leave 'mnist' out")
 
 
 @pytest.mark.parametrize("name", ["mnist", "pixel-agreement", "upsampling", "avatars", "classification"])

@@ -55,6 +55,7 @@ def small_files(tmp_path, monkeypatch):
     data = tmp_path / "data"
     monkeypatch.setenv("COUPLING_DATA", str(data))
     monkeypatch.setattr(probe, "STEPS", 2)  # what probes tell is not looked at
+    monkeypatch.setattr(held_out, "LEAST", 1)
 
     def write(datasets):
         for name in datasets:
@@ -147,6 +148,7 @@ def runs_for_two_steps(config, output):
     domains = list(config.domains)
     assert {f"loss/generator/{d}" for d in domains} <= set(lines[0])
     assert run.read_json("summary.json")["status"] == "finished"
+    assert run.read_json("summary.json")["last"], "an example measures itself, at least at its end"
     samples = load_model(run.path).sample(3)
     assert list(samples) == domains
     return run
@@ -177,16 +179,15 @@ MEASURED = [path for path in CONFIGS if any(words[1] == "evaluate" for words in 
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda p: str(p.relative_to(EXAMPLES)))
-def test_the_metrics_of_an_example_have_held_out_samples(path, small_files, monkeypatch):
+def test_the_metrics_of_an_example_have_held_out_samples(path, small_files):
     """The header's last ``coupling run`` makes the run that its ``coupling evaluate`` measures."""
-    monkeypatch.setattr(held_out, "LEAST", 1)
     small_files(datasets(FILES[path]).values())
     *_, run = (words for words in commands(path) if words[1] == "run")
     (evaluate,) = (words for words in commands(path) if words[1] == "evaluate")
     config = load_config(path, [*after("--set", run), *small(FILES[path])])
     assert evaluate[2] == f"runs/{config.name}-001"
     data = open_domains(config, installed().registry)
-    for entry, place in choose_metrics(config, after("--metric", evaluate), installed()):
+    for entry, place in choose_metrics(config, after("--metric", evaluate) or None, installed()):
         open_metric(entry, data, {}, installed().registry, place)
 
 

@@ -22,8 +22,8 @@ from scipy import stats
 from coupling.api import load_model
 from coupling.config.sections import LatentConfig
 from coupling.data.images.folder import ImageFolder
-from coupling.domain import Domain
 from coupling.data.pictures import picture_grid
+from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.generation import samples as sampling
 from coupling.generation.sample_files import FORMATS

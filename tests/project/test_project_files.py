@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from coupling import __version__
+from coupling.cli.available_plugins import available_plugins
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = [ROOT / "pyproject.toml", *sorted((ROOT / "plugins").glob("*/pyproject.toml"))]
@@ -57,3 +59,29 @@ def test_every_distribution_says_who_made_it_and_where_it_is(path):
     assert project["authors"] == [{"name": "The coupling authors"}]
     assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(project["urls"])
     assert any(line.startswith("Operating System ::") for line in project["classifiers"])
+
+
+RAW = "https://raw.githubusercontent.com/coupling-gan/coupling/main/"
+"""Where files of the main branch are, for pages outside of the repository, such as PyPI's."""
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(ROOT.glob("plugins/*/README.md"))], ids=str)
+def test_pictures_of_a_readme_have_absolute_addresses_and_are_there(path):
+    text = path.read_text(encoding="utf-8")
+    pictures = re.findall(r"\]\(([^)\s]+\.(?:png|svg|gif|jpg))\)", text)
+    assert pictures or path.parent != ROOT
+    for address in pictures:
+        assert address.startswith(RAW), f"{address}: PyPI shows a picture by its absolute address only"
+        assert (ROOT / address.removeprefix(RAW)).is_file(), address
+
+
+def test_the_list_of_plugins_has_every_plugin_of_the_repository():
+    named = {plugin.name: plugin for plugin in available_plugins()}
+    for path in ROOT.glob("plugins/*/pyproject.toml"):
+        project = tomllib.loads(path.read_text())["project"]
+        if "coupling" in project.get("entry-points", {}):
+            assert named[project["name"]].address.endswith(f"/tree/main/plugins/{path.parent.name}")
+    for plugin in named.values():
+        assert plugin.address.startswith("https://")
+        assert len(plugin.description) <= 110
+        assert plugin.name.startswith("coupling-")
