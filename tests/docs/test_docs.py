@@ -204,5 +204,7 @@ def few_faces(tmp_path, monkeypatch):
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]
-    config = load_config(ROOT / "examples" / "faces.yaml", [*few, "training.steps=1", "training.batch_size=4"])
+    config = load_config(
+        ROOT / "examples" / "faces.yaml", [*few, "training.steps=1", "training.batch_size=4", "metrics=[]"]
+    )
     assert train(config).path == Path("runs/faces-001")

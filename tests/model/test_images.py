@@ -16,8 +16,8 @@ from coupling.model.images import Images
 
 COLOUR = Domain("colour", (3, 4, 6), (0.0, 1.0))
 GRAY = Domain("gray", (1, 4, 6), (-1.0, 1.0))
-VECTOR = Domain("vector", (5,), (-1.0, 1.0))
-DOMAINS = {d.name: d for d in (COLOUR, GRAY, VECTOR)}
+FOUR_AXES = Domain("four-axes", (2, 3, 4, 5), (-1.0, 1.0))
+DOMAINS = {d.name: d for d in (COLOUR, GRAY, FOUR_AXES)}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_grid_is_saved_as_png(images, tmp_path):
         (lambda model: model.images(2).grid(0), "columns is 0"),
         (lambda model: model.images(2).grid(scale=0), "scale is 0"),
         (lambda model: model.images(2).save("grid.jpg"), "ends with .png"),
-        (lambda model: Images({"vector": torch.zeros(1, 5)}, DOMAINS), "none of the domains is of images"),
+        (lambda model: Images({"four-axes": torch.zeros(1, 2, 3, 4, 5)}, DOMAINS), "none of the domains"),
     ],
 )
 def test_bad_input_is_one_message(model, call, message):
