@@ -87,6 +87,8 @@ def problems(old: Mapping[str, list[str]], new: Mapping[str, list[str]], changel
     deprecated = _under("Deprecated", released)
     found = []
     for entry in new:
+        if (parent := _parent(entry)) in new and parent not in old:
+            continue  # a line on the component, class or section is enough
         if lacking := [word for word in _words(entry, old.get(entry), new[entry]) if not _mentions(newest, word)]:
             found.append(f"{entry}: is new, and the newest section of CHANGELOG.md does not have `{lacking[0]}`")
     for entry, before in old.items():
@@ -98,6 +100,13 @@ def problems(old: Mapping[str, list[str]], new: Mapping[str, list[str]], changel
             elif not _mentions(deprecated, word):
                 found.append(f'{entry}: {what}, but no earlier release has `{word}` under "Deprecated"')
     return found
+
+
+def _parent(entry: str) -> str:
+    """What an entry is part of: the component of an option, the class of a method, the section of a key."""
+    kind, *names = entry.split()
+    outer = names[0].rpartition(".")[0].removesuffix(".i").removesuffix(".NAME")
+    return " ".join(names[:-1]) if kind == "option" else f"{kind} {outer}"
 
 
 def _words(entry: str, before: list[str] | None, now: list[str]) -> list[str]:

@@ -95,7 +95,7 @@ def test_plugins_that_are_available_are_listed_with_what_is_installed(command):
     assert found["coupling-faces"]["install"] == "pip install coupling-faces"
     text = command("plugins", "--available").stdout
     assert all(name in text and plugin["address"] in text for name, plugin in found.items())
-    refused(command("plugins", "mnist", "--available"), "--available lists whole plugins; leave 'mnist' out")
+    rejected(command("plugins", "mnist", "--available"), "--available lists whole plugins; leave 'mnist' out")
 
 
 @pytest.mark.parametrize("name", ["mnist", "pixel-agreement", "upsampling", "avatars", "classification"])

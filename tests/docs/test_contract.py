@@ -69,6 +69,20 @@ def test_what_is_new_needs_a_line(new, word):
     assert changed(new, newest=f"- {word} without marks, and `{word}s`.") != []
 
 
+@pytest.mark.parametrize(
+    ("entry", "part", "name"),
+    [
+        ("loss r2", "option loss r2 gamma", "r2"),
+        ("name Images", "name Images.grid", "Images"),
+        ("key augmentation", "key augmentation.target", "augmentation"),
+        ("key operations", "key operations.i.name", "operations"),
+    ],
+)
+def test_a_line_on_something_new_is_enough_for_its_parts(entry, part, name):
+    assert len(changed({entry: [], part: []})) == 1
+    assert changed({entry: [], part: []}, newest=f"- `{name}`") == []
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_what_is_gone_needs_a_line_and_an_earlier_deprecation(name):
     word = name.split()[-1].rpartition(".")[2]
