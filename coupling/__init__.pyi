@@ -5,6 +5,7 @@ from .hookspecs import Register as Register
 from .hookspecs import hookimpl as hookimpl
 
 # Contracts: what a component is.
+from .domain import Column as Column
 from .domain import Domain as Domain
 from .data.dataset import Dataset as Dataset
 from .data.dataset import PartialOverlap as PartialOverlap

@@ -6,6 +6,7 @@ from coupling.augmentations.operations import Colour, Cutout, Flip, Translation
 from coupling.data.drawings import Bars, HeatMap, Line
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
+from coupling.data.table import Table
 from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
 from coupling.hookspecs import Register, hookimpl
 from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
@@ -47,9 +48,10 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Folders and zips of images, and the Hugging Face hub."""
+    """Folders and zips of images, the Hugging Face hub, and CSV files."""
     register("image-folder", ImageFolder)
     register("huggingface", HuggingFace)
+    register("table", Table)
 
 
 @hookimpl

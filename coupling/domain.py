@@ -14,6 +14,18 @@ Drawing: TypeAlias = Callable[[Tensor, tuple[float, float]], Tensor]
 
 
 @dataclass(frozen=True)
+class Column:
+    """A number of a sample that is a row of a table: its name, and its value in its own unit."""
+
+    name: str
+    """Heading of the column."""
+    centre: float = 0.0
+    """Value of the column where the number of the sample is 0."""
+    scale: float = 1.0
+    """What 1 in the sample is in the unit of the column: value = centre + scale · number."""
+
+
+@dataclass(frozen=True)
 class Domain:
     """One domain as networks and losses see it: the name, shape and range of its samples."""
 
@@ -28,6 +40,8 @@ class Domain:
     line, other (h, w) as a heat map, and other shapes not at all."""
     drawing: Drawing | None = field(default=None, compare=False, repr=False)
     """The transform of that name."""
+    columns: tuple[Column, ...] = ()
+    """What each number of a sample (n,) is, if samples are rows of a table; they are then written as CSV, too."""
 
     @property
     def size(self) -> int:

@@ -26,12 +26,18 @@ def check_dataset(dataset: object, origin: str) -> None:
         shape, (low, high) = tuple(dataset.shape), dataset.range
         valid = len(shape) > 0 and all(isinstance(n, int) and n > 0 for n in shape)
         valid = valid and -math.inf < low < high < math.inf and isinstance(dataset.source, str)
+        names = [column.name for column in dataset.columns]
     except Exception as error:
         raise PluginError(f"{origin} does not say its shape, range or source: {cause(error)}") from error
     if not valid:
         raise PluginError(
             f"{origin} declares shape {shape}, range [{low}, {high}] and source {dataset.source!r}; "
             "a shape is of positive whole numbers, a range is (lowest, highest), a source is text"
+        )
+    if names and (shape != (len(names),) or len(set(names)) < len(names)):
+        raise PluginError(
+            f"{origin} declares shape {shape} and the columns {', '.join(names)}; a row of a table has the shape (n,) "
+            "and n columns of different names"
         )
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from coupling.domain import Column
+
 
 class PartialOverlap(str):
     """Says in words which samples two data sets share, where each has other samples too.
@@ -40,6 +42,10 @@ class Dataset(ABC):
     """Name of a registered transform, used with its defaults, that makes pictures of untransformed
     samples: (B, *shape) to (B, 1 or 3, height, width), in the same range. For data that are not
     images, and for images that people see better in another way, such as depth in colours."""
+
+    columns: Sequence[Column] = ()
+    """What each number of a sample is, if samples (n,) are rows of a table: one :class:`coupling.Column` for each.
+    Untransformed samples are then written as CSV, too, in the units of the columns."""
 
     tested_on: Literal["own", "held-out"] = "own"
     """Which samples a classifier's accuracy is first reported for: those that training saw, as the target

@@ -157,6 +157,11 @@ class DomainData:
                 f"{path}: samples of shape {shape} in {list(scale)}; those of domain '{self.domain.name}' are "
                 f"{self.domain.shape} in {list(self.domain.range)}: give a data set like the domain's own"
             )
+        if self.domain.columns and not opened.transforms and tuple(opened.dataset.columns) != self.domain.columns:
+            raise ConfigError(
+                f"{path}: its columns are not those of domain '{self.domain.name}', or are standardised by other means "
+                "and deviations; give the domain's columns and, as standardised_by, its file"
+            )
         return self.with_dataset(opened.dataset, opened.common.chosen() or (1, 1), transforms, opened.origin)
 
     def with_dataset(
@@ -329,6 +334,7 @@ def _domain(name: str, opened: _OpenDataset, registry: Registry) -> Domain:
     dataset = opened.dataset
     shape = transformed_shape(f"domains.{name}.dataset", dataset, opened.transforms)
     span = (float(dataset.range[0]), float(dataset.range[1]))
-    if opened.transforms or not dataset.drawn_by:
+    if opened.transforms:
         return Domain(name, shape, span)
-    return Domain(name, shape, span, dataset.drawn_by, open_drawing(dataset, registry, opened.origin))
+    drawing = open_drawing(dataset, registry, opened.origin) if dataset.drawn_by else None
+    return Domain(name, shape, span, dataset.drawn_by, drawing, tuple(dataset.columns))

@@ -1,4 +1,4 @@
-"""NumPy's files (.npy) that a user gives, as samples of a domain."""
+"""NumPy's files (.npy) and tables (.csv) that a user gives, as samples of a domain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from coupling.data.csv_file import CsvFile, standardised
 from coupling.domain import Domain
+from coupling.errors import DataError
 from coupling.generation.given_sample import GivenSample
 
 SUFFIX = ".npy"
@@ -36,6 +38,17 @@ def arrays_at(path: Path, domain: Domain) -> Iterator[GivenSample | str]:
             yield f"{file}: cannot be read: {error.strerror or error}"
             continue
         yield from _read(BytesIO(content), file, domain)
+
+
+def rows_at(path: Path, domain: Domain) -> Iterator[GivenSample | str]:
+    """Each row of a .csv that has the domain's columns, or why it cannot be used."""
+    try:
+        file = CsvFile.read(path)
+        values = file.numbers([column.name for column in domain.columns])
+    except DataError as error:
+        yield str(error)
+        return
+    yield from _samples(standardised(values, domain.columns), path, domain)
 
 
 def _in_zip(path: Path, domain: Domain) -> Iterator[GivenSample | str]:
@@ -69,9 +82,16 @@ def _read(content: BinaryIO, file: Path, domain: Domain) -> Iterator[GivenSample
         return
     if not len(samples):
         yield f"{file}: holds no sample; {_fits(domain)}"
+    yield from _samples(samples, file, domain, numbered=array.shape != domain.shape)
+
+
+def _samples(
+    samples: npt.NDArray[Any], file: Path, domain: Domain, *, numbered: bool = True
+) -> Iterator[GivenSample | str]:
+    """Each of the samples (n, *shape) of a file, or why it cannot be used."""
     low, high = domain.range
     for number, sample in enumerate(samples):
-        name = file if array.shape == domain.shape else file.with_name(f"{file.stem}-{number:06d}{SUFFIX}")
+        name = file.with_name(f"{file.stem}-{number:06d}{file.suffix}") if numbered else file
         least, most = sample.min(), sample.max()
         if not (low <= least and most <= high):  # also where there are NaNs
             yield f"{name}: values lie in [{least:g}, {most:g}]; scale them into [{low:g}, {high:g}]"

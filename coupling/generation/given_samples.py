@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coupling.domain import Domain
 from coupling.errors import InputError, nearest
-from coupling.generation.given_arrays import SUFFIX, arrays_at
+from coupling.generation.given_arrays import SUFFIX, arrays_at, rows_at
 from coupling.generation.given_images import Fit, images_at
 from coupling.generation.given_sample import GivenSample
 from coupling.system.terminal import warn
@@ -48,8 +48,8 @@ def read_samples(
 
     Samples of images are image files. Those of another size are resized; those of another aspect ratio only with
     ``fit``. Colour becomes gray, and gray colour. Values 0 to 255 become the domain's range. Samples of other domains
-    are .npy files: arrays of one sample or of several, in the domain's range. A single .npy may hold images too. Files
-    that cannot be used are left out, with a warning.
+    are .npy files: arrays of one sample or of several, in the domain's range. A single .npy may hold images too. Rows
+    of a table are .csv files, in the units of its columns. Files that cannot be used are left out, with a warning.
 
     Args:
         paths: files, folders and zips.
@@ -82,6 +82,8 @@ def _samples(path: Path, domain: Domain, fit: Fit | None) -> Iterator[GivenSampl
         except OSError:
             siblings = []
         yield f"{path}: no such image or folder; {nearest(str(path), siblings)}"
+    elif domain.columns and path.suffix.lower() == ".csv":
+        yield from rows_at(path, domain)
     elif domain.is_image and path.suffix.lower() != SUFFIX:
         yield from images_at(path, domain, fit)
     else:

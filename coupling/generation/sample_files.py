@@ -22,7 +22,7 @@ import numpy as np
 
 from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.generation.arrays import array_header
+from coupling.generation.arrays import array_header, write_table
 from coupling.system.atomic_files import replacing
 
 Format: TypeAlias = Literal["folder", "zip", "webdataset"]
@@ -65,7 +65,10 @@ class SampleFiles(ABC):
 
 
 class Folders(SampleFiles):
-    """``<domain>/000000.png``, and ``<domain>.npy`` with the arrays of all samples, (count, *shape) float32."""
+    """``<domain>/000000.png``, and ``<domain>.npy`` with the arrays of all samples, (count, *shape) float32.
+
+    Rows of a table are ``<domain>.csv``, too, in the units of their columns.
+    """
 
     @contextmanager
     def part(self, number: int) -> Iterator[Add]:
@@ -89,6 +92,13 @@ class Folders(SampleFiles):
         if hasattr(os, "sync"):  # Windows has none. Once for thousands of files: to wait for each would take longer
             os.sync()
 
+    def finish(self, parts: int) -> None:
+        """Write the tables from the arrays."""
+        for name, domain in self.domains.items():
+            if domain.columns:
+                with replacing(self.root / f"{name}.csv") as file:
+                    write_table(file, np.load(self.root / f"{name}.npy", mmap_mode="r"), domain.columns)
+
     def _write_row(self, file: BinaryIO, sample: int, domain: Domain, content: bytes) -> None:
         """Write the array of one sample, the content of a .npy, into the array of all samples."""
         header = array_header((self.count, *domain.shape))
@@ -103,6 +113,8 @@ class Folders(SampleFiles):
         for name, domain in self.domains.items():
             if "npy" in suffixes(domain):
                 yield f"{name}.npy"
+            if domain.columns:
+                yield f"{name}.csv"
             if "png" in suffixes(domain):
                 yield from (f"{name}/{sample:06d}.png" for sample in range(self.count))
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from coupling.data.pictures import picture_grid, save_png, to_pixels
 from coupling.domain import Domain
 from coupling.errors import InputError
-from coupling.generation.arrays import array_file
+from coupling.generation.arrays import array_file, write_table
 from coupling.generation.given_samples import GivenSamples
 from coupling.generation.sample_files import suffixes
 from coupling.model.inversion import Encoding, Search, Transformed
 from coupling.model.model import CoupledModel
 from coupling.runs.locations import output_path
-from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
+from coupling.system.atomic_files import OTHER_OUTPUT, replacing, write_text, writing
 from coupling.system.terminal import progress
 
 _GRID = 48
@@ -84,8 +84,9 @@ def write_transformed(
 ) -> None:
     """Write ``<domain>/<name>.png``, ``grid.png`` and ``errors.csv`` into ``folder``.
 
-    Samples that are not images are ``<domain>/<name>.npy``, with a PNG beside it if they can be drawn. The samples of
-    the domain ``from_`` are the reconstructions. Raises :class:`InputError` if that fails.
+    Samples that are not images are ``<domain>/<name>.npy``, with a PNG beside it if they can be drawn. Rows of a table
+    are ``<domain>.csv``, too, in the order of ``errors.csv``. The samples of the domain ``from_`` are the
+    reconstructions. Raises :class:`InputError` if that fails.
     """
     samples = {from_: found.reconstruction} | found.images
     rows = {f"{from_}, given": given.samples, f"{from_}, drawn": found.reconstruction} | found.images
@@ -110,6 +111,9 @@ def _write_samples(samples: Tensor, names: Sequence[str], domain: Domain, folder
     if "npy" in suffixes(domain):
         for name, sample in zip(names, samples, strict=True):
             (folder / f"{name}.npy").write_bytes(array_file(sample))
+    if domain.columns:
+        with replacing(folder.with_name(f"{domain.name}.csv")) as file:
+            write_table(file, samples.cpu().numpy(), domain.columns)
     if "png" in suffixes(domain):
         for name, pixels in zip(names, to_pixels(samples, domain), strict=True):
             Image.fromarray(pixels).save(folder / f"{name}.png")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from coupling.config.config import Config, Name
 from coupling.config.validation import Model, describe
-from coupling.domain import Domain
+from coupling.domain import Column, Domain
 from coupling.errors import InputError
 from coupling.runs.model_file import ModelFile
 
@@ -26,6 +26,10 @@ _LOSSES = 100
 """Largest number of losses."""
 
 
+_COLUMNS = 10_000
+"""Largest number of columns of a table."""
+
+
 _SAMPLE = 2**26
 """Largest number of values in one sample: an image of 8192x8192 pixels in grey."""
 
@@ -34,6 +38,8 @@ DomainName = Annotated[Name, Field(max_length=200)]
 Side = Annotated[int, Field(ge=1, le=_SAMPLE)]
 Bound = Annotated[float, Field(ge=-1e30, le=1e30)]
 Texts = dict[str, str]
+ColumnDescription = tuple[Annotated[str, Field(max_length=1000)], Bound, Annotated[float, Field(gt=0, le=1e30)]]
+"""Name, centre and scale of a column."""
 
 
 class DomainDescription(Model):
@@ -42,6 +48,7 @@ class DomainDescription(Model):
     shape: tuple[Side, ...] = Field(min_length=1, max_length=8)
     range: tuple[Bound, Bound]
     drawn_by: str = Field("", max_length=200)
+    columns: tuple[ColumnDescription, ...] = Field((), max_length=_COLUMNS)
 
     @pydantic.model_validator(mode="after")
     def _bounded(self) -> DomainDescription:
@@ -49,11 +56,14 @@ class DomainDescription(Model):
             raise ValueError(f"shape: a sample has {math.prod(self.shape):,} values; at most {_SAMPLE:,} can be loaded")
         if not self.range[0] < self.range[1]:
             raise ValueError(f"range: {list(self.range)} is not [lowest, highest]")
+        if self.columns and self.shape != (len(self.columns),):
+            raise ValueError(f"columns: there are {len(self.columns)}, but samples have shape {self.shape}")
         return self
 
     def domain(self, name: str) -> Domain:
         """The domain, without its drawing."""
-        return Domain(name, self.shape, self.range, self.drawn_by)
+        columns = tuple(Column(*column) for column in self.columns)
+        return Domain(name, self.shape, self.range, self.drawn_by, columns=columns)
 
 
 class Record(Model):

@@ -84,7 +84,9 @@ def description(
     return {
         "config": config.plain(),
         "domains": {
-            name: {"shape": d.shape, "range": d.range} | ({"drawn_by": d.drawn_by} if d.drawn_by else {})
+            name: {"shape": d.shape, "range": d.range}
+            | ({"drawn_by": d.drawn_by} if d.drawn_by else {})
+            | ({"columns": [[c.name, c.centre, c.scale] for c in d.columns]} if d.columns else {})
             for name, d in domains.items()
         },
         "sharing": {team: graph.plain() for team, graph in graphs.items()},

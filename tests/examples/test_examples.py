@@ -39,6 +39,7 @@ SMALL = {
     "avatars": {"count": 40},
     "celeba": {"verify": False},
     "sounds": {"count": 90},
+    "table": {"path": str(EXAMPLES / "tables" / "plants-with.csv")},
     "rendered-objects": {"count": 80},
     "color-depth-folder": {"blocks": 12, "gap": 1},
     "rgbd-objects": {},
