@@ -23,7 +23,7 @@ from coupling.errors import ConfigError, CouplingError, PluginError
 from coupling.generation.arrays import write_table
 from coupling.generation.given_samples import read_samples
 from coupling.plugins import Plugins
-from tests.conftest import refused
+from tests.conftest import rejected
 
 BUILT_IN = Plugins(entry_points=False)
 
@@ -185,7 +185,7 @@ def test_a_model_writes_rows_in_their_units_and_reads_them_again(command, table)
     assert result.exit_code == 0, result.output
     assert len(Path("out/b.csv").read_text().splitlines()) == 7
     Path("set/a.csv").unlink()
-    refused(command("sample", "run", "--count", 6, "--output", "set"), "1 of its files are missing (a.csv)")
+    rejected(command("sample", "run", "--count", 6, "--output", "set"), "1 of its files are missing (a.csv)")
 
 
 def test_given_rows_are_standardised_and_errors_name_the_row(tmp_path):
