@@ -54,7 +54,7 @@ def principal_directions(model: CoupledSampler, count: int = COUNT, seed: int = 
     Raises:
         InputError: ``count`` is out of range.
     """
-    size = model.config.latent.size
+    size = model.latent_size
     if not 1 <= count <= size:
         raise InputError(f"count is {count}; a code has {size} numbers, so give 1 to {size} directions")
     z = model.latent(CODES, seed)
@@ -63,6 +63,8 @@ def principal_directions(model: CoupledSampler, count: int = COUNT, seed: int = 
     values, vectors = torch.linalg.eigh(centred @ centred.T)  # ascending; a vector holds a component's scores
     scores = vectors[:, -count:].flip(1) * math.sqrt(len(z) - 1)  # of standard deviation 1
     moves = (z.double().T @ scores / (len(z) - 1)).T.float()
+    if _common_layers(model.generator):
+        moves[:, model.config.latent.size :] = 0  # the common layers read no style code
     largest = moves.gather(1, moves.abs().argmax(1, keepdim=True))
     moves = torch.where(largest < 0, -moves, moves)
     shares = (values[-count:].flip(0) / values.sum().clamp_min(torch.finfo(values.dtype).tiny)).float()
@@ -79,7 +81,8 @@ def _features(model: CoupledSampler, z: Tensor) -> Tensor:
     with evaluating(generator):
         for codes in z.to(model.device).split(128):
             if last:
-                outputs = generator.run({first: codes}, [(len(codes), False)], [last])[1].values()
+                inputs = generator.inputs(codes[:, : model.config.latent.size], [first])
+                outputs = generator.run(inputs, [(len(codes), False)], [last])[1].values()
             else:
                 outputs = generator(codes).values()
             parts.append(torch.cat([_flat(output) for output in outputs], 1).float().cpu())

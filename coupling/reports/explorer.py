@@ -92,8 +92,8 @@ def _data(model: CoupledModel, encoder: Encoder | None) -> dict[str, Any]:
     if not drawn:
         raise InputError("the samples of no domain are images, so a page cannot draw them; use `coupling sample`")
     latent = model.config.latent
-    directions = principal_directions(model, min(COUNT, latent.size))
-    shell = NormalPrior(latent.size)
+    directions = principal_directions(model, min(COUNT, model.latent_size))
+    shell = NormalPrior(model.latent_size)
     truncation = (
         {"least": 0.1, "most": 1, "step": 0.05}
         if latent.prior == "uniform"
@@ -106,7 +106,7 @@ def _data(model: CoupledModel, encoder: Encoder | None) -> dict[str, Any]:
             for d in drawn
         ],
         "left_out": [domain.name for domain in model.domains.values() if not domain.is_image],
-        "size": latent.size,
+        "size": model.latent_size,
         "prior": latent.prior,
         "interpolation": suited_to(latent.prior),
         "shell": [shell.least, shell.most],

@@ -11,6 +11,7 @@ from coupling.config.sections import LatentConfig
 from coupling.domain import Domain
 from coupling.errors import ConfigError, InputError
 from coupling.generation.encoder import train_encoder
+from coupling.model.directions import principal_directions
 from coupling.model.interpolation import path
 from coupling.model.inversion import Search
 from coupling.networks.build import assemble
@@ -177,6 +178,13 @@ def test_a_path_leads_each_part_from_end_to_end(model):
     expected = model.generate(torch.cat(parts, 2).flatten(0, 1))
     for domain, x in found.items():
         torch.testing.assert_close(x.flatten(0, 1), expected[domain])
+
+
+def test_main_directions_of_common_layers_leave_the_styles_alone(model):
+    found = principal_directions(model, 3)
+    assert found.moves.shape == (3, 10)
+    assert found.moves[:, 4:].abs().max() == 0
+    assert found.moves[:, :4].norm(dim=1).min() > 0.1
 
 
 def test_transform_finds_the_style_too(model):
