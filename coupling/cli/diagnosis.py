@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from coupling.config.yaml_text import parse_yaml, read_text
+from coupling.data.cache_entries import cache_entries
 from coupling.errors import CouplingError, cause
 from coupling.system.data_directory import data_directory
 from coupling.system.resources import available_cores, available_memory
@@ -161,6 +162,9 @@ def _data(problems: list[str]) -> dict[str, str]:
     if free < _LITTLE:
         problems.append(f"data: only {size_text(free)} are free on the disk of {root}")
     if root.is_dir():
+        kept = cache_entries()
+        sizes = size_text(sum(entry.size for entry in kept))
+        found["cache"] = f"{len(kept)} entries, {sizes}; coupling cache lists them, coupling cache clear removes them"
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             files, size = _measure(folder)
             found[folder.name] = f"{size_text(size)} in {files:,} files"

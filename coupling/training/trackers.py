@@ -121,14 +121,15 @@ def _write_hyperparameters(writer: Any, config: Config) -> None:
     writer.flush()
 
 
-def _flat(values: Any, path: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
+def _flat(values: Any, path: str = "") -> Iterator[tuple[str, str | int | float]]:
     """A configuration as single values by their path: ``training.steps``, ``losses.0.name``."""
     if isinstance(values, Mapping | list) and values:
         items = values.items() if isinstance(values, Mapping) else enumerate(values)
         for key, value in items:
             yield from _flat(value, f"{path}.{key}" if path else str(key))
     else:
-        yield path, values if isinstance(values, str | int | float) else json.dumps(values)
+        is_plain = isinstance(values, str | int | float) and not isinstance(values, bool)  # as numbers, true would be 1
+        yield path, values if is_plain else json.dumps(values)
 
 
 def _show(name: str, tracker: Any, picture: Image.Image, path: Path, step: int) -> None:

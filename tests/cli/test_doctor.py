@@ -40,6 +40,7 @@ def test_it_shows_versions_devices_plugins_and_data(doctor, tmp_path, installing
     assert facts["plugins"]["coupling"].startswith(__version__)
     assert facts["plugins"][TINY].startswith("no distribution")
     assert facts["data"]["mnist"] == "1.5 KB in 1 files"
+    assert facts["data"]["cache"].startswith("0 entries, 0 bytes; coupling cache lists them")
     assert facts["variables"]["COUPLING_DATA"] == str(tmp_path / "data")
     assert not [p for p in facts["problems"] if not p.startswith("data: only")]
 
