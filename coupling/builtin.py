@@ -9,7 +9,7 @@ from coupling.data.images.huggingface import HuggingFace
 from coupling.data.table import Table
 from coupling.data.transforms import Edges, FalseColours, Negative, Rotate90
 from coupling.hookspecs import Register, hookimpl
-from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
+from coupling.losses.adaptation import Consistency, Entropy
 from coupling.losses.adversarial import (
     DomainSoftmax,
     Hinge,
@@ -20,7 +20,9 @@ from coupling.losses.adversarial import (
     Wasserstein,
 )
 from coupling.losses.classification import Classification
+from coupling.losses.matching import DistanceConsistency, FeatureMatching, MinimalChange
 from coupling.losses.penalties import R1, R2
+from coupling.losses.recovery import ClassRecovery, CodeRecovery
 from coupling.metrics.accuracy import Accuracy, Information
 from coupling.metrics.agreement import AttributeAgreement, LabelAgreement
 from coupling.metrics.depth_error import DepthError
@@ -91,6 +93,10 @@ def register_losses(register: Register) -> None:
     register("entropy", Entropy)
     register("consistency", Consistency)
     register("feature-matching", FeatureMatching)
+    register("minimal-change", MinimalChange)
+    register("distance-consistency", DistanceConsistency)
+    register("code-recovery", CodeRecovery)
+    register("class-recovery", ClassRecovery)
 
 
 @hookimpl

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
-from coupling.losses.classification import LAST_HIDDEN, Classification, Layer, check_domains
+from coupling.losses.classification import Classification, check_domains
 from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDomain, Weight
 
 Unlabelled = Annotated[
@@ -155,44 +154,3 @@ class Consistency(Classified):
         assert averaged is not None  # build_losses has checked it
         [classifier] = [loss for loss in averaged.losses.values() if isinstance(loss, Classification)]
         return classifier.logits(averaged.tap({domain: half.real[domain]}, classifier.layer)[domain])
-
-
-class FeatureMatching(Loss):
-    """Squared distance between the domains' features of samples generated from one z (the authors' adaptation code).
-
-    A domain's term is half the mean over the other domains, so that the terms of two domains add up to their distance.
-    """
-
-    reads_logits = False
-
-    def __init__(self, *, layer: Layer = LAST_HIDDEN, weight: Weight = 0.01) -> None:
-        super().__init__()
-        self.layer = layer
-        self.weight = weight
-
-    def taps(self) -> Sequence[int]:
-        """The layer whose outputs are compared."""
-        return (self.layer,)
-
-    def open(
-        self,
-        domains: Sequence[Domain],
-        features: FeatureShapes,
-        losses: Mapping[str, Loss],
-    ) -> None:
-        """Raise :class:`ConfigError` if there is one domain alone, or the features have different shapes."""
-        shapes = {domain.name: features[domain.name, self.layer] for domain in domains}
-        if len(shapes) < 2:
-            raise ConfigError("compares domains, but there is only one; remove this loss")
-        if len(set(shapes.values())) > 1:
-            found = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
-            raise ConfigError(f"layer: {self.layer} gives {found}; choose a layer with the same shape in each domain")
-
-    def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
-        """weight / 2 * |f_d(g_d(z)) - f_e(g_e(z))|^2, a mean over the batch and the other domains e."""
-        drawn = {d: half.features[d, self.layer][-len(half.fake[d]) :].flatten(1) for d in half.fake}
-        terms = {}
-        for domain, own in drawn.items():
-            others = [(own - other).square().sum(1).mean() for name, other in drawn.items() if name != domain]
-            terms[domain] = self.weight / 2 * torch.stack(others).mean()
-        return terms

@@ -130,7 +130,7 @@ def tapped_layers(losses: Mapping[str, Loss], graph: SharingGraph) -> list[int]:
 def open_losses(
     losses: Mapping[str, Loss], domains: Iterable[Domain], features: FeatureShapes, config: Config, registry: Registry
 ) -> None:
-    """Call each loss's ``open`` with the domains and the shapes of the outputs that it reads.
+    """Call each loss's ``open`` with the domains and the shapes of the outputs that it reads, and check its needs.
 
     Raises:
         ConfigError: a loss does not suit the domains; the message names its place in the configuration.
@@ -145,6 +145,12 @@ def open_losses(
                 torch.manual_seed(_weight_seed(config, number))
                 loss.open(domains, own, losses)
             _check_names(loss, [domain.name for domain in domains], path)
+            loss.check_batch(config.training.batch_size // config.training.accumulate)
+            if (needed := loss.code_size()) > config.latent.size:
+                raise ConfigError(
+                    f"reads {needed} numbers of the latent code, which has {config.latent.size}; give latent.size: "
+                    f"{needed} or more, or let it read fewer"
+                )
 
 
 def _check_names(loss: Loss, domains: list[str], path: str) -> None:

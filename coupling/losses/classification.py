@@ -91,14 +91,7 @@ class Classification(Loss):
         """Make the head; raises :class:`ConfigError` for an unknown domain or features of different sizes."""
         check_domains(self.labelled, domains)
         self.augmentation.check([domain for domain in domains if domain.name in self.labelled])
-        sizes = {domain.name: math.prod(features[domain.name, self.layer]) for domain in domains}
-        if len(set(sizes.values())) > 1:
-            counts = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
-            raise ConfigError(
-                f"layer: {self.layer} has {counts} features a sample; one classifier for all domains needs a layer "
-                "with equally many features in each"
-            )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(next(iter(sizes.values())), self.classes))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(feature_count(domains, features, self.layer), self.classes))
 
     def check_labels(self, labels: Mapping[str, Tensor]) -> None:
         """Raise :class:`ConfigError` for a class outside 0 to classes - 1; warn about classes without a sample."""
@@ -139,6 +132,18 @@ class Classification(Loss):
                 features = half.features[domain, self.layer][: len(half.real[domain])]
             terms[domain] = self.weight * F.cross_entropy(self.logits(features), half.labels[domain])
         return terms
+
+
+def feature_count(domains: Sequence[Domain], features: FeatureShapes, layer: int) -> int:
+    """How many features a sample has at a layer; raises :class:`ConfigError` unless they are as many in each domain."""
+    sizes = {domain.name: math.prod(features[domain.name, layer]) for domain in domains}
+    if len(set(sizes.values())) > 1:
+        counts = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
+        raise ConfigError(
+            f"layer: {layer} has {counts} features a sample; one layer that reads them in all domains needs a "
+            "layer with equally many features in each"
+        )
+    return next(iter(sizes.values()))
 
 
 def check_domains(named: Sequence[str], domains: Sequence[Domain]) -> None:

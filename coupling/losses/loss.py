@@ -168,6 +168,10 @@ class Loss(nn.Module):
         """
         return getattr(type(self), team) is not getattr(Loss, team)
 
+    def code_size(self) -> int:
+        """How many numbers of the latent code it reads, from the first; the code must have as many."""
+        return 0
+
     def taps(self) -> Sequence[int]:
         """Discriminator layers whose outputs this loss reads in ``half.features``: 1 is the first, -1 the last."""
         return ()
@@ -207,6 +211,16 @@ class Loss(nn.Module):
 
         Raises:
             ConfigError: the labels do not suit the loss.
+        """
+
+    def check_batch(self, samples: int) -> None:
+        """Check the number of samples that it gets at once. Called after :meth:`open`, before training.
+
+        Args:
+            samples: samples of each domain in a micro-batch of one process.
+
+        Raises:
+            ConfigError: the loss cannot be computed on as many samples.
         """
 
     def users(self, domains: Sequence[str]) -> Sequence[str]:
@@ -287,6 +301,11 @@ class AdversarialLoss(Loss, ABC):
             half: samples and logits of this step.
         """
         return {d: self.weight * self.fool(logits) for d, logits in half.fake_logits.items()}
+
+
+def generated_features(half: DiscriminatorHalf | GeneratorHalf, layer: int) -> PerDomain:
+    """The outputs of a tapped layer for the generated samples, {domain: (B, ...)}."""
+    return {d: half.features[d, layer][-len(samples) :] for d, samples in half.fake.items()}
 
 
 def labelled_domains(losses: Iterable[Loss], domains: Sequence[str]) -> list[str]:

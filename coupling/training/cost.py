@@ -15,12 +15,14 @@ from coupling.config.config import Config
 from coupling.config.registry import Registry
 from coupling.config.sections import SharingConfig
 from coupling.domain import Domain
-from coupling.losses.loss import labelled_domains
+from coupling.errors import ConfigError
+from coupling.losses.loss import Loss, labelled_domains
 from coupling.networks.build import assemble
 from coupling.training.build import make_algorithm, moving_average
 from coupling.training.inputs import StepInputs
 
-_SAMPLES = 2  # the fewest that batch normalisation takes
+_SAMPLES = 2
+"""The fewest that batch normalisation takes."""
 
 
 _STEP = 1  # at step 0, terms that are computed every few steps are always computed
@@ -35,7 +37,7 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     plain = config.training.model_copy(update={"precision": "fp32", "compile": False})  # the same operations
     config = config.model_copy(update={"training": plain})
     networks = assemble(config, domains, registry)
-    batch = Batch(_SAMPLES * plain.accumulate, accumulate=plain.accumulate)
+    batch = Batch(_samples(config, networks.losses) * plain.accumulate, accumulate=plain.accumulate)
     samples = {name: _Blank(domain, batch.size) for name, domain in domains.items()}
     labelled = labelled_domains(networks.losses.values(), list(domains))
     inputs = StepInputs(config, samples, labelled, batch, torch.device("cpu"))
@@ -44,6 +46,16 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     with _Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
         inputs.take_step(_STEP, algorithm, average)
     return int(operations.total) // batch.size
+
+
+def _samples(config: Config, losses: Mapping[str, Loss]) -> int:
+    """How many samples a micro-batch has: as few as all losses accept."""
+    try:
+        for loss in losses.values():
+            loss.check_batch(_SAMPLES)
+    except ConfigError:
+        return config.training.batch_size // config.training.accumulate
+    return _SAMPLES
 
 
 class _Blank:

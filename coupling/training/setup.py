@@ -109,7 +109,7 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     if accelerator.is_main_process:
         measurement.prepare()
     samples = {name: Batches(domain, config.seed, batch) for name, domain in data.items()}
-    _check_labels(config, networks, data)
+    _check_losses(config, networks, data, batch)
     for domain_samples in samples.values():
         domain_samples.batch(0)  # read once, so that wrong samples are an error before anything is written
     labelled = labelled_domains(networks.losses.values(), list(data))
@@ -149,13 +149,16 @@ def _mean_over_processes(accelerator: Accelerator, numbers: Tensor) -> Tensor:
     return accelerator.reduce(numbers, "mean") if accelerator.num_processes > 1 else numbers
 
 
-def _check_labels(config: Config, networks: Networks, data: Mapping[str, DomainData]) -> None:
-    """Show each loss the labels that it reads."""
+def _check_losses(config: Config, networks: Networks, data: Mapping[str, DomainData], batch: Batch) -> None:
+    """Let each loss check the number of samples that it gets at once, and the labels that it reads."""
     for number, loss in enumerate(networks.losses.values()):
         path = f"losses[{number}]"
         labels = {name: data[name].labels(range(len(data[name]))) for name in loss.labels(list(data))}
-        with guarded(f"{path}: check_labels() of {config.losses[number].name}", f"{path}."):
+        name = config.losses[number].name
+        with guarded(f"{path}: check_labels() of {name}", f"{path}."):
             loss.check_labels(labels)
+        with guarded(f"{path}: check_batch() of {name}", f"{path} {name}: "):
+            loss.check_batch(batch.share // batch.accumulate)
 
 
 def _size(network: CoupledGenerator | CoupledDiscriminator) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.losses.adaptation import Consistency, Entropy, FeatureMatching
+from coupling.losses.adaptation import Consistency, Entropy
 from coupling.losses.adversarial import (
     DomainSoftmax,
     Hinge,
@@ -24,7 +24,9 @@ from coupling.losses.adversarial import (
 )
 from coupling.losses.classification import Classification
 from coupling.losses.loss import DiscriminatorHalf, GeneratorHalf
+from coupling.losses.matching import DistanceConsistency, FeatureMatching, MinimalChange
 from coupling.losses.penalties import R1, R2
+from coupling.losses.recovery import ClassRecovery, CodeRecovery
 from coupling.plugins import Plugins
 
 ADVERSARIAL = [NonSaturating, Minimax, LeastSquares, Hinge, Wasserstein]
@@ -318,5 +320,9 @@ def test_domain_softmax_is_finite_at_any_logit(size):
 def test_every_built_in_loss_is_tested_here():
     plugins = Plugins(entry_points=False)
     kinds = {c.make for (kind, _), c in plugins.registry.components.items() if kind == "loss"}
-    in_adaptation = {Classification, Consistency, Entropy, FeatureMatching}  # test_adaptation.py
-    assert kinds == {*ADVERSARIAL, RelativisticPairing, R1, R2, DomainSoftmax} | in_adaptation
+    elsewhere = {
+        *(Classification, Consistency, Entropy),  # test_adaptation.py
+        *(FeatureMatching, MinimalChange, DistanceConsistency),  # test_matching.py
+        *(CodeRecovery, ClassRecovery),  # test_recovery.py
+    }
+    assert kinds == {*ADVERSARIAL, RelativisticPairing, R1, R2, DomainSoftmax} | elsewhere

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import json
 import os
@@ -32,10 +33,13 @@ from coupling.losses.adversarial import (
     RelativisticPairing,
     Wasserstein,
 )
+from coupling.losses.matching import DistanceConsistency, FeatureMatching, MinimalChange
 from coupling.losses.penalties import R1, R2
+from coupling.losses.recovery import CodeRecovery
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.layers import Deconvolution, PReLU
 from coupling.networks.normalisation import DomainBatchNorm
+from coupling.networks.trial import try_discriminators
 from coupling.networks.weights import fingerprint
 from coupling.sharing.graph import Rule, SharingGraph
 from coupling.system.signals import Interrupted
@@ -57,7 +61,21 @@ LOSSES = {
     "hinge": [Hinge],
     "wasserstein + penalty": [Wasserstein],
     "relativistic-pairing + r1 + r2": [RelativisticPairing, R1, R2],
+    "terms between domains": [
+        NonSaturating,
+        functools.partial(FeatureMatching, half="both", normalise="cosine", weight=1.0),
+        functools.partial(MinimalChange, size=2),
+        functools.partial(CodeRecovery, numbers=3),
+    ],
 }
+WHOLE = {
+    "terms of several samples": [
+        NonSaturating,
+        functools.partial(FeatureMatching, half="both", normalise="variance", weight=1.0),
+        DistanceConsistency,
+    ]
+}
+"""Losses that several samples of a micro-batch enter together."""
 
 
 def environment(**changes):
@@ -151,9 +169,15 @@ def algorithm(teams, losses, *, accumulate=1, fresh=False):
     for module in (m for team in teams for m in team.modules() if isinstance(m, DomainBatchNorm)):
         module.synchronised = count > 1
     names = teams[0].graph.domains
-    losses = {loss.__name__: loss() for loss in losses}
+    losses = {f"{number} of {len(losses)}": loss() for number, loss in enumerate(losses)}
+    domains = [Domain(n, (1, SIDE, SIDE), (-1, 1)) for n in names]
+    taps = {layer for loss in losses.values() for layer in loss.taps()}
+    shapes = try_discriminators(copy.deepcopy(teams[1]).float(), {d.name: d for d in domains}, 1, taps)
+    for loss in losses.values():
+        loss.open(domains, shapes, losses)
+        loss.to(kind)
     made = Algorithm1(
-        [Domain(n, (1, SIDE, SIDE), (-1, 1)) for n in names],
+        domains,
         *(make_team(network, losses, lambda p: Recorder(p, lr=0.05), count) for network in teams),
         losses,
         autocast=contextlib.nullcontext,
@@ -167,7 +191,7 @@ def algorithm(teams, losses, *, accumulate=1, fresh=False):
 def gradients(losses, **options):
     """{team: its gradients in one row, team + " statistics": its running statistics, "losses": their means}."""
     settings = {key: options.pop(key) for key in ("accumulate", "fresh") if key in options}
-    made, step = algorithm(networks(**options), LOSSES[losses], **settings)
+    made, step = algorithm(networks(**options), (LOSSES | WHOLE)[losses], **settings)
     record = step()
     found = {"losses": torch.stack([record[name] for name in sorted(record)]).double() / processes()}
     if processes() > 1:

@@ -27,12 +27,20 @@ class Reference:
         losses: Sequence[Loss],
         uniform: Callable[[str, int], Tensor],
         styles: Mapping[str, Tensor] | None = None,
+        *,
+        together: bool = False,
     ) -> None:
-        """``styles``: the matrices by which private generator layers read style codes, by the layers' keys."""
+        """``styles``: the matrices by which private generator layers read style codes, by the layers' keys.
+
+        ``together``: one backward pass for all domains, for losses that compare them.
+        """
         self.styles = {key: weight.detach().clone().requires_grad_() for key, weight in (styles or {}).items()}
         self.graphs = graphs
         self.losses = losses
         self.uniform = uniform
+        self.together = together
+        self.labels: Mapping[str, Tensor] = {}
+        """Classes of the real samples, {domain: (B,)}, for losses that read them."""
         self.domains = [Domain(name, (1,), (-1.0, 1.0)) for name in graphs["discriminator"].domains]
         self.layers: dict[str, dict[tuple[str, int], nn.Module]] = {}
         for team, graph in graphs.items():
@@ -42,7 +50,7 @@ class Reference:
                 for node in group.members:
                     self.layers[team][node] = copy.deepcopy(lists[team][first_domain][first_number - 1])
 
-    def forward(self, team: str, domain: str, x: Tensor) -> Tensor:
+    def forward(self, team: str, domain: str, x: Tensor, last: int | None = None) -> Tensor:
         if team == "generator" and self.styles:  # the style codes of all domains follow
             size = next(iter(self.styles.values())).shape[1]
             number = self.graphs[team].domains.index(domain)
@@ -53,7 +61,7 @@ class Reference:
             number = self.graphs[team].domains.index(domain)
             code = torch.eye(len(self.graphs[team].domains), dtype=x.dtype)[number]
             x = torch.cat([x, code.expand(len(x), -1)], dim=1)
-        for number in range(1, self.graphs[team].depths[domain] + 1):
+        for number in range(1, (last or self.graphs[team].depths[domain]) + 1):
             group = self.graphs[team].group_of[domain, number]
             if team == "generator" and group.key in self.styles:
                 both = style @ self.styles[group.key].T
@@ -79,34 +87,52 @@ class Reference:
             result |= {f"style of {key}": [weight.grad] for key, weight in self.styles.items()}
         return result
 
+    def features(self, real: Mapping[str, Tensor], fake: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
+        """Outputs of the layers that a loss taps: real samples first."""
+        found = {}
+        for tap in {layer for loss in self.losses for layer in loss.taps()}:
+            for domain in fake:
+                last = tap if tap > 0 else self.graphs["discriminator"].depths[domain] + 1 + tap
+                parts = [part[domain] for part in (real, fake) if part]
+                found[domain, tap] = torch.cat([self.forward("discriminator", domain, x, last) for x in parts])
+        return found
+
+    def parts(self) -> list[list[str]]:
+        """The domains of each backward pass: one, or all together for losses that compare domains."""
+        names = list(self.graphs["discriminator"].domains)
+        return [names] if self.together else [[name] for name in names]
+
     def discriminators(self, step: int, z: Tensor, real: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-        for domain in self.graphs["discriminator"].domains:
-            fake = self.forward("generator", domain, z).detach()
+        for domains in self.parts():
+            own = {domain: real[domain] for domain in domains}
+            fake = {domain: self.forward("generator", domain, z).detach() for domain in domains}
             half = DiscriminatorHalf(
                 step=step,
                 domains=self.domains,
-                real={domain: real[domain]},
-                fake={domain: fake},
-                real_logits={domain: self.forward("discriminator", domain, real[domain])},
-                fake_logits={domain: self.forward("discriminator", domain, fake)},
-                features={},
+                real=own,
+                fake=fake,
+                real_logits={d: self.forward("discriminator", d, x) for d, x in own.items()},
+                fake_logits={d: self.forward("discriminator", d, x) for d, x in fake.items()},
+                features=self.features(own, fake),
                 score=lambda samples: {d: self.forward("discriminator", d, x) for d, x in samples.items()},
                 tap=lambda samples, layer: {},
                 uniform=self.uniform,
                 z=z,
+                labels=self.labels,
             )
             values = [v for loss in self.losses for v in loss.discriminator(half).values()]
             torch.stack(values).sum().backward()
         return self.mean_gradients("discriminator")
 
     def generators(self, step: int, z: Tensor, real: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-        for domain in self.graphs["generator"].domains:
-            fake = {domain: self.forward("generator", domain, z)}
-            logits = {domain: self.forward("discriminator", domain, fake[domain])}
+        for domains in self.parts():
+            fake = {domain: self.forward("generator", domain, z) for domain in domains}
+            logits = {d: self.forward("discriminator", d, x) for d, x in fake.items()}
+            own = {domain: real[domain] for domain in domains}
             seen = {}
             if any(loss.needs_real_logits for loss in self.losses):
-                seen[domain] = self.forward("discriminator", domain, real[domain]).detach()
-            half = GeneratorHalf(step, self.domains, z, fake, logits, {}, {domain: real[domain]}, seen)
+                seen = {d: self.forward("discriminator", d, x).detach() for d, x in own.items()}
+            half = GeneratorHalf(step, self.domains, z, fake, logits, self.features({}, fake), own, seen)
             values = [v for loss in self.losses for v in loss.generator(half).values()]
             torch.stack(values).sum().backward()
         return self.mean_gradients("generator")

@@ -16,6 +16,7 @@ CLASSIFICATION = {"name": "classification", "domains": ["one"]}
 ADAPTATION = {
     "classification": {"domains": ["one"], "classes": 3, "rotate": 10},
     "entropy": {"domains": ["two"]},
+    "class-recovery": {},
     "consistency": [
         {"domains": ["two"], "shift": 0.1},
         {"domains": ["two"], "teacher": "averaged", "shear": 0.2, "stretch": 0.1},
@@ -38,6 +39,7 @@ BUILTIN: dict[str, Any] = {
     "huggingface": None,
     "rotate90": [{}, {"turns": 2}],
     "r1": [{}, {"gamma": 1, "every": 2}],
+    "code-recovery": {"numbers": 2},
     "pixel-agreement": {"from": "one", "to": "two", "count": 40},
     "label-agreement": None,
     "attribute-agreement": None,

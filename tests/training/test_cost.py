@@ -46,6 +46,23 @@ def test_a_gradient_penalty_at_every_step_is_counted():
     assert step_cost(rare, domain, registry) == step_cost(config, domain, registry)
 
 
+def test_real_logits_in_the_generators_half_cost_one_forward_pass_if_a_loss_asks_for_them():
+    config = tiny.config("domains={a: {dataset: tiny}}", "sharing={}")
+    relativistic = tiny.config("domains={a: {dataset: tiny}}", "sharing={}", "losses=[relativistic-pairing]")
+    domain = {"a": Domain("a", tiny.SHAPE, (-1.0, 1.0))}
+    registry = tiny.plugins().registry
+    weights = sum(p.numel() for p in assemble(config, domain, registry).discriminator.parameters() if p.dim() == 2)
+    assert step_cost(relativistic, domain, registry) - step_cost(config, domain, registry) == 2 * weights
+
+
+def test_a_loss_that_needs_more_samples_than_two_is_counted_on_a_whole_batch():
+    domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}
+    registry = tiny.plugins().registry
+    grouped = tiny.config("losses=[non-saturating, distance-consistency]")
+    plain = step_cost(tiny.config(), domains, registry)
+    assert plain < step_cost(grouped, domains, registry) < 1.2 * plain
+
+
 def test_a_loss_that_reads_labels_has_a_cost():
     """The head of a classifier of three classes, and nothing else: on hidden features, real samples of one domain."""
     domains = {d: Domain(d, tiny.SHAPE, (-1.0, 1.0)) for d in "ab"}

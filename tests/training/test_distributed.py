@@ -95,6 +95,7 @@ CASES = [
         ("least-squares + r1", True, {"joint": True}),
         ("wasserstein + penalty", False, {"accumulate": 2}),
         ("non-saturating", True, {"fresh": True}),
+        ("terms of several samples", True, {}),
     ]
 ]
 
