@@ -95,7 +95,7 @@ class RelativisticPairing(Loss):
     """Softplus of the difference between a real and a generated sample's logits (RpGAN, arXiv 2501.05441, section 2).
 
     A generated sample has to look more real than the real sample of the same place in the batch, so all modes of the
-    data count. Use it with both penalties, ``r1`` and ``r2``: without them it diverges.
+    data count. Use it with both penalties, ``r1`` and ``r2``: without them it may diverge.
     """
 
     needs_real_logits = True
