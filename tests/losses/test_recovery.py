@@ -12,7 +12,6 @@ from coupling.errors import ConfigError
 from coupling.losses.classification import Classification
 from coupling.losses.loss import DiscriminatorHalf, GeneratorHalf
 from coupling.losses.recovery import ClassRecovery, CodeRecovery
-from coupling.networks.latent import LatentBatches
 from coupling.training.setup import set_up
 from tests.support import tiny_plugin as tiny
 
@@ -99,7 +98,7 @@ def test_the_code_can_be_recovered_after_some_steps():
     )
     for step in range(150):
         losses = made.inputs.take_step(step, made.algorithm, None)
-    prior = LatentBatches(made.config.latent, 0, made.batch).batch(0)[:, :2].var().item()
+    prior = made.inputs.latents.batch(0)[:, :2].var().item()
     for d in "ab":
         assert losses[f"loss/discriminator/{d}/code-recovery"].item() < 5.0 * 0.5 * prior
 
