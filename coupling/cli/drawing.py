@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coupling.cli.group import Number, console, device_option, load_plugins, plugin_option, run_argument
+from coupling.cli.group import HomePath, Number, console, device_option, load_plugins, plugin_option, run_argument
 from coupling.cli.json_documents import json_option, print_json
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ scale_option = click.option(
 )  # fmt: skip
 @scale_option
 @device_option
-@click.option("--output", type=click.Path(path_type=Path), help="Directory to write to (default: sampled in the run).")
+@click.option("--output", type=HomePath(), help="Directory to write to (default: sampled in the run).")
 @json_option
 @plugin_option
 def sample(
@@ -112,7 +112,7 @@ def sample(
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=HomePath(),
     help="File to write: .png, .gif, .mp4 or .webm (default: traversal.png in the run).",
 )
 @scale_option
@@ -150,7 +150,7 @@ def traverse(
 
 @click.command()
 @run_argument
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=HomePath())
 @click.option("--from", "from_", required=True, metavar="DOMAIN", help="Domain of the given images.")
 @click.option(
     "--to",
@@ -158,9 +158,7 @@ def traverse(
     metavar="DOMAIN",
     help="Domain to translate the images into. May be repeated (default: all others).",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Directory to write to (default: transformed in the run)."
-)
+@click.option("--output", type=HomePath(), help="Directory to write to (default: transformed in the run).")
 @click.option(
     "--fit",
     type=click.Choice(["crop", "stretch"]),

@@ -14,6 +14,7 @@ from rich.console import Console
 from coupling.cli.plugin_commands import hook_is_used, hooked_commands, listed_commands
 from coupling.errors import CouplingError, nearest
 from coupling.plugins import Plugins, installed
+from coupling.system.file_names import expand_home
 from coupling.system.signals import Terminated, terminable
 from coupling.system.terminal import print_line, show_origin, warn
 
@@ -105,6 +106,21 @@ class Number(click.FloatRange):
         return number
 
 
+class HomePath(click.Path):
+    """A path, with the home directory in place of ``~``: shells insert it in ``--output ~/x``, not in ``--output=~/x``.
+
+    A user that does not exist is an error.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert to a :class:`Path`."""
+        name = "path" if param is None else param.opts[0]
+        return expand_home(Path(str(super().convert(value, param, ctx))), name)
+
+
 plugin_option = click.option(
     "--plugin",
     "modules",
@@ -128,11 +144,11 @@ set_option = click.option(
 device_option = click.option("--device", help="Where the model runs: cpu, cuda, ... (default: a GPU if there is one).")
 
 
-run_argument = click.argument("run", type=click.Path(path_type=Path))
+run_argument = click.argument("run", type=HomePath())
 """Decorator of a command that takes RUN: a run directory, a checkpoint or a model; the parameter ``run`` is a Path."""
 
 
-config_argument = click.argument("config", type=click.Path(path_type=Path))
+config_argument = click.argument("config", type=HomePath())
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from coupling.cli.group import console, device_option, load_plugins, plugin_option, run_argument, set_option
+from coupling.cli.group import HomePath, console, device_option, load_plugins, plugin_option, run_argument, set_option
 from coupling.cli.json_documents import evaluated, json_option, print_json
 from coupling.errors import InputError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--checkpoint", "which", type=click.Choice(["last", "best"]), default="last", show_default=True,
     help="Checkpoint to measure. For another one, give its path as RUN.",
 )  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path), help="Directory to write the values to (default: the run).")
+@click.option("--output", type=HomePath(), help="Directory to write the values to (default: the run).")
 @click.option("--verbose", is_flag=True, help="Also print details of each value, and what it was computed with.")
 @json_option
 @device_option
@@ -68,7 +68,7 @@ def evaluate(
 
 @click.command()
 @run_argument
-@click.option("--output", type=click.Path(path_type=Path), help="HTML file to write (default: report.html in the run).")
+@click.option("--output", type=HomePath(), help="HTML file to write (default: report.html in the run).")
 @plugin_option
 def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
     """Write an HTML page about a run.
@@ -96,7 +96,7 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 @click.option(
     "--output",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=HomePath(),
     help="File to write (default: in the run, under its name).",
 )
 @click.option(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from coupling.cli import json_documents
-from coupling.cli.group import console, load_plugins, with_config
+from coupling.cli.group import HomePath, console, load_plugins, with_config
 from coupling.cli.json_documents import json_option, print_json
 from coupling.errors import InputError
 from coupling.system.atomic_files import writing
@@ -16,9 +16,7 @@ from coupling.system.atomic_files import writing
 
 @click.command()
 @with_config
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Directory of the run (default: runs/NAME-001, 002, ...)."
-)
+@click.option("--output", type=HomePath(), help="Directory of the run (default: runs/NAME-001, 002, ...).")
 @click.option("--resume", is_flag=True, help="Continue the run in --output, or the newest run of this name.")
 def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], output: Path | None, resume: bool) -> None:
     """Train the networks that CONFIG describes.
@@ -40,7 +38,7 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 
 @click.command()
 @with_config
-@click.option("--picture", type=click.Path(path_type=Path), help="Also draw the sharing graph into this SVG file.")
+@click.option("--picture", type=HomePath(), help="Also draw the sharing graph into this SVG file.")
 @json_option
 def check(
     config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], picture: Path | None, as_json: bool
@@ -79,7 +77,7 @@ def check(
 
 @click.command()
 @with_config
-@click.option("--output", type=click.Path(path_type=Path), help="Directory of the sweep (default: sweeps/NAME).")
+@click.option("--output", type=HomePath(), help="Directory of the sweep (default: sweeps/NAME).")
 @click.option(
     "--jobs", type=click.IntRange(1), help="Runs at the same time (default: one for each GPU, or for each core)."
 )

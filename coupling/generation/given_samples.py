@@ -82,6 +82,8 @@ def _samples(path: Path, domain: Domain, fit: Fit | None) -> Iterator[GivenSampl
         except OSError:
             siblings = []
         yield f"{path}: no such image or folder; {nearest(str(path), siblings)}"
+    elif not path.is_dir() and not path.is_file():
+        yield f"{path}: is not a regular file"  # reading a pipe may wait forever
     elif domain.columns and path.suffix.lower() == ".csv":
         yield from rows_at(path, domain)
     elif domain.is_image and path.suffix.lower() != SUFFIX:

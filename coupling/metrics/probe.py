@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from coupling.data.domain_data import DomainData
 from coupling.data.held_out import split
 from coupling.errors import InputError
+from coupling.runs.model_file import hash_tensor
 from coupling.runs.tensor_files import METADATA, plain_tensors, read_metadata, read_tensors
 from coupling.system.atomic_files import write_bytes
 from coupling.system.data_directory import data_directory
@@ -125,9 +126,10 @@ class Probe(ABC):
         """Load a saved network; answers how good it is, or None if there is none."""
         try:
             saved = read_metadata(path)
-            if saved["key"] != key:
+            tensors = read_tensors(path)
+            if saved["key"] != key or saved.get("tensors") not in (None, _digest(tensors)):
                 return None
-            self.network.load_state_dict(read_tensors(path))
+            self.network.load_state_dict(tensors)
             return {str(name): float(value) for name, value in saved["tested"].items()}
         except (InputError, RuntimeError, KeyError, TypeError, AttributeError):  # missing or damaged: trained again
             return None
@@ -137,9 +139,18 @@ class Probe(ABC):
         tensors = plain_tensors(self.network.state_dict())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, safetensors.torch.save(tensors, {METADATA: json.dumps(about)}))
+            described = json.dumps({**about, "tensors": _digest(tensors)})
+            write_bytes(path, safetensors.torch.save(tensors, {METADATA: described}))
         except OSError as error:
             warn(f"{self.title}: not saved, it will be trained again next time: {path.parent}: {error}")
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the tensors: safetensors finds a file that was cut, not a changed byte."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        hash_tensor(digest, name, tensors[name])
+    return digest.hexdigest()
 
 
 def identify(pool: DomainData, targets: Mapping[str, Tensor]) -> dict[str, str]:

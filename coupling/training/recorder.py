@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,16 +181,28 @@ class Recorder:
 def open_run(session: Session, output: Path | None, *, resume: bool) -> Recorder:
     """Make the run's directory, or resume an existing one. A run that cannot begin leaves nothing behind."""
     environment = describe_environment(session.config, session.accelerator, session.data, session.plugins)
-    directory = _open_directory(session, output, resume=resume)
-    recorder = Recorder(session, directory)
+    above = [] if resume else _missing_above(output)
+    directory = None
     try:
+        directory = _open_directory(session, output, resume=resume)
+        recorder = Recorder(session, directory)
         recorder.begin(environment, resume=resume)
     except BaseException:
-        directory.release()
+        if directory is not None:
+            directory.release()
         if session.is_main and not resume:
-            shutil.rmtree(directory.path, ignore_errors=True)
+            if directory is not None:
+                shutil.rmtree(directory.path, ignore_errors=True)
+            for folder in above:
+                with suppress(OSError):  # it was not made, or another run has begun there
+                    folder.rmdir()
         raise
     return recorder
+
+
+def _missing_above(output: Path | None) -> list[Path]:
+    """The folders that are made for a run's directory to lie in, the innermost first."""
+    return [folder for folder in (output or Path("runs/x")).parents if not folder.exists()]
 
 
 def _open_directory(session: Session, output: Path | None, *, resume: bool) -> RunDirectory:

@@ -632,3 +632,29 @@ def test_a_loss_that_returns_nothing_in_a_step_is_named(train, plugin):
     assert result.exit_code == 1, result.output
     assert "step 2: losses: none of rare gives the discriminators a term in this step" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_home_directory_is_inserted_in_every_path(command, tmp_path, monkeypatch):
+    """Shells do it in ``--output ~/x``, not in ``--output=~/x``."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/tiny.yaml").write_text(yaml.safe_dump(tiny.values("training.steps=1")))
+    assert command("run", "~/tiny.yaml", "--plugin", TINY, "--output=~/run").exit_code == 0
+    assert command("sample", "~/run", "--plugin", TINY, "--count", "2", "--output=~/drawn").exit_code == 0
+    assert (tmp_path / "home/drawn").is_dir()
+    refused(
+        command("sample", "~/run", "--plugin", TINY, "--output=~nosuchuser/x"), "--output '~nosuchuser/x': there is"
+    )
+    refused(command("run", "~nosuchuser/x.yaml"), "config '~nosuchuser/x.yaml': there is no home directory")
+    assert not list(tmp_path.glob("~*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_are_never_waited_for(command, train, tmp_path):
+    assert train("--output", "run").exit_code == 0
+    for name in ("pipe", "pipe.png", "pipe.npy", "pipe.safetensors"):
+        os.mkfifo(tmp_path / name)
+        given = ("transform", "run", name, "--from", "a", "--to", "b", "--plugin", TINY, "--output", "x")
+        refused(command(*given), f"{name}: is not a regular file")
+        refused(command("sample", name, "--plugin", TINY), name)

@@ -96,6 +96,16 @@ def test_probes_of_damaged_files_are_trained_again(damage):
     assert torch.equal(first.features(torch.ones(1, 1, 8, 8)), learn().features(torch.ones(1, 1, 8, 8)))
 
 
+def test_a_changed_byte_in_a_saved_probe_is_noticed():
+    first = learn()
+    (path,) = probe.data_directory("probes").iterdir()
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 0x40
+    path.write_bytes(content)
+    assert torch.equal(first.features(torch.ones(1, 1, 8, 8)), learn().features(torch.ones(1, 1, 8, 8)))
+    assert path.read_bytes() != content
+
+
 def test_other_samples_transforms_or_classes_are_another_probe():
     pool = held_out(opened({"test": 200}, {"pool": "else"}), "a")
     labels = pool.dataset.labels

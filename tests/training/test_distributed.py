@@ -612,3 +612,30 @@ def test_killing_a_process_under_the_launcher_ends_the_run(tmp_path, where):
         assert f"process {1 - where} of 2 lost the others" in errors
     finally:
         process.kill()
+
+
+def test_two_processes_leave_out_the_unreadable_images_that_one_leaves_out(tmp_path, monkeypatch):
+    """``on_error: skip`` with an empty cache: the samples are counted by one process before both cut them."""
+    random = np.random.default_rng(0)
+    for number in range(40):
+        file = tmp_path / f"pictures/{number:02d}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (4, 4, 3), np.uint8)).save(file)
+    (tmp_path / "pictures/07.png").write_text("no image")
+    entry = f"{{name: image-folder, path: {tmp_path / 'pictures'}, on_error: skip}}"
+    changes = (
+        f"domains={{a: {{dataset: {entry}}}, b: {{dataset: {entry}}}}}",
+        "training.steps=2",
+        "optimizer={name: sgd, lr: 0.1}",
+        "metrics=[{name: diversity, domain: a, features: pixels, count: 10}]",
+    )
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "one cache"))
+    train(tiny.config(*changes), tmp_path / "one", plugins=tiny.plugins())
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "two caches"))
+    on_two((processes.run, {"path": tmp_path / "two", "overrides": changes}))
+    ours, theirs = (json.loads((tmp_path / name / "environment.json").read_text()) for name in ("one", "two"))
+    assert theirs["num_processes"] == 2
+    assert ours["data"] == theirs["data"]
+    assert ":19 of 39:" in ours["data"]["a"]
+    for name, tensor in tensors(tmp_path / "one").items():
+        torch.testing.assert_close(tensors(tmp_path / "two")[name], tensor, rtol=1e-4, atol=1e-5)

@@ -678,5 +678,9 @@ def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"trackers: tensorboard cannot be started: .*no API key.*log in, or leave it"):
         run(tmp_path / "run", "trackers=[tensorboard]")
     assert not (tmp_path / "run").exists()
+    (tmp_path / "some").mkdir()
+    with pytest.raises(InputError, match=r"trackers: tensorboard cannot be started"):
+        run(tmp_path / "some/deeper/run", "trackers=[tensorboard]")
+    assert list((tmp_path / "some").iterdir()) == []
     monkeypatch.undo()
     run(tmp_path / "run", "training.steps=1")

@@ -69,6 +69,8 @@ class CachedRecord:
     """Numbers of those samples, ascending."""
     notes: tuple[Note, ...] = ()
     """Conversions that the images went through."""
+    numbers_sha256: str | None = None
+    """SHA-256 of the file with the whole numbers of a stream's samples; None: there is none, or it is of before."""
 
 
 def cached_images(
@@ -130,7 +132,8 @@ def cached_record(
         left_out = tuple(record["left_out"])
         missing = tuple(record["missing"]) if left_out else ()
         notes = tuple(Note(*note) for note in record.get("notes", ()))
-        return CachedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing, notes)
+        numbers = record.get("numbers_sha256")
+        return CachedRecord(whole_key, tuple(record["shape"]), record["sha256"], left_out, missing, notes, numbers)
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
         return None
 

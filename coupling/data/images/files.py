@@ -100,7 +100,8 @@ class ImageFiles(ABC):
             return None
         some = "at least " if len(pairs) > _PROBED and len(same) < len(pairs) else ""
         name = min(other.files[index].own_name for index in same)
-        message = f"{some}{len(same):,} images, {name} for one, are in {self.root} and in {other.root}"
+        images = f"1 image, {name}, is" if len(same) == 1 else f"{some}{len(same):,} images, {name} for one, are"
+        message = f"{images} in {self.root} and in {other.root}"
         contained = len(same) == len(other) or len(set().union(*same.values())) == len(self)
         return message if contained else PartialOverlap(message)
 

@@ -152,9 +152,16 @@ def _opened(
     directory: Path, key: Mapping[str, object], count: int, shape: tuple[int, int, int]
 ) -> tuple[CachedRecord | None, ImageArray | None]:
     record = cached_record(directory, key, count, shape)
-    if record is None or not _numbers_path(cache.array_path(directory, record.key)).is_file():
+    if record is None or not _numbers_are_sound(_numbers_path(cache.array_path(directory, record.key)), record):
         return record, None
     return record, cache.open_array(directory, record)
+
+
+def _numbers_are_sound(path: Path, record: CachedRecord) -> bool:
+    try:
+        return record.numbers_sha256 in (None, hashlib.sha256(path.read_bytes()).hexdigest())
+    except OSError:
+        return False
 
 
 def _numbers_path(array: Path) -> Path:
@@ -285,11 +292,19 @@ class _Reading:
         numbers.seek(0)
         known = np.frombuffer(numbers.read(), np.int64).reshape(self.count, len(journal.numbers))
         columns = {name: np.ascontiguousarray(column) for name, column in zip(journal.numbers, known.T, strict=True)}
+        packed = safetensors.numpy.save(columns)
         with cache.replacing(_numbers_path(self.array)) as file:
-            file.write(safetensors.numpy.save(columns))
+            file.write(packed)
         # The record first: if the images do not get their name, they are all there and no stream is read again.
         left_out, notes = tuple(journal.left_out), tuple(self.notes.values())
-        record = CachedRecord(self.key, (self.count, *self.shape), digest, left_out, notes=notes)
+        record = CachedRecord(
+            self.key,
+            (self.count, *self.shape),
+            digest,
+            left_out,
+            notes=notes,
+            numbers_sha256=hashlib.sha256(packed).hexdigest(),
+        )
         with cache.replacing(self.array.with_suffix(".json")) as file:
             file.write(json.dumps(asdict(record), indent=1).encode())
 

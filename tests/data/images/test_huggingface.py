@@ -351,6 +351,21 @@ def test_a_higher_limit_continues_where_a_stream_ended(place: str, data: Path, m
     torch.testing.assert_close(fewer.batch(range(4)), expected(0, 2, 5, 7), rtol=0, atol=1e-6)
 
 
+def test_a_changed_byte_in_the_labels_of_a_stream_is_noticed(
+    place: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = HuggingFace(path=place, streaming=True, limit=5, size=(6, 8))
+    images.prepare()
+    (path,) = data.glob("*.numbers.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    again = HuggingFace(path=place, streaming=True, limit=5, size=(6, 8))
+    assert again.labels is not None
+    assert again.labels.tolist() == CLASSES[:5]
+    assert "damaged or incomplete; reading it again" in capsys.readouterr().err
+
+
 def another_version(data: Path) -> None:
     (journal,) = data.glob("*.journal.json")
     journal.write_text(json.dumps(json.loads(journal.read_text()) | {"stamp": "another"}))

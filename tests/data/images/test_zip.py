@@ -331,7 +331,7 @@ def test_a_few_files_in_common_are_found_and_warned_of(
     sizes = {file.stat().st_size for file in (tmp_path / "many").iterdir()}
     assert len(sizes) == 1  # names and sizes all agree: only the contents tell them apart
     domains(tmp_path / "many", tmp_path / "others")
-    assert "warning: domains 'd0' and 'd1' have samples in common: 1 images, x7.png for one" in capsys.readouterr().err
+    assert "warning: domains 'd0' and 'd1' have samples in common: 1 image, x7.png, is in" in capsys.readouterr().err
 
 
 def test_overlap_does_not_fail_on_damaged_files(pictures: Path, tmp_path: Path) -> None:
