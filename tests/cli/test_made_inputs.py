@@ -36,7 +36,7 @@ def check(made, packed, on_error):
             assert f":{count} of {count}:" in data
             return
         assert result.exit_code == 2, result.output
-        assert result.stderr.count("error: ") == 1
+        assert sum(line.startswith("error: ") for line in result.stderr.splitlines()) == 1, result.output
         assert any(
             Path(name).name.encode(errors="backslashreplace").decode() in result.stderr for name in bad or [place]
         )

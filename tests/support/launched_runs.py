@@ -252,7 +252,7 @@ def run(job):
 
     ``interrupt``: the process that gets SIGTERM, and in which step (from 0). ``overflow``: likewise, the process of
     whose samples the discriminators' gradients are infinite; every one's weights are then written to
-    ``<path>-weights-<process>``. ``backend``: of torch.compile.
+    ``<path>-weights-<process>``. ``backend``: of torch.compile. ``data``: the data directory.
     """
     interrupt = job.get("interrupt")
     one_step = StepInputs.take_step
@@ -271,6 +271,8 @@ def run(job):
     if "writes" in job:
         sys.addaudithook(lambda event, arguments: written.append(_written(event, arguments, job["path"])))
     with pytest.MonkeyPatch.context() as patch:
+        if "data" in job:
+            patch.setenv("COUPLING_DATA", job["data"])
         patch.setattr(StepInputs, "take_step", take_step)
         if "backend" in job:
             compiled = functools.partial(torch.compile, backend=job["backend"])

@@ -112,6 +112,22 @@ TRAFFIC = [
 NORMALISED_TRAFFIC = {"losses": "non-saturating", "batch_norm": True, "names": ["d0", "d1"]}
 
 
+def with_unreadable(folder):
+    """Settings of two domains that share 40 images in ``folder``, which are made if needed; one cannot be read."""
+    random = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for number in range(40):
+        Image.fromarray(random.integers(0, 255, (4, 4, 3), np.uint8)).save(folder / f"{number:02d}.png")
+    (folder / "07.png").write_text("no image")
+    entry = f"{{name: image-folder, path: {folder}, on_error: skip}}"
+    return (
+        f"domains={{a: {{dataset: {entry}}}, b: {{dataset: {entry}}}}}",
+        "training.steps=2",
+        "optimizer={name: sgd, lr: 0.1}",
+        "metrics=[{name: diversity, domain: a, features: pixels, count: 10}]",
+    )
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A folder with the results of two processes for all these tests; they are started once."""
@@ -129,6 +145,10 @@ def done(tmp_path_factory):
         (processes.run, {"path": folder / "half-two", "overrides": HALF}),
         (processes.disagree_on_resume, {"path": folder / "half-two", "overrides": HALF}),
         (processes.run, {"path": folder / "overflow", "overrides": HALF, "overflow": [1, 4]}),
+        (
+            processes.run,
+            {"path": folder / "skipping", "overrides": with_unreadable(folder / "pictures"), "data": folder / "data"},
+        ),
     )
     return folder
 
@@ -614,28 +634,15 @@ def test_killing_a_process_under_the_launcher_ends_the_run(tmp_path, where):
         process.kill()
 
 
-def test_two_processes_leave_out_the_unreadable_images_that_one_leaves_out(tmp_path, monkeypatch):
+def test_two_processes_leave_out_the_unreadable_images_that_one_leaves_out(done, tmp_path, monkeypatch):
     """``on_error: skip`` with an empty cache: the samples are counted by one process before both cut them."""
-    random = np.random.default_rng(0)
-    for number in range(40):
-        file = tmp_path / f"pictures/{number:02d}.png"
-        file.parent.mkdir(exist_ok=True)
-        Image.fromarray(random.integers(0, 255, (4, 4, 3), np.uint8)).save(file)
-    (tmp_path / "pictures/07.png").write_text("no image")
-    entry = f"{{name: image-folder, path: {tmp_path / 'pictures'}, on_error: skip}}"
-    changes = (
-        f"domains={{a: {{dataset: {entry}}}, b: {{dataset: {entry}}}}}",
-        "training.steps=2",
-        "optimizer={name: sgd, lr: 0.1}",
-        "metrics=[{name: diversity, domain: a, features: pixels, count: 10}]",
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path))
+    train(tiny.config(*with_unreadable(done / "pictures")), tmp_path / "one", plugins=tiny.plugins())
+    ours, theirs = (
+        json.loads((path / "environment.json").read_text()) for path in (tmp_path / "one", done / "skipping")
     )
-    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "one cache"))
-    train(tiny.config(*changes), tmp_path / "one", plugins=tiny.plugins())
-    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "two caches"))
-    on_two((processes.run, {"path": tmp_path / "two", "overrides": changes}))
-    ours, theirs = (json.loads((tmp_path / name / "environment.json").read_text()) for name in ("one", "two"))
     assert theirs["num_processes"] == 2
     assert ours["data"] == theirs["data"]
     assert ":19 of 39:" in ours["data"]["a"]
     for name, tensor in tensors(tmp_path / "one").items():
-        torch.testing.assert_close(tensors(tmp_path / "two")[name], tensor, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tensors(done / "skipping")[name], tensor, rtol=1e-4, atol=1e-5)
