@@ -643,10 +643,10 @@ def test_the_home_directory_is_inserted_in_every_path(command, tmp_path, monkeyp
     assert command("run", "~/tiny.yaml", "--plugin", TINY, "--output=~/run").exit_code == 0
     assert command("sample", "~/run", "--plugin", TINY, "--count", "2", "--output=~/drawn").exit_code == 0
     assert (tmp_path / "home/drawn").is_dir()
-    refused(
+    rejected(
         command("sample", "~/run", "--plugin", TINY, "--output=~nosuchuser/x"), "--output '~nosuchuser/x': there is"
     )
-    refused(command("run", "~nosuchuser/x.yaml"), "config '~nosuchuser/x.yaml': there is no home directory")
+    rejected(command("run", "~nosuchuser/x.yaml"), "config '~nosuchuser/x.yaml': there is no home directory")
     assert not list(tmp_path.glob("~*"))
 
 
@@ -656,5 +656,5 @@ def test_pipes_are_never_waited_for(command, train, tmp_path):
     for name in ("pipe", "pipe.png", "pipe.npy", "pipe.safetensors"):
         os.mkfifo(tmp_path / name)
         given = ("transform", "run", name, "--from", "a", "--to", "b", "--plugin", TINY, "--output", "x")
-        refused(command(*given), f"{name}: is not a regular file")
-        refused(command("sample", name, "--plugin", TINY), name)
+        rejected(command(*given), f"{name}: is not a regular file")
+        rejected(command("sample", name, "--plugin", TINY), name)
