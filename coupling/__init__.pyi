@@ -94,6 +94,7 @@ from .data.pictures import to_pixels as to_pixels
 from .system.seeds import derive_seed as derive_seed
 
 # Commands: what a plugin's own command takes.
+from .cli.group import HomePath as HomePath
 from .cli.group import plugin_option as plugin_option
 from .cli.group import run_argument as run_argument
 from .runs.locations import output_path as output_path

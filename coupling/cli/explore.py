@@ -6,15 +6,13 @@ from pathlib import Path
 
 import click
 
-from coupling.cli.group import load_plugins, plugin_option, run_argument
+from coupling.cli.group import HomePath, load_plugins, plugin_option, run_argument
 from coupling.errors import InputError
 
 
 @click.command()
 @run_argument
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="HTML file to write (default: explore.html in the run)."
-)
+@click.option("--output", type=HomePath(), help="HTML file to write (default: explore.html in the run).")
 @click.option(
     "--encoder",
     "domain",

@@ -116,7 +116,13 @@ class HomePath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert to a :class:`Path`."""
+        """Convert text to a :class:`Path`.
+
+        Args:
+            value: text of the command line.
+            param: the option or argument, which messages name.
+            ctx: context of the command.
+        """
         name = "path" if param is None else param.opts[0]
         return expand_home(Path(str(super().convert(value, param, ctx))), name)
 

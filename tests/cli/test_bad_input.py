@@ -13,11 +13,14 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from coupling.cli import cli
+from coupling.cli.group import HomePath
 from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
 
@@ -648,6 +651,12 @@ def test_the_home_directory_is_inserted_in_every_path(command, tmp_path, monkeyp
     )
     rejected(command("run", "~nosuchuser/x.yaml"), "config '~nosuchuser/x.yaml': there is no home directory")
     assert not list(tmp_path.glob("~*"))
+
+
+def test_every_path_of_every_command_knows_the_home_directory():
+    for name, command in cli.commands.items():
+        for parameter in command.params:
+            assert not isinstance(parameter.type, click.Path) or isinstance(parameter.type, HomePath), name
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

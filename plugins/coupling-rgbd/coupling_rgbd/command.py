@@ -13,6 +13,7 @@ import torch
 from coupling import (
     CoupledModel,
     Domain,
+    HomePath,
     InputError,
     load_model,
     nearest,
@@ -52,9 +53,7 @@ _SIDE = 256
 @click.option("--depth", help="Domain of the depths (default: the only one with 1 channel).")
 @click.option("--count", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Number of pairs.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Directory to write to (default: point-clouds in the run)."
-)
+@click.option("--output", type=HomePath(), help="Directory to write to (default: point-clouds in the run).")
 @click.option("--near", type=click.FloatRange(0, min_open=True), help="Distance of the lowest depth, in metres.")
 @click.option("--far", type=click.FloatRange(0, min_open=True), help="Distance of the highest depth, in metres.")
 @click.option(
