@@ -49,6 +49,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "sharing": (sections.RuleConfig, "sharing.TEAM[i]."),
     "optimizer": (sections.OptimizerConfig, "optimizer."),
     "training": (sections.TrainingConfig, "training."),
+    "start_from": (sections.StartConfig, "training.start_from."),
+    "freeze": (sections.FreezeRule, "training.freeze.TEAM[i]."),
     "schedules": (schedules.Schedule, ""),
     "augmentation": (sections.AugmentationConfig, "augmentation."),
     "augmentation.operations": (components.OperationConfig, "augmentation.operations[i]."),

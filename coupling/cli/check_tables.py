@@ -12,9 +12,11 @@ from coupling.data.domain_data import DomainData, open_domains
 from coupling.data.pictures import drawn_as
 from coupling.generation.sample_files import suffixes
 from coupling.metrics.metric import open_metrics
+from coupling.model.parent import start_networks
 from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledNetwork
 from coupling.plugins import Plugins
+from coupling.system.terminal import print_line
 from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.cost import separate, step_cost
 from coupling.training.launch import check_trackers
@@ -26,6 +28,9 @@ def build(config: Config, plugins: Plugins) -> tuple[dict[str, DomainData], Netw
     batch = Batch(config.training.batch_size, accumulate=config.training.accumulate)
     data = open_domains(config, plugins.registry)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
+    inheritance = start_networks(config, networks)
+    for line in inheritance.lines() if inheritance is not None else ():
+        print_line(line)
     for name, domain in data.items():
         batch.check_samples(len(domain), name)
     set_statistics((networks.generator, networks.discriminator), batch, synchronised=config.training.sync_batch_norm)

@@ -92,6 +92,22 @@ class Config(Model):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _start(self) -> Config:
+        start, freeze = self.training.start, self.training.freeze
+        rules = [(team, number, rule) for team in TEAMS for number, rule in enumerate(getattr(freeze, team))]
+        named = [("start_from.domains", domain) for domain in (start.domains if start else ())]
+        named += [(f"freeze.{team}[{number}].domains", d) for team, number, rule in rules for d in rule.domains or ()]
+        for place, domain in named:
+            if domain not in self.domains:
+                raise ValueError(f"training.{place}: no domain is called '{domain}'; {nearest(domain, self.domains)}")
+        if rules and start is None:
+            raise ValueError(
+                "training.freeze: without training.start_from, layers would keep random weights; give a model to start "
+                "from, or freeze none"
+            )
+        return self
+
     def team_optimizer(self, team: str) -> OptimizerConfig:
         """The optimizer of a team: the common settings, changed by those of the team.
 
@@ -135,6 +151,7 @@ class Config(Model):
     def plain(self) -> dict[str, Any]:
         """All keys with their values as they are written in YAML, defaults included."""
         plain = self.model_dump(mode="json")
+        plain["training"]["freeze"] = self.training.freeze.model_dump(mode="json", exclude_none=True)
         for team in TEAMS:
             plain[team]["optimizer"] = getattr(self, team).optimizer.model_dump(mode="json", exclude_none=True)
             plain["sharing"][team] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from coupling.config.components import ComponentReference, OperationReference
 from coupling.config.schedules import Number, or_schedule
@@ -148,6 +148,50 @@ class AugmentationConfig(Model):
     )
 
 
+class StartConfig(Model):
+    """The trained model whose layers are the first weights."""
+
+    path: str = Field(min_length=1, description="a run, a checkpoint, a model file, or hf://USER/MODEL")
+    domains: dict[str, str] = Field(
+        {}, description="{domain: the parent's domain that it starts from}; default: that of its name, or the first"
+    )
+
+
+def _start_kind(value: Any) -> str:
+    return "path" if isinstance(value, str) else "start"
+
+
+StartReference = Annotated[
+    Annotated[str, Field(min_length=1), Tag("path")] | Annotated[StartConfig, Tag("start")], Discriminator(_start_kind)
+]
+
+
+class FreezeRule(Model):
+    """Layers that keep their first weights: of some domains, or at some places, or both."""
+
+    first: int | None = Field(None, ge=1, description="layers 1 to k, counted from the input")
+    last: int | None = Field(None, ge=1, description="the last k layers, counted from each domain's own output")
+    layers: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, min_length=1, description="these layers, numbered from 1 at the input; default: all"
+    )
+    domains: list[str] | None = Field(None, min_length=1, description="of these domains (default: all)")
+
+    @pydantic.model_validator(mode="after")
+    def _one(self) -> FreezeRule:
+        if sum(given is not None for given in (self.first, self.last, self.layers)) > 1:
+            raise ValueError("give at most one of first, last, layers")
+        if not self.model_fields_set:
+            raise ValueError("is empty; give first, last, layers or domains")
+        return self
+
+
+class FreezeConfig(Model):
+    """Layers that are not trained."""
+
+    generator: list[FreezeRule] = Field([], description="rules that freeze the generators' layers")
+    discriminator: list[FreezeRule] = Field([], description="rules that freeze the discriminators' layers")
+
+
 class TrainingConfig(Model):
     """The training loop."""
 
@@ -168,9 +212,18 @@ class TrainingConfig(Model):
         True, description="batch statistics over the samples of all processes, not of each process alone"
     )
     fresh_latent: bool = Field(False, description="draw a second z for the generators' half of a step")
+    start_from: StartReference | None = Field(
+        None, description="a trained model, RUN, whose layers that fit are the first weights; default: none"
+    )
+    freeze: FreezeConfig = Field(FreezeConfig(), description="layers that keep the weights of start_from")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     sample_every: int = Field(500, ge=1, description="steps between pictures")
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(
         3, ge=1, description="newest checkpoints to keep, besides that of the first metric's best value"
     )
+
+    @property
+    def start(self) -> StartConfig | None:
+        """``start_from`` in its long form."""
+        return StartConfig(path=self.start_from) if isinstance(self.start_from, str) else self.start_from

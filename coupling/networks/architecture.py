@@ -78,6 +78,15 @@ def layer_lists(
 
 
 def after_step_calls(network: nn.Module) -> list[Callable[[], object]]:
-    """The methods ``after_step()`` of a network's modules, which are called after each step of its optimizer."""
-    methods = (getattr(module, "after_step", None) for module in network.modules())
+    """The methods ``after_step()`` of a network's modules, which are called after each step of its optimizer.
+
+    Modules whose parameters are all frozen have none: their weights do not change.
+    """
+    methods = (getattr(module, "after_step", None) for module in network.modules() if not _is_frozen(module))
     return [method for method in methods if callable(method)]
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters, and none of them is trained."""
+    flags = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(flags) and not any(flags)

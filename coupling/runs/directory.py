@@ -1,6 +1,6 @@
 """The layout of a run on disk; only this module and :mod:`coupling.runs.checkpoint` write it.
 
-config.yaml environment.json metrics.jsonl evaluation.json summary.json report.html
+config.yaml environment.json parent.json metrics.jsonl evaluation.json summary.json report.html
 samples/step-0000500.png
 checkpoints/step-0001000/{model.safetensors,state.safetensors,manifest.json}
 .lock (while a process trains in it)

@@ -11,6 +11,7 @@ from coupling.data.domain_data import DomainData, open_domains
 from coupling.errors import ConfigError, CouplingError, nearest
 from coupling.losses.build import build_losses
 from coupling.metrics.metric import metric_name, open_metrics
+from coupling.model.parent import start_networks
 from coupling.networks.build import assemble
 from coupling.plugins import Plugins
 from coupling.runs.metrics_log import MetricName
@@ -61,7 +62,7 @@ class Cells:
                 with naming(run):
                     data = self._open(run.config)
                     domains = {name: d.domain for name, d in data.items()}
-                    assemble(run.config, domains, self.plugins.registry)
+                    start_networks(run.config, assemble(run.config, domains, self.plugins.registry))
                     for name, domain in data.items():
                         Batch(run.config.training.batch_size).check_samples(len(domain), name)
                 advance()

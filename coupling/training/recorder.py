@@ -56,6 +56,10 @@ class Recorder:
                 self.directory.write_config()  # steps and intervals may be new
             self._write_environment(environment)
             self._trackers = Trackers(TrackedRun(session.config, self.directory.path, self._first_start(), self.step))
+        if session.inheritance is not None:  # a resumed run begins with this checkpoint, and needs no parent
+            if session.is_main:
+                self.directory.write_json("parent.json", session.inheritance.plain())
+            self.save()
 
     def _first_start(self) -> str:
         """When the first session of the run started."""
@@ -77,6 +81,11 @@ class Recorder:
             raise InputError(
                 f"{self.directory.checkpoints}: none of its {len(complaints)} checkpoints is complete (see above); "
                 "restore one, or move them away to start again from step 0"
+            )
+        if found is None and session.config.training.start is not None:
+            raise InputError(
+                f"{path}: ended before its first checkpoint, so that the weights it started from are unknown; start a "
+                "new run without --resume"
             )
         if found is None:
             if session.is_main:

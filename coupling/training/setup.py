@@ -16,6 +16,7 @@ from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.losses.loss import Loss, labelled_domains
 from coupling.model.model import CoupledModel
+from coupling.model.parent import Inheritance, start_networks
 from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
 from coupling.networks.weights import fingerprint
@@ -53,6 +54,8 @@ class Session:
     means: LossMeans
     collapse: CollapseWarning
     state: TrainingState
+    inheritance: Inheritance | None
+    """What a new run took from the model that it starts from."""
 
     @property
     def device(self) -> torch.device:
@@ -83,14 +86,17 @@ class Session:
         sizes = ", ".join(_size(network) for network in (self.networks.generator, self.networks.discriminator))
         samples = ", ".join(f"{name} {len(data):,}" for name, data in self.data.items())
         return [
+            *(self.inheritance.lines() if self.inheritance is not None else ()),
             f"device: {self.device}, {settings.precision}{processes}",
             f"parameters: {sizes}",
             f"samples: {samples}; {settings.steps:,} steps of {settings.batch_size} a domain",
         ]
 
 
-def set_up(config: Config, plugins: Plugins) -> Session:
+def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session:
     """Open the data, build the networks, and check everything that can be checked before the first step.
+
+    ``resume``: the weights will be restored, so that the model that the run started from is not read.
 
     Raises:
         InputError: something that the configuration names cannot be used; the message says what and why.
@@ -101,6 +107,8 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     batch = Batch(settings.batch_size, processes.count, processes.number, settings.accumulate)
     data = open_domains(config, plugins.registry, accelerator.main_process_first)
     networks = assemble(config, {name: d.domain for name, d in data.items()}, plugins.registry)
+    with accelerator.main_process_first():  # it may be downloaded
+        inheritance = start_networks(config, networks, resume=resume)
     measurement = Measurement(config, data, networks.losses, plugins.registry)
     _set_statistics(config, networks, batch, is_main=accelerator.is_main_process)
     with accelerator.main_process_first():
@@ -126,7 +134,7 @@ def set_up(config: Config, plugins: Plugins) -> Session:
     state = TrainingState(networks, average, trained, means, measurement.best_scores, collapse, algorithm.augmenter)
     return Session(
         config, plugins, accelerator, processes, batch, data, networks, average, inputs, algorithm, measurement, means,
-        collapse, state,
+        collapse, state, inheritance,
     )  # fmt: skip
 
 

@@ -173,9 +173,10 @@ class TrainingState:
                 lines.append(f"{team.name}: {key} has shape {tuple(tensor.shape)}, here {tuple(shapes[name])}")
             else:
                 numbered[f"{names.index(name)}.{kind}"] = tensor
-        # Plain SGD keeps nothing; nor does a team whose steps have all overflowed half precision.
+        # Plain SGD keeps nothing; nor does a team that has taken no step, as before the first one, or if all have
+        # overflowed half precision.
         kept = {key.rpartition(".")[0] for key in saved}
-        if saved or (team.scale is None and not isinstance(team.optimizer, torch.optim.SGD)):
+        if saved or (found.step and team.scale is None and not isinstance(team.optimizer, torch.optim.SGD)):
             lines += [f"{team.name}: the checkpoint has nothing for {name}" for name in names if name not in kept]
         if lines:
             raise InputError(

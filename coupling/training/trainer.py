@@ -63,7 +63,7 @@ def train(
         return finished
     with explain_lost_process():
         with explain_out_of_memory(config, lambda: "before the first step"):
-            session = set_up(config, plugins)
+            session = set_up(config, plugins, resume=resume)
             recorder = open_run(session, path, resume=resume)
         return Trainer(session, recorder, checked).run()
 

@@ -128,6 +128,12 @@ def with_unreadable(folder):
     )
 
 
+def child(parent):
+    """A fourth domain joins the three of CONFIG, of which one is frozen with all that it shares."""
+    joined = "domains.d.dataset={name: tiny, count: 20, pool: third}"
+    return *CONFIG, joined, f"training.start_from={parent}", "training.freeze.generator=[{domains: [a]}]"
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A folder with the results of two processes for all these tests; they are started once."""
@@ -142,6 +148,7 @@ def done(tmp_path_factory):
         (processes.run, {"path": folder / "normal-two", "overrides": NORMALISED, "writes": folder / "writes"}),
         (processes.run, {"path": folder / "stateless-two", "overrides": STATELESS}),
         (processes.run, {"path": folder / "residual-two", "overrides": RESIDUAL}),
+        (processes.run, {"path": folder / "child-two", "overrides": child(folder / "two")}),
         (processes.run, {"path": folder / "half-two", "overrides": HALF}),
         (processes.disagree_on_resume, {"path": folder / "half-two", "overrides": HALF}),
         (processes.run, {"path": folder / "overflow", "overrides": HALF, "overflow": [1, 4]}),
@@ -216,15 +223,17 @@ def test_a_step_sends_each_teams_unique_parameters_once(done):
 
 def test_two_processes_equal_one_and_a_resumed_run_equals_an_uninterrupted_one(done, tmp_path):
     """Whole runs: penalties, plain SGD, batch normalisation; a signal to one process; what is written."""
-    one, normal, stateless, residual = (tmp_path / name for name in ("one", "normal", "stateless", "residual"))
+    names = "one", "normal", "stateless", "residual", "child"
+    one, normal, stateless, residual, forked = (tmp_path / name for name in names)
     two, parts, normal_two = done / "two", done / "parts", done / "normal-two"
     train(tiny.config(*CONFIG), one, plugins=tiny.plugins())
     train(tiny.config(*NORMALISED), normal, plugins=tiny.plugins())
     train(tiny.config(*STATELESS), stateless, plugins=tiny.plugins())
     train(tiny.config(*RESIDUAL), residual, plugins=tiny.plugins())
+    train(tiny.config(*child(done / "two")), forked, plugins=tiny.plugins())
     for path, count in ((one, 1), (two, 2), (parts, 2), (normal_two, 2)):
         assert json.loads((path / "environment.json").read_text())["num_processes"] == count
-    others = (stateless, done / "stateless-two"), (residual, done / "residual-two")
+    others = (stateless, done / "stateless-two"), (residual, done / "residual-two"), (forked, done / "child-two")
     for alone, together in ((one, two), (normal, normal_two), *others):
         for ours, theirs in zip(rows(together), rows(alone), strict=True):
             assert ours == pytest.approx(theirs | {"seconds": ours["seconds"]}, rel=1e-4, abs=1e-5)
