@@ -185,10 +185,21 @@ class _Parent:
                 if difference is None:
                     layer.load_state_dict(tensors)
                     taken[group.key] = source.key
+                    if group.key in network.styles:
+                        self._give_style(network.styles[group.key], source, group.key, left)
                     break
                 why = difference
             else:
                 left[group.key] = why
+
+    def _give_style(self, style: nn.Module, source: Group, key: str, left: dict[str, str]) -> None:
+        """Load how the generators' private layer ``source`` reads its domain's style code, if it does."""
+        tensors = self._read("generator", f"styles.{source.key}.")
+        difference = _difference(style, tensors) if tensors else "the parent's layer reads none"
+        if difference is None:
+            style.load_state_dict(tensors)
+        else:
+            left[f"style code of {key}"] = difference
 
     def give_losses(self, losses: Mapping[str, nn.Module], found: Inheritance) -> None:
         """Load the parameters of losses of the same name, if they fit."""

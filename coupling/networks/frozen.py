@@ -27,6 +27,8 @@ def freeze_layers(config: Config, networks: Networks) -> dict[TeamName, list[str
         frozen[team] = [key for key in network.layers if key in chosen]
         for key in frozen[team]:
             network.layers[key].eval().requires_grad_(False)
+            if key in network.styles:
+                network.styles[key].requires_grad_(False)
         if frozen[team] and not any(parameter.requires_grad for parameter in network.parameters()):
             raise ConfigError(
                 f"training.freeze.{team}: freezes all layers, so that nothing is left to train; name fewer"

@@ -112,6 +112,23 @@ def test_fewer_domains_and_other_sharing_take_their_parts(parents):
         assert torch.equal(norm.running_mean, expected)
 
 
+def test_style_codes_are_taken_with_their_layers(tmp_path, parents):
+    styled = ("latent.style=2", "training.steps=3")
+    train(tiny.config(*NORM, *styled), tmp_path / "styled", plugins=tiny.plugins())
+    saved = tensors(tmp_path / "styled")
+    networks, found, _ = started(tmp_path / "styled", "latent.style=2", C)
+    for child, parent in (("layer3[b]", "layer3[b]"), ("layer3[c]", "layer3[a]")):
+        weight = networks.generator.styles[child].weight
+        assert torch.equal(weight, saved[f"ema.styles.{parent}.weight"])
+        assert weight.abs().max() > 0
+    assert found.left["generator"] == {}
+    _, found, _ = started(parents / "two", "latent.style=2")
+    assert found.left["generator"] == {
+        "style code of layer3[a]": "the parent's layer reads none",
+        "style code of layer3[b]": "the parent's layer reads none",
+    }
+
+
 def test_layers_that_do_not_fit_keep_their_own_weights_and_are_named(parents):
     networks, found, fresh = started(parents / "two", "latent.size=9", "losses=[non-saturating, head]")
     assert list(found.left["generator"]) == ["layer1[a,b]"]
