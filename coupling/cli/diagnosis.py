@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from coupling.config.yaml_text import parse_yaml, read_text
 from coupling.data.cache_entries import cache_entries
 from coupling.errors import CouplingError, cause
 from coupling.system.data_directory import data_directory
-from coupling.system.resources import available_cores, available_memory
+from coupling.system.resources import available_cores, available_memory, total_memory
 from coupling.version import __version__
 
 if TYPE_CHECKING:
@@ -58,14 +56,13 @@ def diagnose(plugins: Plugins) -> dict[str, Any]:
 
 
 def _versions(problems: list[str]) -> dict[str, Any]:
-    cores, total = available_cores(), psutil.virtual_memory().total
     return {
         "version": __version__,
         "place": str(Path(__file__).parents[1]),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cores": cores,
-        "memory": size_text(total),
+        "cores": available_cores(),
+        "memory": size_text(total_memory()),
         "memory free": size_text(available_memory()),
     }
 

@@ -32,6 +32,11 @@ def available_cores() -> int:
     return max(1, count)
 
 
+def total_memory() -> int:
+    """Bytes of memory of the machine."""
+    return int(psutil.virtual_memory().total)
+
+
 def available_memory() -> int:
     """Bytes of memory that this process can still get: of the machine's, and of the share of its container."""
     free = int(psutil.virtual_memory().available)

@@ -78,8 +78,8 @@ def test_check_prints_domains_layers_and_parameters(train):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["a", "tiny", "1", "×", "4", "×", "4", "-1", "to", "1", "16", "1", "of", "2"] in lines
-    assert ["b", "tiny", "1", "×", "4", "×", "4", "-1", "to", "1", "17", "2", "of", "2"] in lines
+    assert ["a", "tiny", "1", "×", "4", "×", "4", "-1", "to", "1", "16", "1", "of", "2", "png", "image"] in lines
+    assert ["b", "tiny", "1", "×", "4", "×", "4", "-1", "to", "1", "17", "2", "of", "2", "png", "image"] in lines
     assert lines[lines.index(["layer", "a", "b", "parameters"]) + 1][:3] == ["1", "A", "A"]
     # Generator: 5x6+6+1 and 6x6+6+1 shared, 6x16+16 for each of two domains.
     assert ["generator", "304", "80", "384", "21%"] in lines

@@ -235,9 +235,9 @@ def test_pictures_show_every_domain(tmp_path):
     assert pictures[0].tobytes() != pictures[1].tobytes()
 
 
-def test_domains_without_images_are_trained_and_not_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiny.Tiny, "shape", (16,))
-    monkeypatch.setattr(tiny.Tiny, "__getitem__", lambda self, index: self.samples[index].flatten())
+def test_domains_that_cannot_be_drawn_are_trained_without_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny.Tiny, "shape", (2, 2, 4))
+    monkeypatch.setattr(tiny.Tiny, "__getitem__", lambda self, index: self.samples[index].reshape(2, 2, 4))
     run(tmp_path / "run", "training.steps=2")
     assert list((tmp_path / "run/samples").iterdir()) == []
     assert summary(tmp_path / "run")["status"] == "finished"
@@ -627,8 +627,11 @@ def test_every_loss_trains(tmp_path):
         "classification": classes,
         "entropy": f"{classes}, {{name: entropy, domains: [b]}}",
         "consistency": f"{classes}, {{name: consistency, domains: [b]}}",
-        "feature-matching": "feature-matching",
+        "class-recovery": f"{classes}, class-recovery",
+        "code-recovery": "{name: code-recovery, numbers: 2}",
+        "minimal-change": "{name: minimal-change, size: 2}",
     }
+    beside |= {name: name for name in ("distance-consistency", "feature-matching", "r2")}
     for name in sorted(set(names) - {"breaking", "slow", "head"}):
         losses = f"[hinge, {beside[name]}]" if name in beside else f"[{name}]"
         run(tmp_path / name, "training.steps=2", f"losses={losses}")
