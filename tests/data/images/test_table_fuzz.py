@@ -120,7 +120,7 @@ def check(rows: list[Row], kind: str, shards: int, on_error: str, filtered: bool
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # shrinking would take minutes: a case takes half a second
 CI = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-LONG = settings(max_examples=500, parent=CI)
+LONG = settings(max_examples=300, parent=CI)
 ARGUMENTS = {
     "rows": tables(),
     "kind": st.sampled_from(["parquet", "csv"]),
