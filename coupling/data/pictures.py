@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,7 @@ def picture_grid(
     width = max(width for width, _ in scaled) + _MARGIN
     tops = np.cumsum([0, *(height + _MARGIN for _, height in scaled)]).tolist()
     font = ImageFont.load_default(size=14)
-    label = 12 + max(int(font.getlength(name)) for name in rows)
+    label = _names_width(rows)
     bands = -(-count // columns)
     band_height = tops[-1] + 4 * _MARGIN
     canvas = Image.new("RGB", (label + columns * width + _MARGIN, bands * band_height), "white")
@@ -129,6 +129,17 @@ def picture_grid(
                 left = label + column * width + (width - _MARGIN - size[0]) // 2
                 canvas.paste(_enlarged(Image.fromarray(sample), size), (left, top))
     return canvas
+
+
+def _names_width(names: Iterable[str]) -> int:
+    """Width of the names at the left of a picture."""
+    font = ImageFont.load_default(size=14)
+    return 12 + max(int(font.getlength(name)) for name in names)
+
+
+def without_names(picture: Image.Image, names: Iterable[str]) -> Image.Image:
+    """A picture of :func:`picture_grid` without the ``names`` at its left, for pages that write them as text."""
+    return picture.crop((min(_names_width(names), picture.width - 1), 0, picture.width, picture.height))
 
 
 def _alike(sizes: Sequence[tuple[int, int]], scale: int | None) -> list[tuple[int, int]]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 from torch import Tensor, nn
 
@@ -20,6 +18,7 @@ from coupling.model.directions import COUNT, principal_directions
 from coupling.model.export import network_onnx, onnx_content
 from coupling.model.interpolation import suited_to
 from coupling.networks.latent import NormalPrior
+from coupling.reports.pages import json_in_page, page_file, page_template
 from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
 from coupling.version import __version__
 
@@ -55,16 +54,16 @@ def write_explorer(model: CoupledModel, file: Path, encoder: Encoder | None = No
             f"the generators have {len(content) / 1e6:,.0f} MB, and a page embeds at most {LARGEST / 1e6:,.0f} MB; "
             "use `coupling sample` and `coupling traverse`, or export the model"
         )
-    text = _template().render(
+    text = page_template("explorer.html.jinja").render(
         version=__version__,
         data=data,
-        data_json=_json(data),
+        data_json=json_in_page(data),
         columns=min(len(data["domains"]), 4),
         model=_embedded(gzip.compress(content, mtime=0)),
         encoder=_embedded(gzip.compress(_encoder_onnx(encoder), mtime=0)) if encoder else "",
         runtime_script=_embedded(runtime.script()),
         runtime_binary=_embedded(runtime.binary()),
-        script=Markup(_script()),  # noqa: S704  (a file of this package)
+        script=Markup(page_file("explorer.js")),  # noqa: S704  (a file of this package)
     )
     with writing(file, OTHER_OUTPUT):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -135,19 +134,3 @@ def _encoder_onnx(encoder: Encoder) -> bytes:
 
 def _embedded(content: bytes) -> Markup:
     return Markup(base64.b64encode(content).decode())  # noqa: S704  (letters, digits, + / =)
-
-
-def _json(data: dict[str, Any]) -> Markup:
-    """JSON that can stand in a script element: no text in it can end the element."""
-    return Markup(json.dumps(data).replace("<", "\\u003c"))  # noqa: S704
-
-
-def _script() -> str:
-    return Path(__file__).with_name("explorer.js").read_text("utf-8")
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("coupling.reports", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("explorer.html.jinja")

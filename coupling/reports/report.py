@@ -7,31 +7,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
+from PIL import Image
 
+from coupling.config.components import MetricConfig
 from coupling.config.config import read_config
-from coupling.data.pictures import drawable, png
+from coupling.config.differences import without_defaults
+from coupling.data.pictures import drawable, png, to_drawing, without_names
 from coupling.errors import InputError, PluginError
-from coupling.generation.traversal import paths_picture
 from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins
-from coupling.reports.curves import panels, plot
+from coupling.reports.curves import panels, plotted, term_panels
+from coupling.reports.pages import json_in_page, page_file, page_template
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
-from coupling.runs.metrics_log import read_log, read_metrics, read_reasons, read_undefined
+from coupling.runs.metrics_log import MetricName, read_log, read_metrics, read_reasons, read_undefined
 from coupling.sharing.picture import sharing_picture
 from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
 from coupling.system.terminal import warn
 from coupling.version import __version__
 
-_EARLIER = 5
-"""Maximum number of pictures of earlier steps."""
+_PATHS, _CODES = 4, 24
+"""Paths of the traversal, and codes on each."""
 
 
-_PATHS, _CODES = 3, 12
+_HEADLINES = 6
+"""Maximum number of scores that are shown large."""
+
+
+FLOORS = ("unrelated", "constant")
+CEILINGS = ("true-pairs", "real")
+"""Names of the values that a score is compared with, the first of which is preferred."""
 
 
 def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Path, plugins: Plugins) -> Path:
@@ -44,8 +52,8 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
         content = _content(run, model, plugins)
     else:
         assert model is not None
-        content = _content_of_model(model)
-    text = _template().render(content)
+        content = _content_of_model(model, plugins)
+    text = page_template("report.html.jinja").render(content)
     with writing(file, OTHER_OUTPUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
@@ -69,13 +77,6 @@ def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
         return None
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("coupling.reports", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("report.html.jinja")
-
-
 def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) -> dict[str, Any]:
     summary, environment = run.read_json("summary.json"), run.read_json("environment.json")
     evaluation = run.read_json("evaluation.json")
@@ -83,53 +84,99 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
     best = str(summary.get("best_checkpoint") or "").rpartition("-")[2]
     chosen = int(best) if best.isdecimal() else None
     answers = plugins.notify("report_sections", _titled, run=run)
-    return _model_content(model) | {
-        "name": run.config.name,
-        "facts": _facts(run, summary, environment),
-        "missing": None,
-        "pictures": _pictures(run),
-        "plots": [Markup(plot(title, lines)) for title, lines in panels(log).items()],  # noqa: S704  (matplotlib made it)
-        "scores": _scores(log, summary, evaluation, chosen),
-        "chosen": None if chosen is None else f"{chosen:,}",
-        "leading": run.config.metrics[0].name if run.config.metrics else "",
-        "measured": _yaml(evaluation) if evaluation else "",
-        "sections": [section for answer in answers for section in answer],
-        "settings": run.config.yaml(),
-        "environment": _yaml(environment),
-    }
+    drawn = _drawn(run, model)
+    pictures = _pictures(run, drawn)
+    status = str(summary.get("status", "not finished"))
+    return (
+        _model_content(model)
+        | _curves(log)
+        | {
+            "name": run.config.name,
+            "summary": _summary(run, summary, status),
+            "failed": status.startswith("failed"),
+            "facts": _facts(run, summary, environment),
+            "missing": None,
+            "pictures": pictures,
+            "pictures_json": json_in_page(pictures),
+            "drawn": drawn,
+            "headlines": _headlines(log, run.config.metrics),
+            "scores": _scores(log, summary, evaluation, chosen),
+            "chosen": None if chosen is None else f"{chosen:,}",
+            "leading": run.config.metrics[0].name if run.config.metrics else "",
+            "measured": _yaml(evaluation) if evaluation else "",
+            "sections": [section for answer in answers for section in answer],
+            "differences": _yaml(without_defaults(run.config, plugins.registry)),
+            "settings": run.config.yaml(),
+            "environment": _yaml(environment),
+        }
+    )
 
 
-def _content_of_model(model: CoupledModel) -> dict[str, Any]:
+def _content_of_model(model: CoupledModel, plugins: Plugins) -> dict[str, Any]:
     """The content for a model file, which holds no curves and no pictures."""
     record = dict(model.record)
     metrics: Mapping[str, float] = record.pop("metrics", {})
     facts = {"step": f"{model.step:,}", "domains": ", ".join(model.domains), "seed": str(model.config.seed)}
-    return _model_content(model) | {
-        "name": model.config.name,
-        "facts": facts | ({"device": str(record["device"])} if "device" in record else {}),
-        "missing": "Not in the model's file; its run has it.",
-        "pictures": [],
-        "plots": [],
-        "scores": [[name, f"{value:.4g}", f"{model.step:,}", "", "", ""] for name, value in metrics.items()],
-        "chosen": None,
-        "leading": "",
-        "measured": "",
-        "sections": [],
-        "settings": model.config.yaml(),
-        "environment": _yaml(record) if record else "not known",
-    }
+    line = {"step": model.step, "seconds": 0.0, **metrics}
+    return (
+        _model_content(model)
+        | _curves([])
+        | {
+            "name": model.config.name,
+            "summary": f"A model after {model.step:,} steps; domains: {', '.join(model.domains)}.",
+            "failed": False,
+            "facts": facts | ({"device": str(record["device"])} if "device" in record else {}),
+            "missing": "Not in the model's file; its run has it.",
+            "pictures": [],
+            "pictures_json": "",
+            "drawn": [],
+            "headlines": _headlines([line], ()),
+            "scores": [[name, f"{value:.4g}", f"{model.step:,}", "", "", ""] for name, value in metrics.items()],
+            "chosen": None,
+            "leading": "",
+            "measured": "",
+            "sections": [],
+            "differences": _yaml(without_defaults(model.config, plugins.registry)),
+            "settings": model.config.yaml(),
+            "environment": _yaml(record) if record else "not known",
+        }
+    )
 
 
 def _model_content(model: CoupledModel | None) -> dict[str, Any]:
     """Traversal, sharing graph and number of parameters."""
     return {
         "version": __version__,
+        "style": Markup(page_file("report.css")),  # noqa: S704  (files of this package)
+        "script": Markup(page_file("report.js")),  # noqa: S704
         "traversal": None if model is None else _traversal(model),
         "untraversed": "There is no checkpoint yet." if model is None else "No domain can be drawn.",
         "step": None if model is None else f"{model.step:,}",
         "sharing": None if model is None else _sharing(model),
         "parameters": [] if model is None else _parameters(model),
     }
+
+
+def _curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The panels of logged values, those of single terms of the losses, and the library that draws them."""
+    curves = [{"title": title} | plotted(lines) for title, lines in panels(log).items()]
+    terms = [{"title": title} | plotted(lines) for title, lines in term_panels(log).items()]
+    return {
+        "curves": curves,
+        "terms": terms if curves else [],
+        "curves_json": json_in_page([*curves, *terms]),
+        "plot_style": Markup(page_file("vendor/uPlot.min.css")),  # noqa: S704  (uPlot 1.6.32)
+        "plot_script": Markup(page_file("vendor/uPlot.iife.min.js")),  # noqa: S704
+    }
+
+
+def _summary(run: RunDirectory, summary: Mapping[str, Any], status: str) -> str:
+    """One sentence about the run."""
+    steps = f": {summary['step']:,} of {summary['steps']:,} steps" if {"step", "steps"} <= summary.keys() else ""
+    minutes = f" in {summary['seconds'] / 60:,.1f} minutes" if "seconds" in summary else ""
+    collapsed = summary.get("collapsed", {})
+    warning = "".join(f" Collapsed: {name} at step {step:,}." for name, step in collapsed.items())
+    return f"{status.capitalize()}{steps}{minutes}; domains: {', '.join(run.config.domains)}.{warning}"
 
 
 def _titled(answer: object) -> list[tuple[str, Markup]]:
@@ -168,24 +215,74 @@ def _source(file: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
-def _pictures(run: RunDirectory) -> list[dict[str, str]]:
-    """The newest picture of samples, then earlier ones, evenly spread."""
-    files = sorted(run.samples.glob("step-*.png"))
-    earlier = files[:-1]
-    count = min(_EARLIER, len(earlier))
-    chosen = [earlier[round(i * (len(earlier) - 1) / max(1, count - 1))] for i in reversed(range(count))]
+def _pictures(run: RunDirectory, drawn: Sequence[str]) -> list[dict[str, str]]:
+    """The pictures of samples by training step, the newest last, without the names at their left."""
     return [
-        {"step": f"{int(file.stem.removeprefix('step-')):,}", "source": _source(file.read_bytes())}
-        for file in (*files[-1:], *chosen)
+        {
+            "step": f"{int(file.stem.removeprefix('step-')):,}",
+            "source": _source(png(without_names(_opened(file), drawn))),
+        }
+        for file in sorted(run.samples.glob("step-*.png"))
     ]
 
 
-def _traversal(model: CoupledModel) -> str | None:
-    """Paths between codes in all drawable domains; None if there is none."""
+def _opened(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.copy()
+
+
+def _drawn(run: RunDirectory, model: CoupledModel | None) -> list[str]:
+    """The domains in the rows of the pictures, as far as they are known."""
+    if model is None:
+        return list(run.config.domains)
+    return [name for name, domain in model.domains.items() if domain.is_drawable]
+
+
+def _traversal(model: CoupledModel) -> dict[str, Any] | None:
+    """Paths between codes: a picture for each drawable domain, with a row for each path and a column for each code."""
     if not any(domain.is_drawable for domain in model.domains.values()):
         return None
     samples = model.traverse(_PATHS, _CODES, domains=drawable(model.domains))
-    return _source(png(paths_picture(samples, model.domains)))
+    strips = []
+    for name, path in samples.items():
+        pixels = to_drawing(path.flatten(0, 1), model.domains[name])
+        height, width = pixels.shape[1:3]
+        sheet = pixels.reshape(_PATHS, _CODES, height, width, 3).transpose(0, 2, 1, 3, 4)
+        image = Image.fromarray(sheet.reshape(_PATHS * height, _CODES * width, 3))
+        strips.append({"domain": name, "source": _source(png(image)), "ratio": f"{width} / {height}"})
+    offsets = [100 * pair / (_PATHS - 1) for pair in range(_PATHS)]
+    return {"strips": strips, "pairs": _PATHS, "steps": _CODES, "width": 200, "offsets": offsets}
+
+
+def _headlines(log: Sequence[Mapping[str, Any]], metrics: Sequence[MetricConfig]) -> list[dict[str, Any]]:
+    """The last values of metrics, those of the configuration first, each between its floor and ceiling."""
+    last: dict[str, float] = {}
+    for line in log:
+        last |= read_metrics(line)
+    names = {flat: MetricName.parse(flat) for flat in last}
+    order = {metric.name: number for number, metric in enumerate(metrics)}
+    leading = [flat for flat, name in names.items() if not any(name.extends(other) for other in names.values())]
+    leading.sort(key=lambda flat: order.get(names[flat].metric, len(order)))
+    return [_headline(flat, names[flat], last) for flat in leading[:_HEADLINES]]
+
+
+def _headline(flat: str, name: MetricName, last: Mapping[str, float]) -> dict[str, Any]:
+    compared = {key: str(name.under(key)) for key in (*FLOORS, *CEILINGS)}
+    beside = {key: last[other] for key, other in compared.items() if other in last}
+    floor = next((key for key in FLOORS if key in beside), None)
+    ceiling = next((key for key in CEILINGS if key in beside), None)
+    bar = None
+    if floor and ceiling and beside[floor] != beside[ceiling]:
+        bar = round(100 * (last[flat] - beside[floor]) / (beside[ceiling] - beside[floor]))
+    shown = {key: f"{key.replace('-', ' ')} {value:.3g}" for key, value in beside.items()}
+    return {
+        "name": flat.replace("/", " / "),
+        "value": f"{last[flat]:.4g}",
+        "bar": bar,
+        "floor": shown.get(floor or ""),
+        "ceiling": shown.get(ceiling or ""),
+        "beside": ", ".join(shown.values()),
+    }
 
 
 def _scores(

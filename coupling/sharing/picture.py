@@ -66,7 +66,7 @@ class _Picture:
         """Number of colours in use. Both teams count it: equal letters in two teams are different layers."""
         self.root = Xml.Element("svg", xmlns="http://www.w3.org/2000/svg", role="img")
         Xml.SubElement(self.root, "title").text = "Sharing graph of " + ", ".join(domains)
-        _shape(self.root, "rect", width="100%", height="100%", rx=6, fill="white")
+        _shape(self.root, "rect", width="100%", height="100%", rx=6, fill="white", class_="paper")
         self.bands, self.lines = (Xml.SubElement(self.root, "g", {"class": name}) for name in ("bands", "lines"))
         fonts = {"font-family": "system-ui, 'DejaVu Sans', sans-serif", "font-size": "12", "text-anchor": "middle"}
         self.boxes = Xml.SubElement(self.root, "g", fonts | {"class": "boxes", "fill": _TEXT})
@@ -87,7 +87,14 @@ class _Picture:
             for run in inputs:
                 self._pill(run, "z" if graph.same_input else f"z, {run[0]}" if generator else run[0])
             self.y += _BOX
-        _label(self.boxes, 12, self.y + _GAP + _BOX / 2, f"{graph.team}s", {"text-anchor": "start"}, bold=True)
+        _label(
+            self.boxes,
+            12,
+            self.y + _GAP + _BOX / 2,
+            f"{graph.team}s",
+            {"text-anchor": "start", "class": "label"},
+            bold=True,
+        )
         reached = dict.fromkeys(graph.domains, self.y)
         rows = dict.fromkeys(graph.domains, 0)
         places: dict[Group, list[tuple[Run, float]]] = {}
@@ -166,7 +173,7 @@ def _letters(graph: SharingGraph) -> dict[Group, str]:
 
 
 def _shape(parent: Xml.Element, tag: str, **attributes: object) -> None:
-    Xml.SubElement(parent, tag, {key.replace("_", "-"): _text(value) for key, value in attributes.items()})
+    Xml.SubElement(parent, tag, {key.rstrip("_").replace("_", "-"): _text(value) for key, value in attributes.items()})
 
 
 def _label(
