@@ -32,6 +32,7 @@ from coupling.networks.weights import average_prefix
 from coupling.runs.locations import locate
 from coupling.runs.model_file import ModelFile, TensorInfo, open_model_file
 from coupling.sharing.graph import TEAMS, Group, Node, SharingGraph, TeamName
+from coupling.system.file_names import expand_home
 
 
 class _GraphDescription(Model):
@@ -105,7 +106,7 @@ def _start_from_parent(config: Config, networks: Networks) -> Inheritance | None
         return None
     place = "training.start_from"
     try:
-        file = locate(start.path)
+        file = locate(expand_home(start.path) if start.path.startswith("~") else start.path)
         with file.open("rb") as raw:
             sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
         with open_model_file(file) as content:

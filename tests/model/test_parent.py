@@ -209,6 +209,36 @@ def test_a_wrong_start_is_an_error_with_its_place(parents, assignments, message)
         set_up(tiny.config(*NORM, *given), tiny.plugins())
 
 
+def test_a_parent_may_be_an_exported_file_in_the_home_directory(parents, tmp_path, monkeypatch):
+    from coupling.api import load_model
+
+    model = load_model(parents / "two", plugins=tiny.plugins())
+    model.save(tmp_path / "model.safetensors")
+    model.save(tmp_path / "small.safetensors", generators_only=True, half=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    networks, found, _ = started("~/model.safetensors")
+    assert found.left == {"generator": {}, "discriminator": {}, "losses": {}}
+    saved = tensors(parents / "two")
+    assert all(torch.equal(x, saved[f"ema.{name}"]) for name, x in networks.generator.state_dict().items())
+    networks, found, fresh = started("~/small.safetensors")
+    assert found.left["generator"] == {}
+    assert list(found.left["discriminator"]) == list(networks.discriminator.layers)
+    for name, x in networks.generator.state_dict().items():
+        torch.testing.assert_close(x, saved[f"ema.{name}"], rtol=1e-3, atol=1e-6)
+    assert all(torch.equal(x, fresh["discriminator"][name]) for name, x in networks.discriminator.state_dict().items())
+
+
+def test_a_parent_on_the_hub_is_downloaded(parents, monkeypatch):
+    from coupling.runs import hub
+
+    asked = []
+    file = parents / "two/checkpoints/step-0000002/model.safetensors"
+    monkeypatch.setattr(hub, "download", lambda address, token: asked.append(str(address)) or file)
+    _, found, _ = started("hf://somebody/faces")
+    assert asked == ["hf://somebody/faces"]
+    assert found.path == "hf://somebody/faces"
+
+
 def test_what_was_taken_is_kept_in_the_run_with_the_parents_digest(parents, tmp_path, capsys):
     import hashlib
 
