@@ -89,7 +89,7 @@ def _sharing_table(network: CoupledNetwork) -> Table:
     made = table(*rows[0], "parameters")
     for row in rows[1:]:
         groups = {graph.group_of[d, int(row[0])] for d in graph.domains if int(row[0]) <= graph.depths[d]}
-        parameters = sum(p.numel() for group in groups for p in network.layers[group.key].parameters())
+        parameters = sum(p.numel() for group in groups for p in network.layer_parameters(group.key))
         made.add_row(*row, f"{parameters:,}")
     return made
 

@@ -75,7 +75,7 @@ def _domain(dataset: str, data: DomainData) -> dict[str, Any]:
 def _groups(network: CoupledNetwork) -> list[dict[str, Any]]:
     """The layers of a team: number by domain, and the parameters that these domains have in common there."""
     return [
-        {"layer": dict(group.members), "parameters": sum(p.numel() for p in network.layers[group.key].parameters())}
+        {"layer": dict(group.members), "parameters": sum(p.numel() for p in network.layer_parameters(group.key))}
         for group in network.graph.groups
     ]
 

@@ -56,8 +56,12 @@ class CoupledNetwork(nn.Module):
 
     def sharing_sets(self) -> list[tuple[nn.Parameter, tuple[str, ...]]]:
         """Each parameter once, with the domains that share it: the sets over which gradients are averaged."""
-        modules = [*self.layers.items(), *self.styles.items()]
-        return [(p, self.tied[key].domains) for key, module in modules for p in module.parameters()]
+        return [(p, self.tied[key].domains) for key in self.layers for p in self.layer_parameters(key)]
+
+    def layer_parameters(self, key: str) -> list[nn.Parameter]:
+        """The parameters of a layer, and those by which it reads a style code."""
+        modules = [self.layers[key], *([self.styles[key]] if key in self.styles else [])]
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def parameter_counts(self) -> tuple[int, int]:
         """How many numbers are trained, and how many of those two or more domains share."""

@@ -54,6 +54,9 @@ class Residual:
     of the channels, or a small branch. All of them begin as the identity. The rules ``first: 7`` and ``layers: [9,
     11]`` then share everything but layers 8 and 10.
 
+    With ``minibatch_deviation``, several processes or micro-batches compute what one batch does if each of them holds
+    whole groups.
+
     The channels depend on the distance from the generator's first and from the discriminator's last layer, as in
     ``upsampling``.
     """
