@@ -96,13 +96,15 @@ class ResidualBlock(nn.Module):
 def up_block(
     before: int, after: int, crop: tuple[int, int], *, resampling: Resampling, normalised: bool, last: float
 ) -> ResidualBlock:
-    """A block that doubles the sides: 3x3 convolution, PReLU, upsampling, 3x3 convolution, and an upsampled skip.
+    """A block that doubles the sides: 3x3 convolution, PReLU, upsampling, 3x3 convolution, and an interpolated skip.
+
+    The skip path is always interpolated: its nearest pixels would begin as blocks, which training removes slowly.
 
     Args:
         before: channels of the input.
         after: channels of the output.
         crop: rows and columns to cut off after doubling.
-        resampling: how sides are doubled.
+        resampling: how the branch doubles the sides.
         normalised: batch normalisation after the first convolution.
         last: factor on the initial weights of the last convolution; 0: it begins at zero.
     """
@@ -110,8 +112,8 @@ def up_block(
     first = nn.Conv2d(before, after, 3, padding=1, bias=not normalised)
     second = nn.Conv2d(after, after, 3, padding=1) if smooth else UpsampledConvolution(after, after)
     norm = [nn.BatchNorm2d(after)] if normalised else []
-    branch = nn.Sequential(first, *norm, PReLU(), *([_doubling(resampling)] if smooth else []), second)
-    skip = nn.Sequential(*_projection(before, after), _doubling(resampling))
+    branch = nn.Sequential(first, *norm, PReLU(), *([_doubling()] if smooth else []), second)
+    skip = nn.Sequential(*_projection(before, after), _doubling())
     initialise(first, 0.25)
     initialise(second, 1.0, last)
     return ResidualBlock(skip, branch, crop)
@@ -145,8 +147,8 @@ def _projection(before: int, after: int) -> list[nn.Module]:
     return [convolution]
 
 
-def _doubling(resampling: Resampling) -> nn.Module:
-    return nn.Upsample(scale_factor=2, mode=resampling, align_corners=False if resampling == "bilinear" else None)
+def _doubling() -> nn.Module:
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _halving() -> nn.Module:

@@ -46,9 +46,9 @@ class Residual:
             activation
     ======  ========================================  ====================================
 
-    A block adds a branch (two 3x3 convolutions with an activation between them) to a skip path (resampled, with a 1x1
-    convolution where the number of channels changes). LReLU is the leaky ReLU, BN batch normalisation, which is in the
-    branches of the generator's blocks too.
+    A block adds a branch (two 3x3 convolutions with an activation between them) to a skip path, interpolated or
+    averaged, with a 1x1 convolution where the number of channels changes. LReLU is the leaky ReLU, BN batch
+    normalisation, which is in the branches of the generator's blocks too.
 
     With ``between`` there is one more layer behind each layer but the last, with an even number: the gains and shifts
     of the channels, or a small branch. All of them begin as the identity. The rules ``first: 7`` and ``layers: [9,
@@ -67,7 +67,7 @@ class Residual:
         width: Annotated[float, Field(gt=0, le=16, description="factor on the channels of every hidden layer")] = 1.0,
         resampling: Annotated[
             Resampling,
-            Field(description="bilinear: interpolate between the convolutions; nearest: as a part of them, faster"),
+            Field(description="of the branches: bilinear: between the convolutions; nearest: as a part of one, faster"),
         ] = "nearest",
         normalised: Annotated[bool, Field(description="normalise the generator's hidden layers by batch")] = True,
         spectral: Annotated[

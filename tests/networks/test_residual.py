@@ -63,7 +63,8 @@ def test_images_of_any_size_are_drawn_and_judged_by_layers_that_learn(shape: tup
         weights = torch.randn(output.shape, dtype=output.dtype)
         gradients = torch.autograd.grad((output * weights).sum(), list(network.parameters()), retain_graph=True)
         assert all(gradient.isfinite().all() for gradient in gradients)
-        assert all(gradient.abs().max() > 0 for gradient in gradients)
+        # A PReLU whose few inputs are all positive has no gradient of its slope.
+        assert all(gradient.abs().max() > 0 for gradient in gradients if gradient.numel() > 1)
 
 
 def test_the_layers_are_those_documented() -> None:
