@@ -314,7 +314,7 @@ def test_every_file_has_its_numbers():
 def test_hyperparameters_are_those_of_the_paper(name):
     task, config = TASKS[name], opened(name)
     plain = config.model_dump(mode="json")
-    assert plain["latent"] == {"prior": "uniform", "size": 100, "condition": None, **task.latent}
+    assert plain["latent"] == {"prior": "uniform", "size": 100, "style": 0, "condition": None, **task.latent}
     adam = {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999], "weight_decay": 0.0, "momentum": 0.0}
     assert plain["optimizer"] == {**adam, **task.optimizer}
     for team in ("generator", "discriminator"):
