@@ -1,4 +1,4 @@
-"""Commands that measure, describe and export a trained model: ``evaluate``, ``report``, ``export``."""
+"""Commands that measure, describe and export a trained model: ``evaluate``, ``report``, ``compare``, ``export``."""
 
 from __future__ import annotations
 
@@ -83,6 +83,29 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
     plugins = load_plugins(modules)
     directory = reported_run(run, plugins)
     click.echo(str(write_report(directory, model_of(run, plugins), output or output_path(run, "report.html"), plugins)))
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--count", default=12, show_default=True, type=click.IntRange(1, 48), help="Number of samples of each run."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
+@click.option(
+    "--output", default="compare.html", show_default=True, type=click.Path(path_type=Path), help="HTML file to write."
+)
+@plugin_option
+def compare(runs: tuple[Path, ...], count: int, seed: int, output: Path, modules: tuple[str, ...]) -> None:
+    """Write an HTML page that compares runs.
+
+    The page is one file: settings that differ, samples of equal latent codes, scores side by side, curves.
+    """
+    from coupling.reports.comparison import check_runs, write_comparison
+
+    if output.suffix not in (".html", ".htm"):
+        raise InputError(f"--output {output}: a comparison is an .html file; give a name that ends in .html")
+    check_runs(runs)
+    click.echo(str(write_comparison(runs, output, load_plugins(modules), count=count, seed=seed)))
 
 
 @click.command()

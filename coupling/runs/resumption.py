@@ -118,12 +118,17 @@ _BY_PLACE = (
 
 def differences(before: Config, after: Config) -> list[str]:
     """Keys whose values differ, one a line: ``key: before -> after``."""
-    old, new = dict(_flat(before.plain())), dict(_flat(after.plain()))
+    old, new = flat_settings(before), flat_settings(after)
     keys = dict.fromkeys([*old, *new])
     orders = list(before.domains), list(after.domains)
     if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):  # the same keys, but other weights and streams
         return [f"domains: {', '.join(orders[0])} -> {', '.join(orders[1])}, in another order"]
     return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+
+
+def flat_settings(config: Config) -> dict[str, Any]:
+    """Every value of a configuration by its path: {"training.steps": 1000, ...}."""
+    return dict(_flat(config.plain()))
 
 
 def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:

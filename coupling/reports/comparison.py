@@ -1,0 +1,204 @@
+"""The comparison of several runs: one self-contained HTML page, with what differs in their settings first."""
+
+from __future__ import annotations
+
+import base64
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from coupling.config.config import Config
+from coupling.data.pictures import drawable, picture_grid, png
+from coupling.errors import InputError
+from coupling.model.model import CoupledModel
+from coupling.plugins import Plugins
+from coupling.reports.curves import Line, panels, plotted
+from coupling.reports.pages import json_in_page, page_file, page_template
+from coupling.reports.report import model_of, reported_run
+from coupling.runs.directory import RunDirectory
+from coupling.runs.metrics_log import MetricName, read_log, read_metrics
+from coupling.runs.resumption import flat_settings
+from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
+from coupling.version import __version__
+
+MOST = len(string.ascii_uppercase)
+"""Largest number of runs on a page: each is called by a letter."""
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A run, or a model that lies in no run."""
+
+    letter: str
+    path: Path
+    config: Config
+    run: RunDirectory | None
+    model: CoupledModel | None
+    """None: there is no checkpoint yet."""
+    log: Sequence[Mapping[str, Any]]
+
+    @property
+    def scores(self) -> dict[str, tuple[float, int]]:
+        """The last value of each metric, with its floors, ceilings and details, and the step of it."""
+        if self.run is None:
+            assert self.model is not None
+            return {name: (value, self.model.step) for name, value in self.model.record.get("metrics", {}).items()}
+        return {name: (value, line["step"]) for line in self.log for name, value in read_metrics(line).items()}
+
+
+def write_comparison(paths: Sequence[Path], file: Path, plugins: Plugins, *, count: int = 12, seed: int = 0) -> Path:
+    """Write the page that compares runs into ``file``; returns it.
+
+    Args:
+        paths: runs, checkpoints or models, two or more.
+        file: the HTML file.
+        plugins: the plugins of the runs' components.
+        count: samples that are drawn of each run, from equal codes.
+        seed: seed of the codes.
+
+    Raises:
+        InputError: there are fewer than two runs, or one twice, a run cannot be read, or the page cannot be written.
+    """
+    check_runs(paths)
+    runs = [_open(letter, path, plugins) for letter, path in zip(string.ascii_uppercase, paths, strict=False)]
+    curves = [{"title": title} | plotted(lines) for title, lines in _curves(runs).items()]
+    content = {
+        "version": __version__,
+        "runs": [_facts(run) for run in runs],
+        "letters": [run.letter for run in runs],
+        "settings": _differences(runs),
+        "pictures": [_picture(run, count, seed) for run in runs],
+        "codes": _codes(runs, seed),
+        "scores": _scores(runs),
+        "curves": curves,
+        "curves_json": json_in_page(curves),
+        "style": Markup(page_file("report.css")),  # noqa: S704
+        "script": Markup(page_file("report.js")),  # noqa: S704
+        "plot_style": Markup(page_file("vendor/uPlot.min.css")),  # noqa: S704  (uPlot 1.6.32)
+        "plot_script": Markup(page_file("vendor/uPlot.iife.min.js")),  # noqa: S704
+    }
+    text = page_template("comparison.html.jinja").render(content)
+    with writing(file, OTHER_OUTPUT):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    return file
+
+
+def check_runs(paths: Sequence[Path]) -> None:
+    """Raise :class:`InputError` if there are fewer than two runs, too many, or one twice."""
+    if len(paths) < 2:
+        raise InputError(f"one run, {paths[0]}, cannot be compared; give two or more, or use `coupling report`")
+    if len(paths) > MOST:
+        raise InputError(f"{len(paths)} runs are too many for a page; give at most {MOST}")
+    twice = [path for number, path in enumerate(paths) if path.absolute() in [p.absolute() for p in paths[:number]]]
+    if twice:
+        raise InputError(f"{twice[0]} is given twice; give each run once")
+
+
+def _open(letter: str, path: Path, plugins: Plugins) -> _Compared:
+    run, model = reported_run(path, plugins), model_of(path, plugins)
+    if run is not None:
+        return _Compared(letter, path, run.config, run, model, read_log(run.path))
+    assert model is not None  # a path that is neither is an error
+    return _Compared(letter, path, model.config, None, model, [])
+
+
+def _facts(compared: _Compared) -> dict[str, str]:
+    """What the page says about a run at its top."""
+    summary = {} if compared.run is None else compared.run.read_json("summary.json")
+    step = summary.get("step", None if compared.model is None else compared.model.step)
+    minutes = f"{summary['seconds'] / 60:,.1f} minutes" if "seconds" in summary else ""
+    networks = [] if compared.model is None else [compared.model.generator, compared.model.discriminator]
+    parameters = sum(network.parameter_counts()[0] for network in networks if network is not None)
+    return {
+        "letter": compared.letter,
+        "path": str(compared.path),
+        "name": compared.config.name,
+        "status": str(summary.get("status", "model")),
+        "step": "" if step is None else f"{step:,}",
+        "time": minutes,
+        "seed": str(compared.config.seed),
+        "parameters": f"{parameters:,}" if parameters else "",
+    }
+
+
+def _differences(runs: Sequence[_Compared]) -> list[tuple[str, list[str]]]:
+    """Settings whose values are not equal in all runs: key, and the value of each run ("" where it has none)."""
+    flat = [flat_settings(run.config) for run in runs]
+    rows = []
+    for key in dict.fromkeys(key for settings in flat for key in settings):
+        values = [_shown(settings[key]) if key in settings else "" for settings in flat]
+        if len(set(values)) > 1:
+            rows.append((key, values))
+    return rows
+
+
+def _shown(value: object) -> str:
+    """A value as YAML writes it, on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**30)
+    return text.strip().removesuffix("...").strip()
+
+
+def _picture(compared: _Compared, count: int, seed: int) -> dict[str, str]:
+    """Samples of a run, drawn from the codes of ``seed``, or why there are none."""
+    picture = {"letter": compared.letter, "source": "", "step": "", "missing": ""}
+    model = compared.model
+    if model is None:
+        return picture | {"missing": "There is no checkpoint yet."}
+    if not any(domain.is_drawable for domain in model.domains.values()):
+        return picture | {"missing": "No domain can be drawn."}
+    samples = model.sample(count, seed=seed, domains=drawable(model.domains))
+    source = base64.b64encode(png(picture_grid(samples, model.domains, count))).decode()
+    return picture | {"source": f"data:image/png;base64,{source}", "step": f"{model.step:,}"}
+
+
+def _codes(runs: Sequence[_Compared], seed: int) -> str:
+    """What the columns of the pictures mean."""
+    if len({(run.config.latent.prior, run.config.latent.size) for run in runs}) == 1:
+        return f"A column is one latent code (seed {seed}), the same in all runs; a row is one domain."
+    return (
+        f"A column is one latent code (seed {seed}); a row is one domain. The runs have different latent codes, so "
+        "their columns have nothing in common."
+    )
+
+
+def _scores(runs: Sequence[_Compared]) -> list[dict[str, Any]]:
+    """A row for each value: its name, whether it stands below another, and the value and step of each run."""
+    scores = [run.scores for run in runs]
+    names = list(dict.fromkeys(name for found in scores for name in found))
+    return [
+        {
+            "name": name,
+            "below": _is_below(name, names),
+            "values": [
+                (f"{found[name][0]:.4g}", f"{found[name][1]:,}") if name in found else ("", "") for found in scores
+            ],
+        }
+        for name in names
+    ]
+
+
+def _score(found: tuple[float, int] | None) -> tuple[str, str]:
+    """A value and its step as text; empty where a run has none."""
+    return ("", "") if found is None else (f"{found[0]:.4g}", f"{found[1]:,}")
+
+
+def _is_below(name: str, names: Sequence[str]) -> bool:
+    """Whether a value is a floor, a ceiling or a detail of another one."""
+    return any(MetricName.parse(name).extends(MetricName.parse(other)) for other in names)
+
+
+def _curves(runs: Sequence[_Compared]) -> dict[str, dict[str, Line]]:
+    """{title: {letter: line}}: the values of each metric by step, a line for each run; losses are left out."""
+    found: dict[str, dict[str, Line]] = {}
+    for run in runs:
+        for title, lines in panels([read_metrics(line) | {"step": line["step"]} for line in run.log]).items():
+            for label, line in lines.items():
+                name = title if label == "mean" else f"{title}/{label}"
+                found.setdefault(name, {})[run.letter] = line
+    return {name: lines for name, lines in found.items() if not _is_below(name, list(found))}
