@@ -198,7 +198,7 @@ def adaptation_task(labelled: str) -> Task:
         losses=[
             *Task.losses,
             {**classification, "rotate": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0, "stretch": 0.0},
-            {"name": "feature-matching", "layer": -2, "weight": 0.01},
+            {"name": "feature-matching", "layer": -2, "weight": 0.01, "normalise": "none", "half": "discriminator"},
         ],
         metrics=[{"name": "information", "domain": None}, {"name": "accuracy", "domain": None}],
         optimizer={"weight_decay": 5e-4},
