@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coupling.config.yaml_text import parse_yaml, read_text
+from coupling.config.yaml_text import in_yaml, parse_yaml, read_text
 from coupling.errors import ConfigError
 from coupling.system.file_names import expand_home
 
@@ -66,7 +66,7 @@ def complete(values: dict[str, Any], path: Path, children: Sequence[Path] = ()) 
         return Inherited(values)
     given = values[EXTENDS]
     if not isinstance(given, str) or not given:
-        raise ConfigError(f"{EXTENDS}: {given!r} is not valid: should be the path of one configuration file")
+        raise ConfigError(f"{EXTENDS}: {in_yaml(given)} is not valid: should be the path of one configuration file")
     parent = path.parent / expand_home(given)
     chain = [*children, path]
     if any(_same(parent, child) for child in chain):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -120,6 +121,13 @@ class SharingConfig(Model):
 
     generator: list[RuleConfig] = Field([], description="rules that tie the generators' layers")
     discriminator: list[RuleConfig] = Field([], description="rules that tie the discriminators' layers")
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        if isinstance(value, str | int | float | Mapping):
+            raise ValueError("should be a list of rules, such as [{first: 2}]")
+        return value
 
 
 class AdaptiveConfig(Model):

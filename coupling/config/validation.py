@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationInfo
 
+from coupling.config.yaml_text import in_yaml
 from coupling.errors import nearest
 
 if TYPE_CHECKING:
@@ -81,20 +82,24 @@ def _explain(
         return f"unknown {'option' if owner else 'key'} '{key}'{owner}; {nearest(key, known)}"
     if kind == "missing":
         return f"is required{owner} and not given"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be").replace("a valid string", "text")
     if kind in ("model_type", "dict_type"):
         message = "should be a mapping of keys to values"
     elif kind == "list_type":
-        message = f"should be a list, such as [{value}]" if isinstance(value, str | int | float) else "should be a list"
+        entry = value if isinstance(value, str) else in_yaml(value)
+        message = "should be a list" if value is None else f"should be a list, such as [{entry}]"
+    elif kind == "tuple_type":
+        message = "should be a list"
     elif kind == "too_short":
         least = problem["ctx"]["min_length"]
-        message = "is empty" if least == 1 else f"should have at least {least} items"
+        message = "should have at least one entry" if least == 1 else f"should have at least {least} entries"
     if not location:
         return message  # a problem of several keys, which the message names
-    shown = repr(value)
+    shown = in_yaml(value)
     if len(shown) > _SHOWN:
         shown = shown[:_SHOWN] + "..."
-    fix = "; give a value, or leave the key out if it has a default" if value is None and kind != "value_error" else ""
+    absent = kind == "too_short" if value is not None else kind != "value_error"
+    fix = "; give a value, or leave the key out if it has a default" if absent else ""
     return f"{shown} is not valid: {message}{fix}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +83,17 @@ def parse_yaml(text: str) -> Any:
 def dump_yaml(values: Any) -> str:
     """Plain values as YAML text that :func:`parse_yaml` reads back unchanged, with keys in their order."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def in_yaml(value: Any) -> str:
+    """A value of a message in one line, as a configuration has it: ``true``, ``null``, ``{first: 2}``; text in quotes."""
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return repr(value)
+    try:
+        text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=math.inf)
+    except (yaml.YAMLError, RecursionError):  # a value from Python that no file can hold
+        return repr(value)
+    return str(text).removesuffix("\n").removesuffix("\n...")
 
 
 def read_text(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from coupling.config.yaml_text import in_yaml
 from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.generation.sample_files import Format, suffixes
@@ -111,8 +112,8 @@ class Manifest:
         for key in dict.fromkeys([*here, *there]):
             if key not in _PROGRESS and there.get(key) != here.get(key):
                 raise InputError(
-                    f"{self.root}: holds other samples, whose {key} is {there.get(key)}, not {here.get(key)}; give "
-                    "another --output, or delete the directory"
+                    f"{self.root}: holds other samples, whose {key} is {in_yaml(there.get(key))}, not "
+                    f"{in_yaml(here.get(key))}; give another --output, or delete the directory"
                 )
         self.values = dict(found)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from coupling.config.config import Config, read_config
 from coupling.config.registry import Registry
+from coupling.config.yaml_text import in_yaml
 from coupling.errors import InputError
 from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER, RunDirectory, latest_numbers
@@ -123,7 +124,7 @@ def differences(before: Config, after: Config) -> list[str]:
     orders = list(before.domains), list(after.domains)
     if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):  # the same keys, but other weights and streams
         return [f"domains: {', '.join(orders[0])} -> {', '.join(orders[1])}, in another order"]
-    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+    return [f"{k}: {in_yaml(old.get(k))} -> {in_yaml(new.get(k))}" for k in keys if old.get(k) != new.get(k)]
 
 
 def flat_settings(config: Config) -> dict[str, Any]:

@@ -132,8 +132,8 @@ def test_a_circle_is_an_error_that_names_its_files(files):
     [
         ({"extends": "bas.yaml"}, "child.yaml: extends: bas.yaml: no such file; did you mean 'base.yaml'?"),
         ({"extends": "."}, "extends: .: is a directory"),
-        ({"extends": ["base.yaml"]}, "extends: ['base.yaml'] is not valid: should be the path of one"),
-        ({"extends": None}, "extends: None is not valid"),
+        ({"extends": ["base.yaml"]}, "extends: [base.yaml] is not valid: should be the path of one"),
+        ({"extends": None}, "extends: null is not valid"),
         ({"extends": ""}, "extends: '' is not valid"),
         ({"extends": "sweep.yaml"}, "extends: sweep.yaml: is a sweep; name the configuration of a run"),
         ({"extends": "list.yaml"}, "extends: list.yaml: is not a configuration of a run"),

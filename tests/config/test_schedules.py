@@ -118,7 +118,7 @@ def test_a_completed_configuration_has_all_times_as_steps_and_is_read_back():
         ("optimizer.lr={from: 1, to: 2, schedule: cosin}", "optimizer.lr.schedule: 'cosin' is not valid"),
         ("optimizer.lr={from: 1, too: 2}", "optimizer.lr.too: unknown key 'too'; did you mean 'to'"),
         ("optimizer.lr={from: -1, to: 2}", "optimizer.lr.from: -1 is not valid: should be greater than or equal to 0"),
-        ("optimizer.lr={from: true, to: 2}", "optimizer.lr.from: True is not valid: should be a number, not true"),
+        ("optimizer.lr={from: true, to: 2}", "optimizer.lr.from: true is not valid: should be a number, not true"),
         ("optimizer.betas=[0, {from: 0, to: 1}]", r"optimizer.betas\[1\].to: 1 is not valid: should be less than 1"),
         ("generator.optimizer.momentum={from: 0, to: 1}", "generator.optimizer.momentum.to: 1 is not valid"),
         (GAMMA % "{from: 1, to: -2}", r"losses\[1\].gamma.to: -2 is not valid"),

@@ -178,7 +178,7 @@ def axis(**labels):
         ({"set": {"seed": 3}}, ["set.seed: the seeds of a sweep's runs are its key `seeds`"]),
         ({"set": {"sharing.generator": []}}, ["set.sharing.generator: is set by axis 'generator' too"]),
         ({"seeds": 2}, ["seeds: 2 is not valid: should be a list, such as [2]"]),
-        ({"seeds": []}, ["seeds: [] is not valid: is empty"]),
+        ({"seeds": []}, ["seeds: [] is not valid: should have at least one entry"]),
         ({"set": {"training.stps": 3}}, ["training.stps: unknown key 'stps'; did you mean 'steps'?"]),
         (axis(a={"optimizer.lr": 0.5}, b={"optimizer.lr": 0.5}), ["cells x=a, seed 0 and x=b, seed 0 are the same"]),
         (

@@ -357,7 +357,7 @@ def test_a_checkpoint_without_the_classifiers_average_classifies_but_cannot_be_r
     train(tiny.config(CLASSES, "training.steps=2"), tmp_path / "run", plugins=tiny.plugins())
     found, _ = checkpoint.newest(tmp_path / "run/checkpoints")
     assert not any(name.startswith(("ema_discriminator.", "ema_loss.")) for name in found.model())
-    with pytest.raises(InputError, match=r"training\.ema_discriminators: False -> True"):
+    with pytest.raises(InputError, match=r"training\.ema_discriminators: false -> true"):
         train(tiny.config(*AVERAGED), tmp_path / "run", resume=True, plugins=tiny.plugins())
     with pytest.raises(InputError, match=r"'ema_discriminator\.layers.* is in the network alone"):
         trainer(*AVERAGED).state.restore(found)
