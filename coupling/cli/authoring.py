@@ -65,7 +65,8 @@ def _list_available(name: str | None, as_json: bool) -> None:
 def new_plugin(name: str) -> None:
     """Write a plugin to start from into the folder coupling-NAME.
 
-    It can be installed, passes its tests, and has a configuration that trains with it.
+    It can be installed, passes its tests, and has a configuration that trains with it. NAME may also be given as
+    coupling-NAME.
     """
     folder = write_plugin(name, Path(), load_plugins(()).registry)
     word = folder.name.removeprefix("coupling-")

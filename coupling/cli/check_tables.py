@@ -11,12 +11,13 @@ from coupling.config.config import Config
 from coupling.data.domain_data import DomainData, open_domains
 from coupling.data.pictures import drawn_as
 from coupling.generation.sample_files import suffixes
+from coupling.losses.build import doubtful_losses
 from coupling.metrics.metric import open_metrics
 from coupling.model.parent import start_networks
 from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledNetwork
 from coupling.plugins import Plugins
-from coupling.system.terminal import print_line
+from coupling.system.terminal import print_line, warn
 from coupling.training.batch_statistics import JOINT, set_statistics
 from coupling.training.cost import separate, step_cost
 from coupling.training.launch import check_trackers
@@ -35,6 +36,8 @@ def build(config: Config, plugins: Plugins) -> tuple[dict[str, DomainData], Netw
         batch.check_samples(len(domain), name)
     set_statistics((networks.generator, networks.discriminator), batch, synchronised=config.training.sync_batch_norm)
     open_metrics(config, data, networks.losses, plugins.registry)
+    for warning in doubtful_losses(config, networks.losses):
+        warn(warning)
     return data, networks
 
 

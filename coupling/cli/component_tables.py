@@ -83,7 +83,8 @@ def components_called(name: str, plugins: Plugins) -> list[Component]:
     components = plugins.registry.components
     found = [component for (_, n), component in components.items() if n == name]
     if not found:
-        raise InputError(f"no component is called '{name}'; {nearest(name, {n for _, n in components})}")
+        hint = nearest(name, {*KINDS, *(n for _, n in components)})
+        raise InputError(f"no component and no kind is called '{name}'; {hint}")
     return found
 
 

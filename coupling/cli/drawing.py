@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coupling.cli.group import HomePath, Number, console, device_option, load_plugins, plugin_option, run_argument
+from coupling.cli.group import (
+    HomePath,
+    Number,
+    console,
+    device_option,
+    load_plugins,
+    options_as_typed,
+    plugin_option,
+    run_argument,
+)
 from coupling.cli.json_documents import json_option, print_json
 
 if TYPE_CHECKING:
@@ -74,7 +83,8 @@ def sample(
     from coupling.system.device import chosen_device
 
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
-    selection = Selection(model, seed, truncation, keep)
+    with options_as_typed(["truncation"]):
+        selection = Selection(model, seed, truncation, keep)
     folder = output or output_path(run, "sampled")
     root = write_samples(selection, folder, count, kind, shard_size, str(run), scale)
     if as_json:
@@ -229,15 +239,17 @@ def transform(
     from coupling.generation.coverage import load_or_measure_threshold
     from coupling.generation.encoder import encoder_file, load_or_train_encoder
     from coupling.generation.given_samples import read_samples
-    from coupling.model.inversion import Search
+    from coupling.model.inversion import Search, check_search
     from coupling.system.device import chosen_device
 
     plugins = load_plugins(modules)
     model = load_model(run, device=chosen_device(device), plugins=plugins)
     others = transformation.wanted_domains(model, from_, to)
-    transformation.check_output(output)
-    given = read_samples(images, model.domains[from_], fit, strict=strict)
     settings = Search(**search)
+    with options_as_typed(search):
+        check_search(model, from_, settings)
+    transformation.check_output(run, output)
+    given = read_samples(images, model.domains[from_], fit, strict=strict)
     encoder = load_or_train_encoder(model, from_, plugins, encoder_file(run, model, from_)) if encodes else None
     if threshold is None and not no_flag:
         threshold = load_or_measure_threshold(model, from_, settings, plugins, run, encoder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from rich.console import Console
 
 from coupling.cli.plugin_commands import hook_is_used, hooked_commands, listed_commands
-from coupling.errors import CouplingError, nearest
+from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
 from coupling.system.file_names import expand_home
 from coupling.system.signals import Terminated, terminable
@@ -180,6 +181,18 @@ def warn_of_broken(plugins: Plugins) -> None:
     """Warn of every installed plugin that could not be loaded."""
     for name, reason in plugins.registry.broken.items():
         warn(f"plugin '{name}' is left out: {reason}")
+
+
+@contextmanager
+def options_as_typed(options: Iterable[str]) -> Iterator[None]:
+    """A block in which an error "NAME is VALUE; FIX" becomes "--NAME VALUE; FIX" for these names of parameters."""
+    try:
+        yield
+    except InputError as error:
+        name, separator, rest = str(error).partition(" is ")
+        if not separator or name not in options:
+            raise
+        raise type(error)(f"--{name.replace('_', '-')} {rest}") from None
 
 
 def console() -> Console:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from coupling.cli.tables import table
 from coupling.metrics.evaluate import Scores
@@ -15,6 +17,7 @@ from coupling.metrics.scoring import Score
 from coupling.runs.locations import run_directory_of
 from coupling.runs.measured import Measured, reason_undefined
 from coupling.runs.metrics_log import walk
+from coupling.runs.resumption import abbreviated
 from coupling.system.terminal import print_line
 
 Row = tuple[str, float, dict[str, float]]
@@ -39,13 +42,13 @@ def print_scores(result: Scores, console: Console, *, verbose: bool) -> None:
             if (reason := reason_undefined(score.value)) is not None:
                 console.print(f"{score.name} is undefined: {reason}")
         if (others := sum(map(len, details)) - len(headlines)) > 0:
-            print_line(f"{others} more values, and what all were computed with: --verbose")
+            print_line(f"{others} more value{'s' if others > 1 else ''}, and what all were computed with: --verbose")
         return
     console.print(_table([row for rows in details for row in rows]))
     for score in result.scores:
         console.print(f"\n{score.name}", style="bold")
         for line in _description(score):
-            console.print(f"  {line}")
+            console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2), expand=False))
 
 
 def print_destination(result: Scores, run: Path, output: Path | None) -> None:
@@ -97,7 +100,7 @@ def _description(score: Score) -> Iterator[str]:
     record = score.record
     yield f"{_in_words(record['metric'])}; seed {record['seed']}; {record['better']} is better"
     for domain, fingerprint in record["data"].items():
-        yield f"data of {domain}: {_abbreviated(fingerprint)}"
+        yield f"data of {domain}: {abbreviated(fingerprint)}"
     for key, value in record.items():
         if key not in _NOT_DESCRIBED and value not in ({}, [], None):
             parts = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -110,9 +113,6 @@ def _in_words(value: object) -> str:
         return ", ".join(f"{key}: {_in_words(part)}" for key, part in value.items() if part is not None)
     if isinstance(value, list | tuple):
         return ", ".join(map(_in_words, value)) or "none"
-    return str(value)
-
-
-def _abbreviated(fingerprint: str) -> str:
-    """A fingerprint whose digests are cut to eight characters."""
-    return ":".join(part[:8] if len(part) == 64 else part for part in fingerprint.split(":"))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)

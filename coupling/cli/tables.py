@@ -51,6 +51,6 @@ def print_errors(given: GivenSamples, found: Transformed, threshold: float | Non
     console.print(made)
     if threshold is not None and (missed := int((found.error > threshold).sum())):
         warn(
-            f"{missed} of {len(given.files)} images are not covered (error above {threshold:.4f}): the model draws "
-            "nothing like them, so their images in the other domains mean little"
+            f"not covered: {missed} of {len(given.files)} images (error above {threshold:.4f}): the model draws "
+            "nothing like these, so the images in the other domains mean little"
         )

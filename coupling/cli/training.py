@@ -11,7 +11,7 @@ from coupling.cli import json_documents
 from coupling.cli.group import HomePath, console, load_plugins, with_config
 from coupling.cli.json_documents import json_option, print_json
 from coupling.errors import InputError
-from coupling.system.atomic_files import writing
+from coupling.system.atomic_files import try_writing, writing
 
 
 @click.command()
@@ -58,6 +58,9 @@ def check(
 
     if picture is not None and picture.suffix != ".svg":
         raise InputError(f"--picture {picture}: the picture is an SVG file; give a name that ends in .svg")
+    if picture is not None:
+        with writing(f"--picture {picture}", "give another file"):
+            try_writing(picture.parent)
     plugins = load_plugins(modules)
     checked = load_config(config, overrides, plugins=plugins)
     data, networks = build(checked, plugins)
@@ -72,6 +75,7 @@ def check(
         click.echo(f"\nconfiguration, complete with {', '.join(map(str, parents))}\n{checked.yaml()}", nl=False)
     if picture is not None:
         with writing(f"--picture {picture}", "give another file"):
+            picture.parent.mkdir(parents=True, exist_ok=True)
             picture.write_text(sharing_picture(networks.graphs), encoding="utf-8")
 
 

@@ -16,14 +16,19 @@ def override(values: dict[str, Any], assignment: str) -> None:
 
     ``*`` stands for every key, or number, that is there: ``domains.*.dataset.half=1``.
     """
+    path, value = parse_assignment(assignment)
+    assign(values, path, value, f"--set {assignment}")
+
+
+def parse_assignment(assignment: str) -> tuple[str, Any]:
+    """The path and the value of ``path.to.key=YAML value``; raises :class:`ConfigError` if it is not one."""
     path, separator, text = assignment.partition("=")
     if not separator or not path.strip():
         raise ConfigError(f"--set {assignment}: write it as path.to.key=value")
     try:
-        value = parse_yaml(text)
+        return path.strip(), parse_yaml(text)
     except ConfigError as error:
         raise ConfigError(f"--set {assignment}: {error}") from None
-    assign(values, path, value, f"--set {assignment}")
 
 
 def keys_of(path: str) -> list[str]:

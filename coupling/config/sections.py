@@ -126,7 +126,7 @@ class SharingConfig(Model):
     @classmethod
     def _list(cls, value: Any) -> Any:
         if isinstance(value, str | int | float | Mapping):
-            raise ValueError("should be a list of rules, such as [{first: 2}]")
+            raise ValueError("should be a list of rules, such as [{first: 2}]")  # noqa: TRY004  (pydantic takes ValueError)
         return value
 
 

@@ -82,7 +82,12 @@ def _explain(
         return f"unknown {'option' if owner else 'key'} '{key}'{owner}; {nearest(key, known)}"
     if kind == "missing":
         return f"is required{owner} and not given"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be").replace("a valid string", "text")
+    message = (
+        problem["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should be", "should be")
+        .replace("a valid string", "text")
+    )
     if kind in ("model_type", "dict_type"):
         message = "should be a mapping of keys to values"
     elif kind == "list_type":

@@ -86,7 +86,7 @@ def dump_yaml(values: Any) -> str:
 
 
 def in_yaml(value: Any) -> str:
-    """A value of a message in one line, as a configuration has it: ``true``, ``null``, ``{first: 2}``; text in quotes."""
+    """A value in a message: one line, as YAML has it (``true``, ``null``, ``{first: 2}``), but text in quotes."""
     if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
         return repr(value)
     try:

@@ -21,7 +21,7 @@ from coupling.generation.sample_files import suffixes
 from coupling.model.inversion import Encoding, Search, Transformed
 from coupling.model.model import CoupledModel
 from coupling.runs.locations import output_path
-from coupling.system.atomic_files import OTHER_OUTPUT, replacing, write_text, writing
+from coupling.system.atomic_files import OTHER_OUTPUT, replacing, try_writing, write_text, writing
 from coupling.system.terminal import progress
 
 _GRID = 48
@@ -42,10 +42,17 @@ def wanted_domains(model: CoupledModel, from_: str, to: Sequence[str]) -> list[s
     return others
 
 
-def check_output(output: Path | None) -> None:
-    """Raise :class:`InputError` if ``output`` holds results of an earlier call, which would be mixed with new ones."""
+def check_output(run: Path, output: Path | None) -> None:
+    """Check that results can be written, before any work.
+
+    Raises :class:`InputError` if that fails, or ``output`` holds results of an earlier call, which would be mixed with
+    new ones.
+    """
     if output is not None and (output / _ERRORS).exists():
         raise InputError(f"{output}: holds results of an earlier call ({_ERRORS}); give another --output")
+    place = output or output_path(run, "transformed")
+    with writing(place, OTHER_OUTPUT):
+        try_writing(place if output is not None else place.parent)
 
 
 def results_folder(run: Path, output: Path | None) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -46,6 +46,29 @@ def build_losses(config: Config, registry: Registry) -> dict[str, Loss]:
                 "non-saturating"
             )
     return losses
+
+
+def doubtful_losses(config: Config, losses: Mapping[str, Loss]) -> Iterator[str]:
+    """Warnings of losses that work together, but are hardly meant: one that comes twice, two adversarial ones.
+
+    An adversarial loss reads the logits and trains both teams, also a plugin's. One with weight 0 does not count.
+    """
+    entries = list(config.losses)
+    adversarial = []
+    for number, (entry, (name, loss)) in enumerate(zip(entries, losses.items(), strict=True)):
+        first = entries.index(entry)
+        if first < number:
+            yield (
+                f"losses[{number}]: {entry.name} is losses[{first}] again, with equal options, so its value counts "
+                "twice; leave one of them out, or give one a weight"
+            )
+        elif entry.options.get("weight") != 0 and loss.outputs(len(config.domains)) and all(map(loss.trains, TEAMS)):
+            adversarial.append(name)
+    if len(adversarial) > 1:
+        yield (
+            f"losses: {', '.join(adversarial)} are {len(adversarial)} adversarial losses, whose values are added up; "
+            "leave all but one out, unless you mean their sum"
+        )
 
 
 def _build(entry: ComponentConfig, registry: Registry, path: str) -> Any:

@@ -194,10 +194,9 @@ def _open_data(subject: _Subject, plugins: Plugins) -> Mapping[str, DomainData]:
     changes = data_changes(subject.model.record.get("data", {}), {name: of.fingerprints for name, of in data.items()})
     if changes:
         raise InputError(
-            "the model was trained on other data:\n  "
-            + "\n  ".join(changes)
-            + "\nrestore them: held-out samples and the samples to compare with depend on the data. "
-            "Give the place of data that have moved by --set domains.NAME.dataset.path=PATH"
+            "restore the data, or give the place of data that have moved by --set domains.NAME.dataset.path=PATH "
+            "(held-out samples and the samples to compare with depend on the data); the model was trained on other "
+            "data:\n  " + "\n  ".join(changes)
         )
     return data
 

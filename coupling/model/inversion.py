@@ -49,7 +49,14 @@ class Search:
         Raises:
             InputError: a number is too small or not finite.
         """
-        least = {"restarts": 1, "trial": 0, "iterations": 0, "candidates": self.restarts, "feature_weight": 0}
+        least = {
+            "restarts": 1,
+            "trial": 0,
+            "iterations": 0,
+            "candidates": self.restarts,
+            "feature_weight": 0,
+            "seed": 0,
+        }
         for name, lowest in least.items():
             if not lowest <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name):g}; it is {lowest} or more")
@@ -94,7 +101,7 @@ class Description:
         self._size = 1.0
         if search.feature_weight > 0:
             if self.discriminator is None:
-                raise InputError("feature_weight needs a discriminator, but the model has none; set it to 0")
+                raise InputError(f"feature_weight is {self.weight:g}; the model has no discriminator, so give 0")
             depth = self.discriminator.graph.depths[domain]
             if not 1 <= self.discriminator.graph.numbered(domain, self.layer) <= depth:
                 raise InputError(
@@ -141,6 +148,16 @@ def invert(
     """
     with evaluating(model.generator, model.discriminator):
         return _Inverter(model, domain, search, batch_size, encoder)(samples, advance)
+
+
+def check_search(model: CoupledSampler, domain: str, search: Search) -> None:
+    """Check the settings of a search without searching.
+
+    Raises:
+        InputError: a setting is not valid for this model.
+    """
+    search.check()
+    Description(model, domain, search)
 
 
 class _Inverter:

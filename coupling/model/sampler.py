@@ -114,10 +114,10 @@ class CoupledSampler:
             (count, latent size), float32 on the CPU.
 
         Raises:
-            InputError: ``count`` or ``start`` is below 0, or the truncation is not valid.
+            InputError: ``count``, ``start`` or ``seed`` is below 0, or the truncation is not valid.
         """
-        if count < 0 or start < 0:
-            raise InputError(f"count is {count}, start is {start}; both are 0 or more")
+        if count < 0 or start < 0 or seed < 0:
+            raise InputError(f"count is {count}, start is {start}, seed is {seed}; each is 0 or more")
         size = self.space.size
         block = min(_BLOCK, max(_NUMBERS // size // _GROUP, 1) * _GROUP)
         first, stop = start // block, -(-(start + count) // block)
@@ -138,8 +138,10 @@ class CoupledSampler:
             (block, latent size), float32 on the CPU.
 
         Raises:
-            InputError: the truncation is not valid.
+            InputError: ``seed`` is below 0, or the truncation is not valid.
         """
+        if seed < 0:
+            raise InputError(f"seed is {seed}; it is 0 or more")
         sources = self.space.sources(seed, "sample")
         prior = self.space.prior
         while True:
@@ -161,7 +163,7 @@ class CoupledSampler:
             {domain: float32 (count, *shape)} in the domain's range, on the CPU.
 
         Raises:
-            InputError: ``count`` is below 1, or the model has no such domain.
+            InputError: ``count`` is below 1, ``seed`` is below 0, or the model has no such domain.
         """
         if count < 1:
             raise InputError(f"count is {count}; give 1 or more")

@@ -21,7 +21,7 @@ from coupling.config.config import Config
 from coupling.errors import InputError, RunError
 from coupling.runs.metrics_log import EVALUATED, LossName, read_log
 from coupling.runs.metrics_log import FILE as LOG
-from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, sync, write_text, writing
+from coupling.system.atomic_files import OTHER_OUTPUT, remove_torn, sync, try_writing, write_text, writing
 from coupling.system.file_lock import FILE as LOCK
 from coupling.system.file_lock import RunLock
 
@@ -86,6 +86,19 @@ class RunDirectory:
         if taken:
             hint = "add --resume to continue it, or " if (output / MARKER).exists() else ""
             raise InputError(f"{output}: exists already and is never overwritten; {hint}give another --output")
+
+    @staticmethod
+    def try_output(output: Path | None) -> None:
+        """Check that a new run's directory can be made, before any work; nothing is left behind.
+
+        Args:
+            output: the directory; None: a new one under ``runs``.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        with writing(output or Path("runs"), OTHER_OUTPUT) as path:
+            try_writing(path)
 
     def _check_still_free(self) -> None:
         """Check again: another process may have made its whole run here since the first check."""

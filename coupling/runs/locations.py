@@ -44,19 +44,36 @@ def _located(path: Path) -> Path:
         )
     if (path / "model.safetensors").is_file():  # a copy of a repository on the hub
         return path / "model.safetensors"
-    if (path / "checkpoints").is_dir():
+    if is_run(path) or (path / "checkpoints").is_dir():
         found, complaints = checkpoint.newest(path / "checkpoints")
         if found is not None:
             for complaint in complaints:
                 print_line(f"skipped: {complaint}")
             return found.path / "model.safetensors"
-        detail = "; ".join(complaints) or "train it longer, or wait for the first"
-        raise InputError(f"{path}: this run has no intact checkpoint yet: {detail}")
+        detail = "; ".join(complaints) or "wait for the first, train it longer, or restore one"
+        raise InputError(f"{path}: this run has no intact checkpoint: {detail}")
     if not path.exists():
         beside = path.parent.iterdir() if path.parent.is_dir() else []
         loadable = [str(p) for p in beside if (p / "checkpoints").is_dir() or p.suffix == ".safetensors"]
         raise InputError(f"{path}: no such run; {nearest(str(path), loadable)}")
-    raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model")
+    hint = _runs_near(path)
+    raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model{hint}")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is that of a run, also one whose checkpoints were removed."""
+    files = ("checkpoints", "environment.json", "summary.json")
+    return (path / MARKER).is_file() and any((path / name).exists() for name in files)
+
+
+def _runs_near(path: Path) -> str:
+    """A hint on the run that ``path`` lies in, or on the newest of those that lie in it; empty if there is none."""
+    above = [place for place in (path.parent, path.parent.parent) if is_run(place)]
+    inside = sorted(filter(is_run, path.iterdir()), key=lambda run: run.stat().st_mtime) if path.is_dir() else []
+    near = above[:1] or inside
+    if len(near) > 1:
+        return f"; give one of its {len(near)} runs, such as '{near[-1]}', the newest"
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def run_directory_of(run: Path) -> Path | None:
@@ -64,8 +81,9 @@ def run_directory_of(run: Path) -> Path | None:
     if demo_name(run) is not None or hub_address(run) is not None:
         return None
     for place in (run, *list(run.absolute().parents)[:3]):
-        if (place / MARKER).is_file() and (place / "checkpoints").is_dir():
-            return place
+        if is_run(place):
+            here = Path.cwd()
+            return place if run.is_absolute() or not place.is_relative_to(here) else place.relative_to(here)
     return None
 
 

@@ -13,6 +13,7 @@ from coupling.config.yaml_text import in_yaml
 from coupling.errors import InputError
 from coupling.runs import checkpoint
 from coupling.runs.directory import MARKER, RunDirectory, latest_numbers
+from coupling.runs.metrics_log import read_log
 
 MAY_CHANGE = (
     "training.steps",
@@ -57,6 +58,24 @@ def run_to_resume(config: Config, output: Path | None, registry: Registry) -> Ru
             + "\nundo the changes, name another run with --output, or start a new one without --resume"
         )
     return RunDirectory(output, config)
+
+
+def check_checkpoints_kept(run: RunDirectory, registry: Registry) -> None:
+    """Raise :class:`InputError` if a run has saved checkpoints, but has none: it would be overwritten."""
+    if any(run.checkpoints.glob("step-*")):
+        return  # a damaged one is an error of its own
+    summary, every = (
+        run.read_json("summary.json"),
+        read_config(run.path / MARKER, (), registry).training.checkpoint_every,
+    )
+    step, status = summary.get("step", 0), summary.get("status")
+    logged = max((line["step"] for line in read_log(run.path)), default=0)
+    passed = max(step, logged) > every or (step == every and status == "running")  # it is saved before it is running on
+    if passed or (step > 0 and status in ("finished", "interrupted")):
+        raise InputError(
+            f"--resume: {run.path} has trained {max(step, logged):,} steps, but its checkpoints are gone from "
+            f"{run.checkpoints}; restore one, or start a new run without --resume"
+        )
 
 
 def is_finished(run: RunDirectory) -> bool:
@@ -106,9 +125,16 @@ def data_changes(before: Mapping[str, str], data: Mapping[str, Sequence[str]]) -
     for name, forms in data.items():
         recorded = before.get(name, forms[0])
         if recorded not in forms:
-            reason = _BY_PLACE if re.search(r":part\d+of\d+$", recorded) else ""
-            changes.append(f"domains.{name}: {recorded} -> {forms[0]}{reason}")
+            others = [other for other in data if other != name and before.get(other) in forms]
+            reason = f" (the data of domain '{others[0]}')" if others else ""
+            reason += _BY_PLACE if re.search(r":part\d+of\d+$", recorded) else ""
+            changes.append(f"domains.{name}: {abbreviated(recorded)} -> {abbreviated(forms[0])}{reason}")
     return changes
+
+
+def abbreviated(fingerprint: str) -> str:
+    """A fingerprint whose digests are cut to eight characters."""
+    return ":".join(part[:8] if len(part) == 64 else part for part in fingerprint.split(":"))
 
 
 _BY_PLACE = (

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from coupling.config.config import Config, Name, build_config
 from coupling.config.inheritance import complete
-from coupling.config.overrides import assign, keys_of, override
+from coupling.config.overrides import assign, keys_of, override, parse_assignment
 from coupling.config.validation import Model, describe
 from coupling.config.yaml_text import dump_yaml, parse_yaml, read_text
 from coupling.errors import ConfigError, nearest
@@ -211,25 +211,34 @@ def load_grid(path: str | Path, overrides: Iterable[str] = (), *, plugins: Plugi
 def _validated(values: dict[str, Any], overrides: Iterable[str]) -> SweepConfig:
     """The sweep's own keys, with the changes of ``--set``: to the sweep, or to all its runs, under ``set``."""
     of_runs: dict[str, str] = {}
+    settings: dict[str, Any] = {}
     for assignment in overrides:
-        path = assignment.partition("=")[0]
-        if keys_of(path)[0] in SweepConfig.model_fields:
+        path, value = parse_assignment(assignment)
+        if (axis := _axis_of_key(values, path, value)) is not None:
+            values["axes"][axis] = value
+        elif keys_of(path)[0] in SweepConfig.model_fields:
             override(values, assignment)
         else:
             of_runs[assignment] = path
+            settings.pop(path, None)  # the last one counts
+            settings[path] = value
     try:
         config = SweepConfig.model_validate(values)
     except pydantic.ValidationError as error:
         raise ConfigError(describe(error, SweepConfig, values)) from None
-    setting = dict(config.set)
-    for assignment, path in of_runs.items():
-        parsed: dict[str, Any] = {}
-        override(parsed, f"value={assignment.partition('=')[2]}" if "=" in assignment else assignment)
-        setting.pop(path, None)  # the last one counts
-        setting[path] = parsed["value"]
-    config = config.model_copy(update={"set": setting})
+    kept = {path: value for path, value in config.set.items() if path not in settings}
+    config = config.model_copy(update={"set": kept | settings})
     _check_owners(config, of_runs)
     return config
+
+
+def _axis_of_key(values: dict[str, Any], path: str, value: Any) -> str | None:
+    """The axis that is called after a key with dots, where ``--set axes.optimizer.lr=[1, 2]`` means one; else None."""
+    axes, axis = values.setdefault("axes", {}), path.removeprefix("axes.")
+    if not isinstance(axes, dict) or axis == path:
+        return None
+    new = isinstance(value, list) and keys_of(axis)[0] not in axes
+    return axis if axis in axes or new else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ machine stops meanwhile, at most a file ``.<name>.<hexadecimal>.tmp`` stays, whi
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -46,6 +47,13 @@ def writing(path: P, fix: str = "", error: type[CouplingError] = InputError) -> 
 
 OTHER_OUTPUT = "give another --output"
 """The fix where a command's option names what cannot be written."""
+
+
+def try_writing(folder: Path) -> None:
+    """Try to write into a folder, or into the one that it would be made in; nothing is left. Raises OSError."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with tempfile.TemporaryFile(dir=place):
+        pass
 
 
 @contextmanager

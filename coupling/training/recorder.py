@@ -80,7 +80,7 @@ class Recorder:
         if found is None and complaints:
             raise InputError(
                 f"{self.directory.checkpoints}: none of its {len(complaints)} checkpoints is complete (see above); "
-                "restore one, or move them away to start again from step 0"
+                "restore one, or start a new run without --resume"
             )
         if found is None and session.config.training.start is not None:
             raise InputError(

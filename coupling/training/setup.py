@@ -14,6 +14,7 @@ from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.data.batches import Batches
 from coupling.data.domain_data import DomainData, open_domains
+from coupling.losses.build import doubtful_losses
 from coupling.losses.loss import Loss, labelled_domains
 from coupling.model.model import CoupledModel
 from coupling.model.parent import Inheritance, start_networks
@@ -116,6 +117,8 @@ def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session
             domain.prepare()
     if accelerator.is_main_process:
         measurement.prepare()
+        for warning in doubtful_losses(config, networks.losses):
+            warn(warning)
     samples = {name: Batches(domain, config.seed, batch) for name, domain in data.items()}
     _check_losses(config, networks, data, batch)
     for domain_samples in samples.values():

@@ -13,7 +13,7 @@ from coupling.config.config import Config
 from coupling.errors import InputError, RunError
 from coupling.plugins import GivenPlugins, Plugins, plugins_of
 from coupling.runs.directory import RunDirectory
-from coupling.runs.resumption import is_finished, run_to_resume
+from coupling.runs.resumption import check_checkpoints_kept, is_finished, run_to_resume
 from coupling.system.distributed import explain_lost_process
 from coupling.system.file_lock import check_not_in_use
 from coupling.system.launchers import launched_processes
@@ -59,6 +59,8 @@ def train(
     path = None if output is None else Path(output)
     if not resume:
         RunDirectory.check_not_taken(path)
+        if is_main_process():
+            RunDirectory.try_output(path)
     elif (finished := _finished_run(config, path, plugins)) is not None:
         return finished
     with explain_lost_process():
@@ -74,6 +76,7 @@ def _finished_run(config: Config, path: Path | None, plugins: Plugins) -> RunDir
     if launched_processes() == 1:  # with several processes, one may already hold the lock for all
         check_not_in_use(run.path)
     if not is_finished(run):
+        check_checkpoints_kept(run, plugins.registry)
         return None
     if is_main_process():
         print_line(f"{run.path}: finished at step {config.training.steps:,}; set more training.steps to continue")

@@ -369,7 +369,10 @@ def test_a_teams_optimizer_changes_only_the_given_keys():
         ("losses=[]", "losses: [] is not valid: should have at least one entry; give a value, or leave the key out if"),
         ("domains={}", "domains: {} is not valid: should have at least one entry"),
         ("training.steps=", "training.steps: null is not valid"),
-        ("sharing.generator=first", "sharing.generator: 'first' is not valid: should be a list of rules, such as [{fir"),
+        (
+            "sharing.generator=first",
+            "sharing.generator: 'first' is not valid: should be a list of rules, such as [{fir",
+        ),
         ("sharing.generator={first: 2}", "sharing.generator: {first: 2} is not valid: should be a list of rules, such"),
         ("optimizer.betas=0.5", "optimizer.betas: 0.5 is not valid: should be a list"),
         (

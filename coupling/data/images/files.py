@@ -159,9 +159,13 @@ def sorted_files(files: Iterable[ImageFile]) -> list[ImageFile]:
 def classes_of(files: ImageFiles, classes: Sequence[str]) -> list[int]:
     """The class of each image: the number in ``classes`` of the folder it lies in, the innermost that is one of them.
 
-    Warns of classes without images. Raises :class:`DataError` where an image lies in no folder of a class.
+    Warns of classes without images. Raises :class:`DataError` where a class comes twice, or an image lies in
+    no folder of a class.
     """
     numbers: Mapping[str, int] = {name: number for number, name in enumerate(classes)}
+    twice = next((name for number, name in enumerate(classes) if name in classes[:number]), None)
+    if twice is not None:
+        raise DataError(f"classes: names the folder '{twice}' twice; name each once")
     found: list[int] = []
     folders: dict[str, None] = {}
     for file in files.files:
@@ -170,8 +174,8 @@ def classes_of(files: ImageFiles, classes: Sequence[str]) -> list[int]:
         number = next((numbers[folder] for folder in above if folder in numbers), None)
         if number is None:
             raise DataError(
-                f"classes: {file.name} in {files.root} lies in none of the folders {', '.join(classes)}; name all "
-                "of them, or keep other images elsewhere"
+                f"classes: {file.name} in {files.root} lies in no folder that is a class ({', '.join(classes)}); "
+                "name all of them, or keep other images elsewhere"
             )
         found.append(number)
     for number, name in enumerate(classes):
