@@ -84,7 +84,7 @@ def components_called(name: str, plugins: Plugins) -> list[Component]:
     found = [component for (_, n), component in components.items() if n == name]
     if not found:
         hint = nearest(name, {*KINDS, *(n for _, n in components)})
-        raise InputError(f"no component and no kind is called '{name}'; {hint}")
+        raise InputError(f"no component is called '{name}'; {hint}")
     return found
 
 

@@ -555,6 +555,13 @@ def test_a_directory_that_cannot_be_written_is_an_error(train):
     rejected(train("--output", "/proc/run"), "/proc/run: cannot be written", "give another --output")
 
 
+def test_the_output_is_tried_before_any_work(train, monkeypatch):
+    Path("file").write_text("")
+    monkeypatch.setattr("coupling.training.trainer.set_up", lambda *_: pytest.fail("the data were prepared"))
+    rejected(train("--output", "file/run"), "file/run: cannot be written: Not a directory; give another --output")
+    assert sorted(path.name for path in Path().iterdir()) == ["file", "tiny.yaml"]
+
+
 def _limited(size: int, *arguments: object) -> subprocess.CompletedProcess[str]:
     """``coupling`` in a process that can write no file of more than ``size`` bytes, as on a full disk."""
 
@@ -600,6 +607,11 @@ def test_sampling_from_other_paths_is_an_error(command, train):
     rejected(command("sample", "tiny.yaml"), "tiny.yaml: neither a run directory, nor a checkpoint")
     Path("empty").mkdir()
     rejected(command("sample", "empty"), "empty: neither a run directory")
+    for path in ("faces/checkpoints", "faces/config.yaml"):
+        rejected(command("sample", path), f"{path}: neither a run directory", "did you mean 'faces'?")
+    rejected(command("sample", "."), ".: neither a run directory", "did you mean 'faces'?")
+    shutil.copytree("faces", "later")
+    rejected(command("sample", "."), "give one of its 2 runs, such as '", "the newest")
     rejected(command("sample", "faces"), "no architecture is called 'linear'", "give --plugin MODULE")
     Path("file").write_text("")
     rejected(command("sample", "faces", "--plugin", TINY, "--output", "file/x"), "file/x: cannot be written")
@@ -610,10 +622,16 @@ def test_sampling_from_a_damaged_run_is_an_error(command, train):
     model = Path("out/checkpoints/step-0000002/model.safetensors")
     model.write_bytes(model.read_bytes()[:-1])
     rejected(
-        command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet", "model.safetensors"
+        command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint: ", "model.safetensors"
     )
     shutil.rmtree("out/checkpoints/step-0000002")
-    rejected(command("sample", "out", "--plugin", TINY), "out: this run has no intact checkpoint yet")
+    missing = "out: this run has no intact checkpoint: wait for the first, train it longer, or restore one"
+    rejected(command("sample", "out", "--plugin", TINY), missing)
+    Path("out/checkpoints").rmdir()
+    rejected(command("sample", "out", "--plugin", TINY), missing)
+    result = command("report", "out", "--plugin", TINY)
+    assert result.exit_code == 0, result.output
+    assert missing in result.stderr
     Path("other.safetensors").write_bytes(b"nonsense")
     rejected(
         command("sample", "other.safetensors", "--plugin", TINY), "other.safetensors: cannot be read as safetensors"

@@ -162,6 +162,33 @@ def test_plugins_prints_the_options_of_a_component(command):
     assert " from text required" in metric
     assert "every integer | null, 1 or more null steps between measurements" in metric
     rejected(command("plugins", "image-foldr"), "no component is called 'image-foldr'; did you mean 'image-folder'?")
+    rejected(command("plugins", "architectur"), "no component is called 'architectur'; did you mean 'architecture'?")
+
+
+@pytest.mark.parametrize(
+    ("losses", "warnings"),
+    [
+        ("[hinge, wasserstein]", ["losses: hinge, wasserstein are 2 adversarial losses, whose values are added up"]),
+        ("[hinge, hinge]", ["losses[1]: hinge is losses[0] again, with equal options, so its value counts twice"]),
+        ("[hinge, r1, r1]", ["losses[2]: r1 is losses[1] again"]),
+        ("[{name: non-saturating, weight: 0}, hinge, r1, r2, {name: r1, gamma: 3}]", []),
+    ],
+)
+def test_losses_that_are_hardly_meant_together_give_a_warning(train, losses, warnings):
+    result = train(f"losses={losses}", verb="check")
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(warnings)
+    assert all(line.startswith(f"warning: {warning}") for line, warning in zip(lines, warnings, strict=True))
+
+
+def test_the_picture_of_check_may_lie_in_a_new_folder(train):
+    assert train("--picture", "new/folder/graph.svg", verb="check").exit_code == 0
+    assert "<svg" in Path("new/folder/graph.svg").read_text()
+    Path("file").write_text("")
+    result = train("--picture", "file/graph.svg", verb="check")
+    rejected(result, "--picture file/graph.svg: cannot be written: Not a directory; give another file")
+    assert result.stdout == ""
 
 
 def test_schema_has_the_components_of_plugins(command):

@@ -326,7 +326,7 @@ def test_a_directory_with_other_samples_is_an_error(sample, run):
 def test_wrong_arguments_write_nothing(sample):
     rejected(sample("--format", "parquet"), "'parquet' is not one of")
     rejected(sample("--keep", 0), "0.0 is not in the range")
-    rejected(sample("--truncation", 1.5), "truncation is 1.5")
+    rejected(sample("--truncation", 1.5), "--truncation 1.5; codes of a uniform prior lie in")
     rejected(sample("--shard-size", 5), "--shard-size 5: a folder has no shards")
     rejected(sample("--device", "abacus"), "--device abacus: no such kind of device (cpu, cuda, ")
     rejected(sample("--seed", -1), "-1 is not in the range x>=0")

@@ -64,7 +64,7 @@ def test_transform_writes_images_grid_and_errors(command, copied, pictures, mode
     assert all(table[f"drawn{n}.png"][1] == "yes" for n in range(3))
     assert table["checkers.png"][1] == "no"
     assert table["large.bmp"][2:] == ["resized", "from", "8×8"]
-    assert "1 of 5 images are not covered" in result.stderr
+    assert "not covered: 1 of 5 images" in result.stderr
     folder = copied / "transformed"
     names = ["checkers", "drawn0", "drawn1", "drawn2", "large"]
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == sorted(
@@ -159,13 +159,35 @@ def test_a_wrong_argument_is_an_error(command, copied, pictures):
     rejected_with(pictures, "--from", "a", "--restarts", 0, fragment="0 is not in the range")
     rejected_with(pictures, "--from", "a", "--threshold", "nan", fragment="'nan' is not a number")
     rejected_with(pictures, "--from", "a", "--feature-weight", -1, fragment="-1.0 is not in the range")
-    rejected_with(pictures, "--from", "a", "--feature-weight", 1, "--feature-layer", 7, fragment="feature_layer is 7")
+    rejected_with(
+        pictures,
+        "--from",
+        "a",
+        "--feature-weight",
+        1,
+        "--feature-layer",
+        7,
+        fragment="error: --feature-layer 7; the dis",
+    )
     rejected_with(pictures / "notes.txt", "--from", "a", fragment="notes.txt: not an image, damaged")
     rejected_with(pictures / "drawn9.png", "--from", "a", fragment="drawn9.png: no such image or folder; did you mean")
     assert not (copied / "transformed").exists()
     Path("file").write_text("x")
     quick = ["--iterations", 1, "--no-flag"]
     rejected_with(pictures, "--from", "a", *quick, "--output", "file", fragment="file: cannot be written")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--feature-weight", 1, "--feature-layer", 99), ("--output", "file/results")],
+    ids=["option", "output"],
+)
+def test_a_mistake_is_found_before_any_work(command, copied, pictures, arguments):
+    Path("file").write_text("x")
+    text = rejected(transform(command, copied, pictures, "--from", "a", *arguments), f"{arguments[-1]}")
+    assert text.count("\n") <= 1
+    assert "inverting" not in text
+    assert "warning" not in text
 
 
 def test_one_bad_image_does_not_stop_the_others(command, copied, pictures):

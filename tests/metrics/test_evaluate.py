@@ -221,6 +221,20 @@ def test_other_data_than_those_of_the_training_are_an_error(run):
         measure(run)
 
 
+def test_data_of_another_domain_are_named(run):
+    environment = json.loads((run / "environment.json").read_text())
+    before = dict(environment["data"])
+    environment["data"] = {"a": before["b"], "b": before["a"]}
+    (run / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(InputError) as error:
+        measure(run)
+    first, a, b = str(error.value).splitlines()
+    assert first.startswith("restore the data, or give the place of data that have moved by --set domains.NAME")
+    assert a.endswith("(the data of domain 'b')")
+    assert b.endswith("(the data of domain 'a')")
+    assert max(map(len, (a, b))) < 120
+
+
 def test_an_unknown_device_is_an_error(run):
     with pytest.raises(InputError, match=r"--device gpu: .*give cpu, or leave it out"):
         measure(run, device="gpu")
@@ -238,7 +252,18 @@ def test_the_command_prints_and_writes_the_values(train, command):
         "name: pixel-agreement, from: a, to: b, count: 8, tolerances: none; seed 0; higher is better" in result.stdout
     )
     assert "data of a: tiny:pool:33:16 of 33:06f17dd3" in result.stdout
-    assert "appended to out/metrics.jsonl; details in out/evaluation.json" in result.stderr
+    written = "appended to out/metrics.jsonl; details in out/evaluation.json"
+    assert written in result.stderr
+    at_checkpoint = command("evaluate", "out/checkpoints/step-0000004", "--plugin", TINY, "--metric", "pixel-agreement")
+    assert written in at_checkpoint.stderr
+
+
+def test_descriptions_keep_their_indentation_in_a_narrow_terminal(run):
+    text = io.StringIO()
+    print_scores(measure(run, "pixel-agreement"), Console(file=text, width=60), verbose=True)
+    described = text.getvalue().split("\npixel-agreement/a/b\n")[1].splitlines()
+    assert len(described) > 2
+    assert all(line.startswith("  ") and len(line.rstrip()) <= 60 for line in described)
 
 
 def test_the_command_prints_one_value_for_each_metric(train, command):

@@ -150,7 +150,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_loaded(run, 
     with pytest.raises(InputError, match=r"step-0000008: model\.safetensors has 4 bytes"):
         load(tmp_path / "run/checkpoints/step-0000008")
     shutil.rmtree(tmp_path / "run/checkpoints/step-0000004")
-    with pytest.raises(InputError, match=r"no intact checkpoint yet: .*step-0000008"):
+    with pytest.raises(InputError, match=r"no intact checkpoint: .*step-0000008"):
         load(tmp_path / "run")
 
 
@@ -219,3 +219,11 @@ def test_samples_are_written_as_corresponding_files(run, tmp_path):
         pixels = torch.tensor(list(Image.open(folder / d / "000002.png").convert("L").tobytes()))
         expected = ((samples[d][2] + 1) * 127.5).round().flatten().long()
         assert (pixels - expected).abs().max() <= 1
+
+
+def test_a_negative_seed_is_rejected(model):
+    for draw in (model.sample, model.latent, model.traverse):
+        with pytest.raises(InputError, match="seed is -1"):
+            draw(2, seed=-1)
+    with pytest.raises(InputError, match="seed is -1"):
+        next(model.codes(-1))

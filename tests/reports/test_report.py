@@ -121,7 +121,7 @@ def test_a_run_that_has_only_begun_has_a_report(run, tmp_path, capsys):
     (begun / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
     (begun / "metrics.jsonl").write_text('{"step": 1, "seconds": 0.5, "loss/gen')
     found = page(begun, tmp_path / "report.html")
-    assert "this run has no intact checkpoint yet" in capsys.readouterr().err
+    assert "this run has no intact checkpoint: " in capsys.readouterr().err
     for text in ("None yet.", "There is no checkpoint yet.", "Nothing is logged yet.", "No metric was measured."):
         assert text in found.text
 

@@ -214,6 +214,7 @@ def test_errors_of_a_sweep_are_found_before_anything_is_trained(sweep, changes, 
         (["--set", "seed=3"], ["--set seed=3: the seeds of a sweep's runs are its key `seeds`"]),
         (["--set", "training.steps"], ["--set training.steps: write it as path.to.key=value"]),
         (["--set", "training.steps={"], ["not valid YAML"]),
+        (["--set", "axes.optimizer.lr=[1, 1]"], ["axis 'optimizer.lr' lists 1 twice"]),
         (["--set", "training.stps=3"], ["training.stps: unknown key 'stps'"]),
         (["--only", "generator=3"], ["no label of axis 'generator' is '3'"]),
         (["--jobs", "0"], ["0 is not in the range"]),
@@ -222,6 +223,17 @@ def test_errors_of_a_sweep_are_found_before_anything_is_trained(sweep, changes, 
 def test_options_that_are_errors(sweep, arguments, fragments):
     rejected(sweep(*arguments), *fragments)
     assert not Path("sweeps").exists()
+
+
+def test_an_axis_called_after_a_key_with_dots_is_made_and_replaced_by_set(dry):
+    given = {"axes": {"optimizer.lr": [0.1]}}
+    for text in ("[0.2, 0.4]", '{"b": {"optimizer.lr": 0.2}, "c": {"optimizer.lr": 0.4}}'):
+        made = dry("--set", f"axes.optimizer.lr={text}", **given)
+        assert made.exit_code == 0, made.output
+        assert "optimizer.lr=0.1" not in made.output
+        assert made.stdout.count("optimizer.lr=") >= 2
+    made = dry("--set", "axes.optimizer.lr=[0.2, 0.4]", axes={})
+    assert made.stdout.count("optimizer.lr=") >= 2
 
 
 def test_a_metric_is_found_by_its_flat_name_or_its_beginning(dry):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from coupling.errors import DataError, InputError
-from coupling.system.atomic_files import remove_torn, replacing, sync, write_bytes, write_text, writing
+from coupling.system.atomic_files import remove_torn, replacing, sync, try_writing, write_bytes, write_text, writing
 
 WRITES = {
     "text": lambda path: write_text(path, "new " * 5000),
@@ -154,3 +154,11 @@ def test_other_errors_while_writing_are_not_changed(tmp_path):
         raise KeyError("a bug")
     with pytest.raises(DataError, match="in the block"), writing(tmp_path):
         raise DataError("in the block")
+
+
+def test_trying_to_write_leaves_nothing_behind(tmp_path):
+    try_writing(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(NotADirectoryError):
+        try_writing(tmp_path / "file" / "folder")

@@ -270,14 +270,42 @@ def test_a_run_that_cannot_be_read_is_an_error_in_one_message(tmp_path, what):
     run(path, "training.steps=6", resume=True)
 
 
-def test_a_run_whose_checkpoints_were_moved_away_starts_again(tmp_path, capsys):
-    run(tmp_path / "whole", "training.steps=6")
-    path = tmp_path / "parts"
+@pytest.mark.parametrize("steps", [6, 9])
+def test_a_run_whose_checkpoints_are_gone_is_not_overwritten(tmp_path, steps):
+    path = tmp_path / "run"
     run(path, "training.steps=6")
-    shutil.move(path / "checkpoints", tmp_path / "elsewhere")
-    run(path, "training.steps=6", resume=True)
+    shutil.rmtree(path / "checkpoints")
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match=r"run has trained 6 steps, but its checkpoints are gone from .*restore one"):
+        run(path, f"training.steps={steps}", resume=True)
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    assert not (path / "checkpoints").exists()
+
+
+def test_a_run_killed_after_a_checkpoint_that_is_gone_is_not_overwritten(tmp_path):
+    path = tmp_path / "run"
+    run(path, "training.steps=6")
+    shutil.rmtree(path / "checkpoints")
+    summary = json.loads((path / "summary.json").read_text())
+    for step, status in ((3, "running"), (2, "interrupted"), (4, "failed")):
+        (path / "summary.json").write_text(json.dumps(summary | {"step": step, "status": status}))
+        (path / "metrics.jsonl").write_text('{"step": 2, "seconds": 1.0}\n')
+        with pytest.raises(InputError, match="its checkpoints are gone"):
+            run(path, "training.steps=6", resume=True)
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_starts_again(tmp_path, capsys):
+    config = tiny.config(*SETTINGS, "training.steps=6")
+    train(config, tmp_path / "whole", plugins=tiny.plugins())
+
+    def fail():
+        raise KeyError("power")
+
+    with pytest.raises(KeyError):
+        train(config, tmp_path / "parts", plugins=tiny.AfterStep(2, fail).plugins())
+    train(config, tmp_path / "parts", resume=True, plugins=tiny.plugins())
     assert "no checkpoint yet: starting again from step 0" in capsys.readouterr().err
-    assert_same(tmp_path / "whole", path)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 # -- numbers -----------------------------------------------------------------------------------------

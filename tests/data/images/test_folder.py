@@ -279,8 +279,10 @@ def test_every_image_lies_in_a_class_and_a_class_may_be_empty(folder: Path, caps
     assert images.labels.tolist() == [0, 2]
     message = capsys.readouterr().err
     assert f"warning: classes: no image in {folder} lies in a folder 'dogs'; did you mean 'dog'?" in message
-    with pytest.raises(DataError, match=r"dog/a\.png in .* lies in none of the folders cat; name all"):
+    with pytest.raises(DataError, match=r"dog/a\.png in .* lies in no folder that is a class \(cat\); name all"):
         ImageFolder(path=str(folder), classes=["cat"])
+    with pytest.raises(DataError, match="classes: names the folder 'cat' twice; name each once"):
+        ImageFolder(path=str(folder), classes=["cat", "dog", "cat"])
 
 
 # ------------------------------------------------------------------ modes
