@@ -112,10 +112,14 @@ class Manifest:
         for key in dict.fromkeys([*here, *there]):
             if key not in _PROGRESS and there.get(key) != here.get(key):
                 raise InputError(
-                    f"{self.root}: holds other samples, whose {key} is {in_yaml(there.get(key))}, not "
-                    f"{in_yaml(here.get(key))}; give another --output, or delete the directory"
+                    f"{self.root}: holds other samples, whose {key} is {_shown(there.get(key))}, not "
+                    f"{_shown(here.get(key))}; give another --output, or delete the directory"
                 )
         self.values = dict(found)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else in_yaml(value)
 
 
 def image_mode(domain: Domain) -> str:

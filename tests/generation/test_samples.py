@@ -307,7 +307,7 @@ def test_a_directory_with_other_samples_is_an_error(sample, run):
         (("--count", 6), "whose count is 5, not 6"),
         (("--count", 5, "--seed", 1), "whose seed is 0, not 1"),
         (("--count", 5, "--truncation", 0.5), "whose truncation is null, not 0.5"),
-        (("--count", 5, "--keep", 0.5), "whose discriminators is None"),
+        (("--count", 5, "--keep", 0.5), "whose discriminators is null"),
         (("--count", 5, "--format", "zip"), "whose format is folder, not zip"),
     ):
         rejected(sample(*arguments), "set: holds other samples", fragment, "give another --output")

@@ -221,7 +221,8 @@ def test_samples_are_written_as_corresponding_files(run, tmp_path):
         assert (pixels - expected).abs().max() <= 1
 
 
-def test_a_negative_seed_is_rejected(model):
+def test_a_negative_seed_is_rejected(run):
+    model = load(run)
     for draw in (model.sample, model.latent, model.traverse):
         with pytest.raises(InputError, match="seed is -1"):
             draw(2, seed=-1)

@@ -78,7 +78,7 @@ class ImageFolder(CachedImages):
         self._files = image_files(path)
         if self._files.ignored:
             print_line(f"{self._files.root}: {in_words(self._files.ignored)} are ignored")
-        self._class_names = None if classes is None else list(dict.fromkeys(classes))
+        self._class_names = None if classes is None else list(classes)
         self._classes = None if self._class_names is None else classes_of(self._files, self._class_names)
         self._numbers = self._class_names or []
         crop = None if crop is None else height_and_width(crop)
