@@ -64,13 +64,12 @@ def check_checkpoints_kept(run: RunDirectory, registry: Registry) -> None:
     """Raise :class:`InputError` if a run has saved checkpoints, but has none: it would be overwritten."""
     if any(run.checkpoints.glob("step-*")):
         return  # a damaged one is an error of its own
-    summary, every = (
-        run.read_json("summary.json"),
-        read_config(run.path / MARKER, (), registry).training.checkpoint_every,
-    )
+    summary = run.read_json("summary.json")
+    every = read_config(run.path / MARKER, (), registry).training.checkpoint_every
     step, status = summary.get("step", 0), summary.get("status")
     logged = max((line["step"] for line in read_log(run.path)), default=0)
-    passed = max(step, logged) > every or (step == every and status == "running")  # it is saved before it is running on
+    # A run that fails at the step of a checkpoint may not have saved it; later steps come after it.
+    passed = max(step, logged) > every or (step == every and status == "running")
     if passed or (step > 0 and status in ("finished", "interrupted")):
         raise InputError(
             f"--resume: {run.path} has trained {max(step, logged):,} steps, but its checkpoints are gone from "

@@ -466,15 +466,6 @@ def test_damaged_checkpoints_are_skipped_and_the_steps_done_again(tmp_path, caps
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_run_without_a_checkpoint_starts_again(tmp_path):
-    run(tmp_path / "whole", "training.steps=4")
-    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
-    shutil.rmtree(tmp_path / "parts/checkpoints")
-    (tmp_path / "parts/checkpoints").mkdir()
-    run(tmp_path / "parts", "training.steps=4", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
-
-
 def contents(folder):
     return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
 
