@@ -34,6 +34,7 @@ def test_the_workflow_runs_what_ci_runs():
     jobs = workflow("ci.yml")["jobs"]
     assert commands(jobs["linux"]) == [".ci/run"]
     assert commands(jobs["wheels"]) == [".ci/wheels"]
+    assert "sphinx-build -W --keep-going -b html docs site" in commands(jobs["docs"])
     test = commands(jobs["others"])[-1]
     assert f"pip install -r requirements-dev.txt && {test}" in (ROOT / "README.md").read_text()
     for script in ("run", "wheels"):
