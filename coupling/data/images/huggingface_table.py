@@ -186,8 +186,8 @@ class Place:
         return DataError(f"{self}: `datasets` cannot read it: {cause(error)}")
 
 
-def contents(table: Any) -> list[tuple[str, int, int]]:
-    """The files that hold a table: name, bytes, time of the last change."""
+def contents(table: Any) -> list[tuple[str, int, int, int]]:
+    """The files that hold a table: name, bytes, times of the last changes of content and entry."""
     names = [str(file["filename"]) for file in table.cache_files]
     found = [(name, Path(name).stat()) for name in names]
-    return [(name, about.st_size, about.st_mtime_ns) for name, about in found]
+    return [(name, about.st_size, about.st_mtime_ns, about.st_ctime_ns) for name, about in found]

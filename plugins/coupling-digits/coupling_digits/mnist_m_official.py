@@ -6,7 +6,8 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,7 @@ class Official(Pool):
     """The official files, packed or not. Samples are in the order of the list of labels."""
 
     verb = "Decoding"
+    place, state = ("mnist-m", "verified"), ("listing", "files")
 
     def __init__(self, split: SplitName, verify: bool) -> None:
         self.name = f"mnist-m/{split}"
@@ -61,19 +63,19 @@ class Official(Pool):
         return self._listing[1]
 
     def key(self) -> dict[str, object]:
-        """The list's content."""
+        """The list's content, and the state of unpacked images. An archive may be removed when it has been read."""
         names, labels = self._listing
         listing = hashlib.sha256(repr((names, labels.tolist())).encode()).hexdigest()
         # Official images have neither profiles nor orientation: all versions of the decoder give the same pixels.
         version = {} if self._verify else {"decoder": DECODER}
-        return {"mnist-m": self._split, "listing": listing, "verified": self._verify, **version}
+        files = {} if self._images is None else {"files": _files_digest(self._images, names)}
+        return {"mnist-m": self._split, "listing": listing, "verified": self._verify, **version, **files}
 
     def make(self) -> MakeImage:
         """A function that decodes an image, from the folder if there is one."""
         names = self._listing[0]
-        folder = next((root / self._folder for root in self._roots if (root / self._folder).is_dir()), None)
-        if folder is not None:
-            return _FromFolder(folder, names)
+        if self._images is not None:
+            return _FromFolder(self._images, names)
         return _FromArchive(self._archive, self._folder, names, self._verify)
 
     @property
@@ -90,6 +92,11 @@ class Official(Pool):
     def _roots(self) -> list[Path]:
         """Folders in which the unpacked files may lie: the archive holds a folder of its own name."""
         return [self._directory, self._directory / "mnist_m"]
+
+    @property
+    def _images(self) -> Path | None:
+        """The folder of unpacked images; None: they are in the archive."""
+        return next((root / self._folder for root in self._roots if (root / self._folder).is_dir()), None)
 
     def _archive(self) -> Path:
         path = self._directory / ARCHIVE
@@ -117,6 +124,16 @@ class Official(Pool):
                 "set 'verify: false' to read your own files in this format"
             )
         return names, labels
+
+
+def _files_digest(folder: Path, names: Sequence[str]) -> str:
+    """A digest of the files' names, sizes and times of the last changes of content and entry."""
+    digest = hashlib.sha256()
+    for name in names:
+        with suppress(OSError):  # decoding names a missing file
+            found = (folder / name).stat()
+            digest.update(repr((name, found.st_size, found.st_mtime_ns, found.st_ctime_ns)).encode())
+    return digest.hexdigest()
 
 
 def _listed(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:

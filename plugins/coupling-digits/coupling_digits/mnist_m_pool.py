@@ -26,6 +26,10 @@ class Pool(ABC):
     verb: str
     """Verb of the progress bar: "Decoding" or "Making"."""
 
+    place: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+    """Entries of :meth:`key` that name the files and tell their state: images of an earlier state are removed."""
+
     @property
     @abstractmethod
     def available(self) -> int:
@@ -53,4 +57,15 @@ class Pool(ABC):
     def cache(self) -> ImageCache:
         """The images, uint8 (available, 32, 32, 3), made when they are first read."""
         directory, shape, title = data_directory("mnist_m"), (SIDE, SIDE, 3), f"{self.verb} MNIST-M"
-        return ImageCache(directory, self.key(), self.available, shape, self.make(), title=title, processes=1)
+        key = self.key()
+        return ImageCache(
+            directory,
+            key,
+            self.available,
+            shape,
+            self.make(),
+            title=title,
+            processes=1,
+            place=self.place,
+            state=[name for name in self.state if name in key],
+        )

@@ -238,6 +238,15 @@ def test_official_files_in_the_order_of_the_list(data, kind):
         assert (bytes_of(MnistM(verify=False).batch([1])) == PICTURES[[1]]).all()
 
 
+def test_unpacked_images_that_change_are_decoded_again(data):
+    unpack(data, files())
+    MnistM(verify=False).prepare()
+    path = data / "mnist_m/mnist_m_train/00000004.png"  # the first of the list
+    path.write_bytes(png(PICTURES[1]))
+    assert (bytes_of(MnistM(verify=False).batch([0])) == PICTURES[[1]]).all()
+    assert len(list((data / "mnist_m").glob("*.npy"))) == 1  # those of the earlier state are removed
+
+
 def test_archive_is_checked_before_it_is_read(data, monkeypatch):
     path = data / "mnist_m/mnist_m.tar.gz"
     pack(path, files() | files("test"))

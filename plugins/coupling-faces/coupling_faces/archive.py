@@ -129,7 +129,7 @@ def _folder(path: Path, faces: FaceList, modified: int) -> FolderImages:
             if not stat.S_ISREG(found.st_mode):  # reading a pipe may wait forever
                 raise DataError(f"{path / name}: is not a regular file; get the images again")
             content.update(f"{name}:{found.st_size}\n".encode())
-            changes.update(f"{found.st_mtime_ns}\n".encode())
+            changes.update(f"{found.st_mtime_ns} {found.st_ctime_ns}\n".encode())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     return FolderImages(path, faces.names, content.hexdigest(), content.hexdigest() + changes.hexdigest())

@@ -26,7 +26,7 @@ from coupling import (
     data_directory,
     expand_home,
 )
-from coupling_faces.archive import Images, images_of
+from coupling_faces.archive import Images, ZipImages, images_of
 from coupling_faces.decoding import Aspect, Decoder, Pixels
 from coupling_faces.lists import NAMES, PARTITIONS, face_list, partition_numbers, unknown
 from coupling_faces.live import LiveImages, usual_workers
@@ -246,13 +246,18 @@ class CelebA(Dataset):
         decoder = self._decoder
         # Official images have neither profiles nor orientation: all versions of the decoder give the same pixels.
         version = {} if self._verify else {"decoder": DECODER}
+        # Official images never change: only of others may there be an earlier state.
+        is_official = self._verify and isinstance(decoder.images, ZipImages)
+        place = {} if is_official else {"images": str(decoder.images.path)}
         cache = ImageCache(
             self._directory,
-            {"celeba": decoder.images.identity, "aspect": self._aspect, **version},
+            {"celeba": decoder.images.identity, "aspect": self._aspect, **version, **place},
             len(self._faces.names),
             (self._side, self._side, 3),
             decoder,
             title=f"Decoding CelebA to {self._side}x{self._side} pixels",
+            place=tuple(place),
+            state=("celeba",),
         )
         if cache.record is None:
             _reject_too_full(self._directory, cache.count * math.prod(cache.shape))

@@ -319,12 +319,13 @@ _MISTAKES = {
 
 
 def listing_digest(root: Path, names: Sequence[str]) -> str:
-    """A digest of the files' names, sizes and times of change."""
+    """A digest of the files' names, sizes and times of the last changes of content and entry."""
     digest = hashlib.sha256()
     for name in names:
         try:
             found = (root / name).stat()
         except OSError:  # a link to nothing: decoding it will say so
             found = (root / name).lstat()
-        digest.update(repr((name, found.st_size, found.st_mtime_ns)).encode("utf-8", "surrogatepass"))
+        state = (name, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        digest.update(repr(state).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

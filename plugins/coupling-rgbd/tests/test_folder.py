@@ -347,6 +347,16 @@ def test_frames_of_an_earlier_state_are_removed(folder: Path, data: Path) -> Non
     assert len(list((data / "color-depth-folder").glob("*.npy"))) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no time of the entry")
+def test_another_content_of_equal_size_and_time_is_noticed(folder: Path) -> None:
+    file = folder / "color/frame-000001.png"
+    content, times = file.read_bytes(), file.stat()
+    before = opened(folder, "color").cache.key
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert opened(folder, "color").cache.key != before
+
+
 def test_frames_of_a_real_kitchen_can_be_read() -> None:
     """Where the data directory has them: 1,000 frames of a kitchen."""
     root = Path(os.environ.get("COUPLING_DATA", "")) / "kinect-indoor"

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -556,6 +557,54 @@ def test_a_folder_of_runs_alone_has_no_samples(tmp_path: Path) -> None:
     run_directory(tmp_path / "runs" / "x-001", "samples/1.png")
     with pytest.raises(DataError, match="no files that `datasets` can read"):
         HuggingFace(path=str(tmp_path))
+
+
+def test_a_file_that_two_patterns_of_a_split_match_is_one_sample(tmp_path: Path) -> None:
+    """`datasets` lists it twice, so that two parts would have it in common; a run below changed that."""
+    for seed, name in enumerate(("train/train-a/1.png", "train/train-a/2.png", "train/3.png")):
+        save(tmp_path / "x" / name, noise(seed=seed))
+    (tmp_path / "x" / "train" / "LICENSE").write_text("of a kind that `datasets` does not know")
+    before = HuggingFace(path=str(tmp_path / "x"))
+    before.prepare()
+    assert len(before) == 3
+    run_directory(tmp_path / "x" / "runs" / "x-001", "samples/1.png")
+    after = HuggingFace(path=str(tmp_path / "x"))
+    after.prepare()
+    assert after.fingerprint() == before.fingerprint()
+
+
+def test_files_in_two_splits_get_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "train" / "test-drives" / "1.png", noise())
+    assert len(HuggingFace(path=str(tmp_path))) == 1
+    assert "1 files (train/test-drives/1.png for one) belong to both splits train and test" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no time of the entry")
+@pytest.mark.parametrize("kind", ["images", "parquet", "saved"])
+def test_another_content_of_equal_size_and_time_is_noticed(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "x"
+
+    def write(shade: int) -> None:
+        image = io.BytesIO()
+        Image.new("RGB", (8, 8), (shade,) * 3).save(image, "bmp")
+        features = datasets.Features(picture=datasets.Image())
+        made = datasets.Dataset.from_dict({"picture": [{"bytes": image.getvalue(), "path": None}]}, features)
+        place.mkdir(exist_ok=True)
+        if kind == "images":
+            (place / "1.bmp").write_bytes(image.getvalue())
+        elif kind == "parquet":
+            made.to_parquet(place / "1.parquet")
+        else:
+            shutil.rmtree(place)
+            made.save_to_disk(place)
+        for file in place.rglob("*"):
+            os.utime(file, (1, 1))
+
+    found = []
+    for shade in (10, 200):
+        write(shade)
+        found.append(int(HuggingFace(path=str(place)).images[0, 0, 0, 0]))
+    assert found == [10, 200]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")
