@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from coupling.errors import CouplingError
 from tests.data.images.test_fuzz import POSIX, SIZE, contents, slow_pixels
 
 datasets = pytest.importorskip("datasets")
+# `datasets` leaves the file open.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file .*metadata.csv:ResourceWarning")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def places() -> Iterator[Path]:
         place = Path(folder).resolve() / "x"
         place.mkdir()
         yield place
+        gc.collect()  # while the warning is ignored
 
 
 def write_parquet(place: Path, rows: list[Row], shards: int) -> None:
