@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 from coupling.api import load_config, parse_config
 from coupling.cli import cli
@@ -186,6 +187,24 @@ def test_the_python_of_trained_models_runs(few_faces, capsys):
     assert "(3, 64, 64) (-1.0, 1.0) 1" in out
     assert "torch.Size([2, 12, 3, 64, 64])" in out
     assert all(torch.equal(values["same"][name], images) for name, images in values["pairs"].items())
+
+
+def test_the_python_of_troubleshooting_shows_the_values_of_each_domain(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    domains = {}
+    for name, white in (("pale", 128), ("full", 255)):
+        (tmp_path / name).mkdir()
+        for number in range(32):
+            Image.new("RGB", (8, 8), (0, number, white)).save(tmp_path / name / f"{number}.png")
+        domains[name] = {"dataset": {"name": "image-folder", "path": name, "size": 8}}
+    teams = {team: {"architecture": "mlp"} for team in ("generator", "discriminator")}
+    Path("mine.yaml").write_text(yaml.safe_dump({"name": "mine", "domains": domains, **teams}, sort_keys=False))
+    [block] = blocks((DOCS / "troubleshooting.md").read_text(encoding="utf-8"), "python")
+    exec(compile(block, "troubleshooting.md", "exec"), {})
+    pale, full = capsys.readouterr().out.splitlines()[-2:]
+    assert pale.startswith("pale (-1.0, 1.0) -1.0 0.00")
+    assert full == "full (-1.0, 1.0) -1.0 1.0"
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the library's files
