@@ -1,0 +1,82 @@
+"""The notebooks: written without outputs, ready for Colab, and run from the first cell to the last."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coupling import load_config, load_model, train
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+COLAB = "https://colab.research.google.com/github/coupling-gan/coupling/blob/main/docs/notebooks/"
+EXECUTE = """
+import sys, nbclient, nbformat
+book = nbformat.read(sys.argv[1], 4)
+nbclient.NotebookClient(book, timeout=600, kernel_name="python3").execute()
+nbformat.write(book, sys.argv[1])
+"""
+
+
+def cells(path, kind):
+    book = json.loads(path.read_text(encoding="utf-8"))
+    return [cell for cell in book["cells"] if cell["cell_type"] == kind]
+
+
+@notebooks
+def test_a_notebook_holds_no_outputs(path):
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(path, "code"))
+
+
+@notebooks
+def test_a_notebook_opens_in_colab_and_installs_what_it_needs(path):
+    assert f"({COLAB}{path.name})" in "".join(cells(path, "markdown")[0]["source"])
+    assert "%pip install" in "".join(cells(path, "code")[0]["source"])
+
+
+@notebooks
+def test_the_links_of_a_notebook_lead_somewhere(path):
+    for cell in cells(path, "markdown"):
+        for link in re.findall(r"\]\(([^)\s]+)\)", "".join(cell["source"])):
+            assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+@pytest.fixture
+def demo_faces(tmp_path):
+    """A folder with a distribution whose demo "faces" has been trained for one step."""
+    few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]
+    overrides = [*few, "training.steps=1", "training.batch_size=4", "metrics=[]"]
+    run = train(load_config(ROOT / "examples" / "faces.yaml", overrides), output=tmp_path / "run")
+    site = tmp_path / "site"
+    (site / "few_faces").mkdir(parents=True)
+    (site / "few_faces" / "__init__.py").touch()
+    (site / "few_faces" / "faces.yaml").write_text("# Faces.\n\n" + run.config.yaml(), encoding="utf-8")
+    load_model(run.path).save(site / "few_faces" / "faces.safetensors", generators_only=True)
+    (site / "few_faces-1.dist-info").mkdir()
+    (site / "few_faces-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: few-faces\nVersion: 1\n")
+    (site / "few_faces-1.dist-info" / "entry_points.txt").write_text("[coupling.demos]\nfaces = few_faces\n")
+    return site
+
+
+@pytest.mark.slow
+@notebooks
+def test_a_notebook_runs_and_shows_pictures(path, demo_faces, tmp_path, monkeypatch):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    copy = tmp_path / path.name
+    text = path.read_text(encoding="utf-8")
+    copy.write_text(text.replace("STEPS = 300 ", "STEPS = 2 ").replace("COUNT = 500 ", "COUNT = 32 "), encoding="utf-8")
+    paths = os.pathsep.join([str(demo_faces), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "COUPLING_DATA": str(tmp_path / "data")}
+    command = [sys.executable, "-c", EXECUTE, str(copy)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kinds = {kind for cell in cells(copy, "code") for output in cell["outputs"] for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} & kinds
