@@ -26,7 +26,7 @@ def md5_of(path: Path, expected: str, note: Path) -> str:
     """The MD5 of a file, in hexadecimal digits.
 
     It takes seconds for each gigabyte. Therefore ``note`` remembers that the file had the ``expected`` digest, and the
-    file is read again only if its size or its time of change differs.
+    file is read again only if its size, the time of its content or that of its entry differs.
 
     Args:
         path: the file.
@@ -39,7 +39,8 @@ def md5_of(path: Path, expected: str, note: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     try:
         found = path.stat()
-        seen = {"path": str(path), "size": found.st_size, "modified": found.st_mtime_ns, "md5": expected}
+        times = {"modified": found.st_mtime_ns, "changed": found.st_ctime_ns}
+        seen = {"path": str(path), "size": found.st_size, **times, "md5": expected}
         with suppress(OSError, ValueError):
             if json.loads(note.read_text("utf-8")) == seen:
                 return expected

@@ -27,6 +27,15 @@ def test_the_checksum_is_taken_once(path, tmp_path, capfd):
     assert md5_of(path, MD5, note) == hashlib.md5(CONTENT[::-1]).hexdigest()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no time of the entry")
+def test_another_content_of_equal_size_and_time_is_read_again(path, tmp_path):
+    times = path.stat()
+    assert md5_of(path, MD5, tmp_path / "note") == MD5
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert md5_of(path, MD5, tmp_path / "note") == hashlib.md5(CONTENT[::-1]).hexdigest()
+
+
 def test_another_checksum_is_not_noted(path, tmp_path):
     assert md5_of(path, "0" * 32, tmp_path / "note") == MD5
     assert not (tmp_path / "note").exists()

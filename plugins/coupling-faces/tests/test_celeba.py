@@ -277,6 +277,7 @@ def test_an_image_that_changes_is_decoded_again(unpacked: Path, tmp_path: Path) 
     assert not torch.equal(after.batch([0]), before[:1])
     assert torch.equal(after.batch([1]), before[1:])
     assert after.fingerprint() != print_before
+    assert len(list((data_directory("celeba") / "prepared").glob("*.npy"))) == 1  # the earlier images are removed
 
 
 def test_the_fingerprint_tells_images_and_selection_not_the_place(folder: Path, tmp_path: Path) -> None:
