@@ -18,18 +18,16 @@ class Images(Mapping[str, list[Image.Image]]):
     """Corresponding samples as pictures: {domain: list of PIL images}, in the pixels that ``coupling sample`` writes.
 
     ``images["glasses"][k]`` and ``images["no-glasses"][k]`` belong together. A notebook shows the grid.
+
+    Args:
+        samples: {domain: (B, *shape)} in the domain's range.
+        domains: {name: domain} of at least these samples. Domains that cannot be drawn are left out.
+
+    Raises:
+        InputError: none of the domains can be drawn.
     """
 
     def __init__(self, samples: Mapping[str, Tensor], domains: Mapping[str, Domain]) -> None:
-        """Take samples as they are.
-
-        Args:
-            samples: {domain: (B, *shape)} in the domain's range.
-            domains: {name: domain} of at least these samples. Domains that cannot be drawn are left out.
-
-        Raises:
-            InputError: none of the domains can be drawn.
-        """
         names = drawable({name: domains[name] for name in samples})
         self._samples = {name: samples[name] for name in names}
         self._domains = {name: domains[name] for name in names}
