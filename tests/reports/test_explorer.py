@@ -205,6 +205,7 @@ def test_a_browser_without_webassembly_gets_a_message(page):
         assert text.startswith("This browser has no WebAssembly")
 
 
+@needs_runtime
 def test_the_page_fetches_nothing(page):
     text = page.read_text("utf-8")
     assert " src=" not in text.split("</style>")[1].split('<script type="application/json"')[0]

@@ -1,0 +1,1 @@
+"""Demo models: coupling sample demo:digits."""
