@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from coupling.errors import InputError
 from coupling.runs.demos import Demo, demo_names, find_demo
+from coupling.runs.metrics_log import MetricName
 from coupling.runs.model_file import open_model_file
 from coupling.system.terminal import print_line, warn
 
@@ -38,6 +39,13 @@ def _row(demo: Demo) -> list[str]:
     return [f"demo:{demo.name}", ", ".join(domains), ", ".join(shapes), f"{megabytes:.1f}", demo.distribution]
 
 
+def _headlines(scores: Mapping[str, float]) -> str:
+    """The scores without their floors, ceilings and details."""
+    names = [MetricName.parse(flat) for flat in scores]
+    leading = [name for name in names if not any(name.extends(other) for other in names)]
+    return ", ".join(f"{name} {scores[str(name)]:.3f}" for name in leading)
+
+
 def print_demo(name: str, console: Console) -> None:
     """Print what a demo is: its description, training, scores, digest and configuration.
 
@@ -52,7 +60,7 @@ def print_demo(name: str, console: Console) -> None:
         "about": demo.about,
         "domains": ", ".join(values["domains"]),
         "trained": f"{values['step']:,} steps, seed {values['config']['seed']}",
-        "scores": json.dumps(record.get("metrics", {}))[1:-1].replace('"', ""),
+        "scores": _headlines(record.get("metrics", {})),
         "file": str(demo.file),
         "SHA-256": str(values.get("sha256", "")),
         "configuration": str(demo.configuration),

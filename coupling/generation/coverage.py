@@ -115,21 +115,16 @@ def load_or_measure_coverage(
     plugins: Plugins,
     run: Path | None,
     encoder: Encoder | None = None,
-    known: Path | None = None,
 ) -> Coverage | None:
     """The coverage that was measured before, from the directory ``run``; else measure it and save it there.
 
-    ``known``: a file of earlier measurements that is only read, as a demo has one. Returns None, with a warning that
-    gives the reason, if the data cannot be read.
+    Returns None, with a warning that gives the reason, if the data cannot be read.
     """
     key = _key(model, domain, search, encoder)
     kept = _read(None if run is None else run / FILE)
-    measured = _read(known) | kept
-    try:
-        if key in measured:
-            return Coverage(**measured[key])
-    except TypeError:  # written by another version
-        pass
+    found = _known(kept, key)
+    if found is not None:
+        return found
     try:
         found = measure_coverage(model, domain, search, plugins, encoder=encoder)
     except InputError as error:
@@ -151,12 +146,24 @@ def load_or_measure_threshold(
     ``run``: a run directory, in which the coverage is saved, or any path that a model can be loaded from.
     """
     demo = demo_name(run)
-    known = None if demo is None else find_demo(demo).coverage
-    coverage = load_or_measure_coverage(model, domain, search, plugins, run_directory_of(run), encoder, known)
+    if demo is not None:  # a demo is tried without its data
+        coverage = _known(_read(find_demo(demo).coverage), _key(model, domain, search, encoder))
+    else:
+        coverage = load_or_measure_coverage(model, domain, search, plugins, run_directory_of(run), encoder)
     if coverage is None:
+        if demo is not None:
+            print_line(f"demo:{demo}: whether the model covers an image is not checked; --threshold sets a limit")
         return None
     print_line(str(coverage))
     return coverage.threshold
+
+
+def _known(kept: Mapping[str, dict[str, Any]], key: str) -> Coverage | None:
+    """The earlier measurement of a key; None if there is none, or another version wrote it."""
+    try:
+        return Coverage(**kept[key]) if key in kept else None
+    except TypeError:
+        return None
 
 
 def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | None) -> str:

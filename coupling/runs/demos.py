@@ -2,8 +2,8 @@
 
 A distribution names each of its demos in the entry-point group ``coupling.demos``. The entry point's name is the
 demo's, its value a package. The package holds ``NAME.safetensors``, the model; ``NAME.yaml``, the configuration that
-made it, whose first comment describes it; and, if images can be transformed with it, ``NAME.coverage.json``, the errors
-of real samples, so that the data are not needed.
+made it, whose first comment describes it; and perhaps ``NAME.coverage.json``, the errors of real samples by which
+``coupling transform`` knows what the model covers.
 """
 
 from __future__ import annotations

@@ -75,6 +75,17 @@ def test_a_demo_with_known_coverage_needs_no_data(command, demo, model, monkeypa
     assert threshold == measured.threshold
 
 
+def test_a_demo_without_known_coverage_is_not_measured(command, demo, monkeypatch, capsys):
+    from coupling.generation import coverage
+    from coupling.model.inversion import Search
+
+    small = load_model("demo:small", plugins=tiny.plugins())
+    monkeypatch.setattr(coverage, "measure_coverage", None)
+    found = coverage.load_or_measure_threshold(small, "a", Search(), tiny.plugins(), Path("demo:small"), None)
+    assert found is None
+    assert "demo:small: whether the model covers an image is not checked" in capsys.readouterr().err
+
+
 def test_an_unknown_demo_is_an_error(command, demo):
     rejected(command("sample", "demo:smal"), "demo:smal: no such demo; did you mean 'small'?")
 
