@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from coupling.config.config import Config
 from coupling.config.overrides import assign
@@ -38,8 +37,8 @@ def _is_default(registry: Registry, kind: str, name: str, key: str, value: objec
         return False
     if key not in fields:
         return value is None  # of the options of every data set, which are null by default
-    default = fields[key].get_default(call_default_factory=True)
-    return default is not PydanticUndefined and _plain(default) == value
+    field = fields[key]
+    return not field.is_required() and _plain(field.get_default(call_default_factory=True)) == value
 
 
 def _changed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -47,9 +46,9 @@ def _changed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any
     changed: dict[str, Any] = {}
     for key, value in values.items():
         field = model.model_fields.get(key)
-        default = PydanticUndefined if field is None else field.get_default(call_default_factory=True)
-        if default is not PydanticUndefined and _plain(default) == value:
-            continue
+        if field is not None and not field.is_required():
+            if _plain(field.get_default(call_default_factory=True)) == value:
+                continue
         section = None if field is None else field.annotation
         if isinstance(value, Mapping) and isinstance(section, type) and issubclass(section, BaseModel):
             value = _changed(value, section)
