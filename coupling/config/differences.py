@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from coupling.config.config import Config
 from coupling.config.overrides import assign
@@ -37,7 +38,10 @@ def _is_default(registry: Registry, kind: str, name: str, key: str, value: objec
         return False
     if key not in fields:
         return value is None  # of the options of every data set, which are null by default
-    field = fields[key]
+    return _has_default(fields[key], value)
+
+
+def _has_default(field: FieldInfo, value: object) -> bool:
     return not field.is_required() and _plain(field.get_default(call_default_factory=True)) == value
 
 
@@ -46,9 +50,8 @@ def _changed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any
     changed: dict[str, Any] = {}
     for key, value in values.items():
         field = model.model_fields.get(key)
-        if field is not None and not field.is_required():
-            if _plain(field.get_default(call_default_factory=True)) == value:
-                continue
+        if field is not None and _has_default(field, value):
+            continue
         section = None if field is None else field.annotation
         if isinstance(value, Mapping) and isinstance(section, type) and issubclass(section, BaseModel):
             value = _changed(value, section)
