@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 COLAB = "https://colab.research.google.com/github/coupling-gan/coupling/blob/main/docs/notebooks/"
+SMALLER = {"STEPS = 2000 ": "STEPS = 2 ", "COUNT = 2000 ": "COUNT = 32 ", "demo:faces": "demo:few-faces"}
 EXECUTE = """
 import sys, nbclient, nbformat
 book = nbformat.read(sys.argv[1], 4)
@@ -50,29 +51,31 @@ def test_the_links_of_a_notebook_lead_somewhere(path):
 
 @pytest.fixture
 def demo_faces(tmp_path):
-    """A folder with a distribution whose demo "faces" has been trained for one step."""
+    """A folder with a distribution whose demo "few-faces" has been trained for one step."""
     few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]
     overrides = [*few, "training.steps=1", "training.batch_size=4", "metrics=[]"]
     run = train(load_config(ROOT / "examples" / "faces.yaml", overrides), output=tmp_path / "run")
     site = tmp_path / "site"
     (site / "few_faces").mkdir(parents=True)
     (site / "few_faces" / "__init__.py").touch()
-    (site / "few_faces" / "faces.yaml").write_text("# Faces.\n\n" + run.config.yaml(), encoding="utf-8")
-    load_model(run.path).save(site / "few_faces" / "faces.safetensors", generators_only=True)
+    (site / "few_faces" / "few-faces.yaml").write_text("# Faces.\n\n" + run.config.yaml(), encoding="utf-8")
+    load_model(run.path).save(site / "few_faces" / "few-faces.safetensors", generators_only=True)
     (site / "few_faces-1.dist-info").mkdir()
     (site / "few_faces-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: few-faces\nVersion: 1\n")
-    (site / "few_faces-1.dist-info" / "entry_points.txt").write_text("[coupling.demos]\nfaces = few_faces\n")
+    (site / "few_faces-1.dist-info" / "entry_points.txt").write_text("[coupling.demos]\nfew-faces = few_faces\n")
     return site
 
 
 @pytest.mark.slow
 @notebooks
-def test_a_notebook_runs_and_shows_pictures(path, demo_faces, tmp_path, monkeypatch):
+def test_a_notebook_runs_and_shows_pictures(path, demo_faces, tmp_path):
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     copy = tmp_path / path.name
     text = path.read_text(encoding="utf-8")
-    copy.write_text(text.replace("STEPS = 300 ", "STEPS = 2 ").replace("COUNT = 500 ", "COUNT = 32 "), encoding="utf-8")
+    for shown, small in SMALLER.items():
+        text = text.replace(shown, small)
+    copy.write_text(text, encoding="utf-8")
     paths = os.pathsep.join([str(demo_faces), str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "COUPLING_DATA": str(tmp_path / "data")}
     command = [sys.executable, "-c", EXECUTE, str(copy)]
