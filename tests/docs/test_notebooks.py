@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from coupling import load_config, load_model, train
-
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 COLAB = "https://colab.research.google.com/github/coupling-gan/coupling/blob/main/docs/notebooks/"
-SMALLER = {"STEPS = 2000 ": "STEPS = 2 ", "COUNT = 2000 ": "COUNT = 32 ", "demo:faces": "demo:few-faces"}
+SMALLER = {"STEPS = 2000 ": "STEPS = 2 ", "COUNT = 2000 ": "COUNT = 32 "}
 EXECUTE = """
 import sys, nbclient, nbformat
 book = nbformat.read(sys.argv[1], 4)
@@ -49,26 +47,9 @@ def test_the_links_of_a_notebook_lead_somewhere(path):
             assert link.startswith("https://") or (path.parent / link).exists(), link
 
 
-@pytest.fixture
-def demo_faces(tmp_path):
-    """A folder with a distribution whose demo "few-faces" has been trained for one step."""
-    few = [f"domains.{domain}.dataset.count=4" for domain in ("glasses", "no-glasses")]
-    overrides = [*few, "training.steps=1", "training.batch_size=4", "metrics=[]"]
-    run = train(load_config(ROOT / "examples" / "faces.yaml", overrides), output=tmp_path / "run")
-    site = tmp_path / "site"
-    (site / "few_faces").mkdir(parents=True)
-    (site / "few_faces" / "__init__.py").touch()
-    (site / "few_faces" / "few-faces.yaml").write_text("# Faces.\n\n" + run.config.yaml(), encoding="utf-8")
-    load_model(run.path).save(site / "few_faces" / "few-faces.safetensors", generators_only=True)
-    (site / "few_faces-1.dist-info").mkdir()
-    (site / "few_faces-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: few-faces\nVersion: 1\n")
-    (site / "few_faces-1.dist-info" / "entry_points.txt").write_text("[coupling.demos]\nfew-faces = few_faces\n")
-    return site
-
-
 @pytest.mark.slow
 @notebooks
-def test_a_notebook_runs_and_shows_pictures(path, demo_faces, tmp_path):
+def test_a_notebook_runs_and_shows_pictures(path, tmp_path):
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     copy = tmp_path / path.name
@@ -76,7 +57,7 @@ def test_a_notebook_runs_and_shows_pictures(path, demo_faces, tmp_path):
     for shown, small in SMALLER.items():
         text = text.replace(shown, small)
     copy.write_text(text, encoding="utf-8")
-    paths = os.pathsep.join([str(demo_faces), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "COUPLING_DATA": str(tmp_path / "data")}
     command = [sys.executable, "-c", EXECUTE, str(copy)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
