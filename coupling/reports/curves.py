@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coupling.runs.metrics_log import MetricName, read_losses, read_metrics
+from coupling.runs.metrics_log import MetricName, read_losses, read_metrics, read_observed
 
 Line = tuple[list[int], list[float]]
 """Steps, and the values measured at them."""
@@ -21,7 +21,7 @@ def panels(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Line]]:
         for loss, value in read_losses(line).items():
             if loss.term is None:
                 found.setdefault(f"losses of the {loss.team}s", {}).setdefault(loss.domain, {})[line["step"]] = value
-        for flat, value in read_metrics(line).items():
+        for flat, value in (read_metrics(line) | read_observed(line)).items():
             name = MetricName.parse(flat)
             found.setdefault(name.metric, {}).setdefault("/".join(name.path) or "mean", {})[line["step"]] = value
     return _as_lines(found)

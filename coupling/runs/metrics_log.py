@@ -26,6 +26,10 @@ _ABOUT = ("step", "seconds", EVALUATED)
 """Keys of a line that are not values."""
 
 
+BATCH_DIVERSITY, AUGMENTATION_PROBABILITY = "batch-diversity", "augmentation-probability"
+"""First parts of the flat names, ``<name>/<domain>``, of what training observes of itself. These are no scores."""
+
+
 _TAIL = 16384
 """Bytes at the end of the file, in which its last line lies."""
 
@@ -131,6 +135,16 @@ def read_losses(line: Mapping[str, Any]) -> dict[LossName, float]:
 
 def read_metrics(line: Mapping[str, Any]) -> dict[str, float]:
     """The metrics' values in a line by flat name, without those that are null."""
+    return {name: value for name, value in _values(line).items() if not _is_observed(name)}
+
+
+def read_observed(line: Mapping[str, Any]) -> dict[str, float]:
+    """What training has observed of itself, by flat name: the batch's diversity, the probability of augmentation."""
+    return {name: value for name, value in _values(line).items() if _is_observed(name)}
+
+
+def _values(line: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers in a line that are not losses."""
     return {
         name: value
         for name, value in line.items()
@@ -138,9 +152,13 @@ def read_metrics(line: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def _is_observed(name: str) -> bool:
+    return MetricName.parse(name).metric in (BATCH_DIVERSITY, AUGMENTATION_PROBABILITY)
+
+
 def read_undefined(line: Mapping[str, Any]) -> list[str]:
     """Flat names of the metrics' values in a line that are null: they were measured, and have no value."""
-    return [name for name, value in line.items() if value is None and LossName.parse(name) is None]
+    return [n for n, value in line.items() if value is None and LossName.parse(n) is None and not _is_observed(n)]
 
 
 def read_reasons(evaluation: Mapping[str, Any]) -> dict[tuple[str, int], str]:

@@ -14,6 +14,7 @@ from coupling.config.schedules import number_at
 from coupling.config.sections import AdaptiveConfig, AugmentationConfig
 from coupling.domain import Domain
 from coupling.losses.loss import PerDomain
+from coupling.runs.metrics_log import AUGMENTATION_PROBABILITY
 
 Probability = float | Tensor
 """A number that the host knows, or one on the device, which is never transferred in a step."""
@@ -80,7 +81,8 @@ class Augmenter:
         self.adaptation.note(real_logits)
         highest = number_at(self.probability, step)
         return {
-            f"augmentation-probability/{name}": self.adaptation.shares[name].clamp(max=highest) for name in real_logits
+            f"{AUGMENTATION_PROBABILITY}/{name}": self.adaptation.shares[name].clamp(max=highest)
+            for name in real_logits
         }
 
     def adapt(self, step: int) -> None:

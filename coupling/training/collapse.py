@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coupling.runs.metrics_log import BATCH_DIVERSITY
+
 LIMIT = 0.1
 """Diversity below which samples count as collapsed; in healthy training it stays above .2 from the first step on."""
 
@@ -24,10 +26,6 @@ SPAN = 300
 
 _LINES = 3
 """Minimum number of logged diversities in these steps."""
-
-
-NAME = "batch-diversity"
-"""First part of the flat name in metrics.jsonl: ``batch-diversity/<domain>``."""
 
 
 ADVICE = (
@@ -69,7 +67,7 @@ class CollapseWarning:
         sums = self._across(torch.cat(list(self._sums.values())))
         ratios = [_diversity(own) for own in sums.split([len(own) for own in self._sums.values()])]
         values = torch.stack(ratios).tolist()
-        found = {f"{NAME}/{domain}": value for domain, value in zip(self._sums, values, strict=True)}
+        found = {f"{BATCH_DIVERSITY}/{domain}": value for domain, value in zip(self._sums, values, strict=True)}
         self._sums = {}
         return found
 
@@ -77,7 +75,7 @@ class CollapseWarning:
         """Note what :meth:`take` gave after ``step`` (from 1); returns a warning for each domain newly collapsed."""
         warnings: list[str] = []
         for domain in self.domains if values else ():
-            value = values.get(f"{NAME}/{domain}", math.nan)
+            value = values.get(f"{BATCH_DIVERSITY}/{domain}", math.nan)
             if not value < LIMIT:
                 self._low.pop(domain, None)
                 self.collapsed.pop(domain, None)
