@@ -86,14 +86,12 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=HomePath())
 @click.option(
     "--count", default=12, show_default=True, type=click.IntRange(1, 48), help="Number of samples of each run."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
-@click.option(
-    "--output", default="compare.html", show_default=True, type=click.Path(path_type=Path), help="HTML file to write."
-)
+@click.option("--output", default="compare.html", show_default=True, type=HomePath(), help="HTML file to write.")
 @plugin_option
 def compare(runs: tuple[Path, ...], count: int, seed: int, output: Path, modules: tuple[str, ...]) -> None:
     """Write an HTML page that compares runs.

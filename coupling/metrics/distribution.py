@@ -26,7 +26,11 @@ from coupling.system.terminal import print_line
 Domains = Annotated[
     list[str],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-    Field(min_length=1, description="a domain, or [several]: the joint distribution of their pairs"),
+    Field(
+        min_length=1,
+        description="a domain, or [several]: the joint distribution of their pairs",
+        json_schema_extra={"type": ["string", "array"]},
+    ),
 ]
 
 

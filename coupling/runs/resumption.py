@@ -62,8 +62,13 @@ def run_to_resume(config: Config, output: Path | None, registry: Registry) -> Ru
 
 def check_checkpoints_kept(run: RunDirectory, registry: Registry) -> None:
     """Raise :class:`InputError` if a run has saved checkpoints, but has none: it would be overwritten."""
-    if any(run.checkpoints.glob("step-*")):
-        return  # a damaged one is an error of its own
+    try:
+        if any(path.name.startswith("step-") for path in run.checkpoints.iterdir()):
+            return  # a damaged one is an error of its own
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return  # a folder that cannot be read, too
     summary = run.read_json("summary.json")
     every = read_config(run.path / MARKER, (), registry).training.checkpoint_every
     step, status = summary.get("step", 0), summary.get("status")

@@ -209,7 +209,7 @@ def test_sliced_wasserstein_takes_pictures_of_any_size():
     [
         ({"domain": ["c"]}, "domain: no domain is called 'c'"),
         ({"domain": ["a", "a"]}, "names a domain twice"),
-        ({"domain": ["a"], "features": "inception"}, "features: 'inception' is unknown; give one of"),
+        ({"domain": ["a"], "features": "inceptoin"}, "features: 'inceptoin' is unknown; give one of"),
         ({"domain": ["a"], "neighbours": 60}, "neighbours: 60 among 50 samples; give fewer"),
     ],
 )

@@ -37,6 +37,7 @@ BUILTIN: dict[str, Any] = {
     ],
     "image-folder": [{"path": "pictures"}, {"path": "pictures", "classes": ["a", "b"]}],
     "huggingface": None,
+    "table": [{"path": "rows.csv"}, {"path": "rows.csv", "columns": ["b"]}],
     "rotate90": [{}, {"turns": 2}],
     "r1": [{}, {"gamma": 1, "every": 2}],
     "code-recovery": {"numbers": 2},
@@ -76,6 +77,8 @@ def pictures(tmp_path, monkeypatch):
     """A folder of pictures in the current directory; prepared data elsewhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+    rows = "".join(f"{k},{k * k % 7},{k % 3}\n" for k in range(40))
+    (tmp_path / "rows.csv").write_text("a,b,c\n" + rows)
     for k in range(20):
         path = tmp_path / "pictures" / "ab"[k % 2] / f"{k}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

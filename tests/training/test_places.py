@@ -265,7 +265,7 @@ def test_an_image_in_common_is_a_warning_and_a_folder_in_common_an_error(tmp_pat
     made = values(pictures)
     made["domains"]["b"]["dataset"]["path"] = str(more)
     opened(parse_config(made, plugins=tiny.plugins()))
-    assert "warning: domains 'a' and 'b' have samples in common: 1 images, 00.png for one" in capsys.readouterr().err
+    assert "warning: domains 'a' and 'b' have samples in common: 1 image, 00.png, is in" in capsys.readouterr().err
     made["domains"]["b"]["dataset"]["path"] = str(pictures / "0")
     with pytest.raises(ConfigError, match=r"have samples in common: 20 images, .* set `part: all` in both"):
         opened(parse_config(made, plugins=tiny.plugins()))

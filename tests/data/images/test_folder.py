@@ -21,6 +21,7 @@ from coupling.data.images import folder as datasets
 from coupling.data.images.folder import ImageFolder
 from coupling.data.images.huggingface import HuggingFace
 from coupling.data.images.image import ImageArray
+from coupling.data.table import Table
 from coupling.errors import ConfigError, DataError, ProgramError
 
 
@@ -447,7 +448,7 @@ def test_options_as_yaml_gives_them(folder: Path) -> None:
 def test_the_data_set_is_registered() -> None:
     registered: dict[str, Any] = {}
     register_datasets(registered.__setitem__)
-    assert registered == {"image-folder": ImageFolder, "huggingface": HuggingFace}
+    assert registered == {"image-folder": ImageFolder, "huggingface": HuggingFace, "table": Table}
 
 
 def test_other_processes_open_the_file_rather_than_get_a_copy(folder: Path) -> None:
