@@ -27,6 +27,10 @@ from coupling.version import __version__
 _FIX = "fix it, then continue with --resume"
 
 
+_FEW = 6
+"""Largest number of values beside a score that its line in the log shows in full."""
+
+
 @dataclass(frozen=True)
 class Score:
     """The values of one metric for one model."""
@@ -110,10 +114,14 @@ def score_metric(
 
 
 def describe_score(score: Score) -> str:
-    """All values in one line, with the reasons why values are undefined."""
-    values = ", ".join(f"{name} {value:.4f}" for name, value in score.values.items())
+    """The value with what it is compared with, and its details if they are few, in one line; why it is undefined."""
+    start = f"{score.name}/"
+    others = {name.removeprefix(start): value for name, value in score.values.items() if name != score.name}
+    shown = others if len(others) <= _FEW else score.beside
+    more = f", and {len(others) - len(shown)} more" if len(shown) < len(others) else ""
+    values = ", ".join([f"{score.name} {score.value:.4f}", *(f"{key} {value:.4f}" for key, value in shown.items())])
     reasons = "; ".join(dict.fromkeys(score.undefined.values()))
-    return f"{values} ({reasons})" if reasons else values
+    return f"{values}{more} ({reasons})" if reasons else f"{values}{more}"
 
 
 def _check_measured(measured: object, name: MetricName) -> None:
