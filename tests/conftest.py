@@ -31,6 +31,8 @@ _numbers = itertools.count(1)
 
 # In the background of a shell without job control, Ctrl-C is ignored, also by what tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # nohup ignores it, also for what tests start
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # on tensors this small, threads would only wait for each other
 
 
