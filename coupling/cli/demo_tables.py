@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
 
+from coupling.cli.tables import table
 from coupling.errors import InputError
 from coupling.runs.demos import Demo, demo_names, find_demo
-from coupling.runs.metrics_log import MetricName
+from coupling.runs.metrics_log import is_below
 from coupling.runs.model_file import open_model_file
 from coupling.system.terminal import print_line, warn
 
 
 def print_demos(console: Console) -> None:
     """Print a line for each demo, and how to use one; a demo that cannot be read becomes a warning."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("demo", "domains", "shape", "MB", "distribution"):
-        table.add_column(column, no_wrap=column in ("demo", "shape"), overflow="fold")
-    for name in demo_names():
+    made = table("demo", "domains", "shape", "MB", "distribution", whole=("demo", "shape"))
+    names = demo_names()
+    for name in names:
         try:
-            table.add_row(*_row(find_demo(name)))
+            made.add_row(*_row(find_demo(name)))
         except InputError as error:
             warn(str(error))
-    if not table.rows:
+    if not made.rows:
         raise InputError("no demo is installed; pip install coupling-faces brings some")
-    console.print(table)
-    first = demo_names()[0]
-    print_line(f"next: coupling sample demo:{first}; coupling traverse demo:{first}; coupling demo {first}")
+    console.print(made)
+    print_line(f"next: coupling sample demo:{names[0]}; coupling traverse demo:{names[0]}; coupling demo {names[0]}")
 
 
 def _row(demo: Demo) -> list[str]:
@@ -41,9 +39,7 @@ def _row(demo: Demo) -> list[str]:
 
 def _headlines(scores: Mapping[str, float]) -> str:
     """The scores without their floors, ceilings and details."""
-    names = [MetricName.parse(flat) for flat in scores]
-    leading = [name for name in names if not any(name.extends(other) for other in names)]
-    return ", ".join(f"{name} {scores[str(name)]:.3f}" for name in leading)
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if not is_below(name, scores))
 
 
 def print_demo(name: str, console: Console) -> None:
@@ -65,11 +61,10 @@ def print_demo(name: str, console: Console) -> None:
         "SHA-256": str(values.get("sha256", "")),
         "configuration": str(demo.configuration),
     }
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    made = table("fact", "value", whole=("fact",))
+    made.show_header = False
     for key, value in facts.items():
         if value:
-            table.add_row(key, value)
-    console.print(table)
+            made.add_row(key, value)
+    console.print(made)
     print_line(f"next: coupling sample demo:{name}; coupling traverse demo:{name}")

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.losses.augmentation import Augmentation, Rotate, Scale, Shear, Shift, Stretch
-from coupling.losses.classification import Classification, check_domains
+from coupling.losses.classification import Classification, check_domains, find_classification
 from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDomain, Weight
 
 Unlabelled = Annotated[
@@ -45,17 +45,12 @@ class Classified(Loss):
     ) -> None:
         """Find the classification loss; raises :class:`ConfigError` unless there is exactly one."""
         check_domains(self.domains, domains)
-        found = [loss for loss in losses.values() if isinstance(loss, Classification)]
-        if len(found) != 1:
-            raise ConfigError(
-                f"reads the predictions of a classification loss, but the configuration has {len(found)} of them; "
-                "list exactly one in losses"
-            )
-        self.domains = self.domains or found[0].unlabelled([domain.name for domain in domains])
+        found = find_classification(losses, "reads the predictions of")
+        self.domains = self.domains or found.unlabelled([domain.name for domain in domains])
         if not self.domains:
             raise ConfigError("needs a domain without labels, but every domain is labelled; remove this loss")
-        found[0].serve(self.domains)
-        self._found = tuple(found)
+        found.serve(self.domains)
+        self._found = (found,)
 
     def real_logits(self, half: DiscriminatorHalf, domain: str) -> Tensor:
         """The classifier's logits of the real samples, (B, classes)."""

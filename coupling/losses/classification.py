@@ -134,6 +134,20 @@ class Classification(Loss):
         return terms
 
 
+def find_classification(losses: Mapping[str, Loss], use: str) -> Classification:
+    """The configuration's classification loss, for a loss that needs it; ``use``: what that loss does with one.
+
+    Raises:
+        ConfigError: there is none, or several.
+    """
+    found = [loss for loss in losses.values() if isinstance(loss, Classification)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{use} a classification loss, but the configuration has {len(found)} of them; list exactly one in losses"
+        )
+    return found[0]
+
+
 def feature_count(domains: Sequence[Domain], features: FeatureShapes, layer: int) -> int:
     """How many features a sample has at a layer; raises :class:`ConfigError` unless they are as many in each domain."""
     sizes = {domain.name: math.prod(features[domain.name, layer]) for domain in domains}

@@ -10,8 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from coupling.domain import Domain
-from coupling.errors import ConfigError
-from coupling.losses.classification import LAST_HIDDEN, Classification, Layer, check_domains, feature_count
+from coupling.losses.classification import (
+    LAST_HIDDEN,
+    Classification,
+    Layer,
+    check_domains,
+    feature_count,
+    find_classification,
+)
 from coupling.losses.loss import (
     DiscriminatorHalf,
     FeatureShapes,
@@ -115,15 +121,10 @@ class ClassRecovery(Loss):
     ) -> None:
         """Find the classification loss; raises :class:`ConfigError` unless there is exactly one."""
         check_domains(self.domains, domains)
-        found = [loss for loss in losses.values() if isinstance(loss, Classification)]
-        if len(found) != 1:
-            raise ConfigError(
-                f"classifies by a classification loss, but the configuration has {len(found)} of them; list exactly "
-                "one in losses"
-            )
+        found = find_classification(losses, "classifies by")
         self.domains = self.domains or [domain.name for domain in domains]
-        found[0].serve(self.domains)
-        self._found = tuple(found)
+        found.serve(self.domains)
+        self._found = (found,)
 
     def discriminator(self, half: DiscriminatorHalf) -> PerDomain:
         """weight * -log p(class of z | g_d(z)), a mean over the generated samples."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from markupsafe import Markup
 
 from coupling.config.config import Config
 from coupling.data.pictures import drawable, picture_grid, png
@@ -18,13 +16,11 @@ from coupling.errors import InputError
 from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins
 from coupling.reports.curves import Line, panels, plotted
-from coupling.reports.pages import json_in_page, page_file, page_template
+from coupling.reports.pages import json_in_page, page_template, png_source, report_files, write_page
 from coupling.reports.report import model_of, reported_run
 from coupling.runs.directory import RunDirectory
-from coupling.runs.metrics_log import MetricName, read_log, read_metrics
+from coupling.runs.metrics_log import is_below, read_log, read_metrics
 from coupling.runs.resumption import flat_settings
-from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
-from coupling.version import __version__
 
 MOST = len(string.ascii_uppercase)
 """Largest number of runs on a page: each is called by a letter."""
@@ -68,7 +64,6 @@ def write_comparison(paths: Sequence[Path], file: Path, plugins: Plugins, *, cou
     runs = [_open(letter, path, plugins) for letter, path in zip(string.ascii_uppercase, paths, strict=False)]
     curves = [{"title": title} | plotted(lines) for title, lines in _curves(runs).items()]
     content = {
-        "version": __version__,
         "runs": [_facts(run) for run in runs],
         "letters": [run.letter for run in runs],
         "settings": _differences(runs),
@@ -77,16 +72,8 @@ def write_comparison(paths: Sequence[Path], file: Path, plugins: Plugins, *, cou
         "scores": _scores(runs),
         "curves": curves,
         "curves_json": json_in_page(curves),
-        "style": Markup(page_file("report.css")),  # noqa: S704
-        "script": Markup(page_file("report.js")),  # noqa: S704
-        "plot_style": Markup(page_file("vendor/uPlot.min.css")),  # noqa: S704  (uPlot 1.6.32)
-        "plot_script": Markup(page_file("vendor/uPlot.iife.min.js")),  # noqa: S704
-    }
-    text = page_template("comparison.html.jinja").render(content)
-    with writing(file, OTHER_OUTPUT):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    return file
+    } | report_files()
+    return write_page(file, page_template("comparison.html.jinja").render(content))
 
 
 def check_runs(paths: Sequence[Path]) -> None:
@@ -153,8 +140,8 @@ def _picture(compared: _Compared, count: int, seed: int) -> dict[str, str]:
     if not any(domain.is_drawable for domain in model.domains.values()):
         return picture | {"missing": "No domain can be drawn."}
     samples = model.sample(count, seed=seed, domains=drawable(model.domains))
-    source = base64.b64encode(png(picture_grid(samples, model.domains, count))).decode()
-    return picture | {"source": f"data:image/png;base64,{source}", "step": f"{model.step:,}"}
+    source = png_source(png(picture_grid(samples, model.domains, count)))
+    return picture | {"source": source, "step": f"{model.step:,}"}
 
 
 def _codes(runs: Sequence[_Compared], seed: int) -> str:
@@ -174,23 +161,13 @@ def _scores(runs: Sequence[_Compared]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "below": _is_below(name, names),
+            "below": is_below(name, names),
             "values": [
                 (f"{found[name][0]:.4g}", f"{found[name][1]:,}") if name in found else ("", "") for found in scores
             ],
         }
         for name in names
     ]
-
-
-def _score(found: tuple[float, int] | None) -> tuple[str, str]:
-    """A value and its step as text; empty where a run has none."""
-    return ("", "") if found is None else (f"{found[0]:.4g}", f"{found[1]:,}")
-
-
-def _is_below(name: str, names: Sequence[str]) -> bool:
-    """Whether a value is a floor, a ceiling or a detail of another one."""
-    return any(MetricName.parse(name).extends(MetricName.parse(other)) for other in names)
 
 
 def _curves(runs: Sequence[_Compared]) -> dict[str, dict[str, Line]]:
@@ -201,4 +178,4 @@ def _curves(runs: Sequence[_Compared]) -> dict[str, dict[str, Line]]:
             for label, line in lines.items():
                 name = title if label == "mean" else f"{title}/{label}"
                 found.setdefault(name, {})[run.letter] = line
-    return {name: lines for name, lines in found.items() if not _is_below(name, list(found))}
+    return {name: lines for name, lines in found.items() if not is_below(name, found)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coupling.runs.metrics_log import MetricName, read_losses, read_metrics, read_observed
+from coupling.runs.metrics_log import MetricName, is_below, read_losses, read_metrics, read_observed
 
 Line = tuple[list[int], list[float]]
 """Steps, and the values measured at them."""
@@ -45,10 +45,7 @@ def plotted(lines: Mapping[str, Line]) -> dict[str, Any]:
     steps = sorted({step for line, _ in lines.values() for step in line})
     columns = [dict(zip(*line, strict=True)) for line in lines.values()]
     return {
-        "lines": [
-            {"label": label, "beside": any(MetricName.parse(label).extends(MetricName.parse(other)) for other in lines)}
-            for label in lines
-        ],
+        "lines": [{"label": label, "beside": is_below(label, lines)} for label in lines],
         "data": [steps, *([column.get(step) for step in steps] for column in columns)],
     }
 

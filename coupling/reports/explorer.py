@@ -18,8 +18,7 @@ from coupling.model.directions import COUNT, principal_directions
 from coupling.model.export import network_onnx, onnx_content
 from coupling.model.interpolation import suited_to
 from coupling.networks.latent import NormalPrior
-from coupling.reports.pages import json_in_page, page_file, page_template
-from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
+from coupling.reports.pages import json_in_page, page_file, page_template, write_page
 from coupling.version import __version__
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ def write_explorer(model: CoupledModel, file: Path, encoder: Encoder | None = No
             "use `coupling sample` and `coupling traverse`, or export the model"
         )
     text = page_template("explorer.html.jinja").render(
-        version=__version__,
         data=data,
         data_json=json_in_page(data),
         columns=min(len(data["domains"]), 4),
@@ -63,12 +61,9 @@ def write_explorer(model: CoupledModel, file: Path, encoder: Encoder | None = No
         encoder=_embedded(gzip.compress(_encoder_onnx(encoder), mtime=0)) if encoder else "",
         runtime_script=_embedded(runtime.script()),
         runtime_binary=_embedded(runtime.binary()),
-        script=Markup(page_file("explorer.js")),  # noqa: S704  (a file of this package)
+        script=page_file("explorer.js"),
     )
-    with writing(file, OTHER_OUTPUT):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    return file
+    return write_page(file, text)
 
 
 def _runtime() -> ModuleType:

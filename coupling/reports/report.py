@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,12 @@ from coupling.model.loading import read_model
 from coupling.model.model import CoupledModel
 from coupling.plugins import Plugins
 from coupling.reports.curves import panels, plotted, term_panels
-from coupling.reports.pages import json_in_page, page_file, page_template
+from coupling.reports.pages import json_in_page, page_template, png_source, report_files, write_page
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
-from coupling.runs.metrics_log import MetricName, read_log, read_metrics, read_reasons, read_undefined
+from coupling.runs.metrics_log import MetricName, is_below, read_log, read_metrics, read_reasons, read_undefined
 from coupling.sharing.picture import sharing_picture
-from coupling.system.atomic_files import OTHER_OUTPUT, write_text, writing
 from coupling.system.terminal import warn
-from coupling.version import __version__
 
 _PATHS, _CODES = 4, 24
 """Paths of the traversal, and codes on each."""
@@ -53,11 +50,7 @@ def write_report(run: RunDirectory | None, model: CoupledModel | None, file: Pat
     else:
         assert model is not None
         content = _content_of_model(model, plugins)
-    text = page_template("report.html.jinja").render(content)
-    with writing(file, OTHER_OUTPUT):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
-    return file
+    return write_page(file, page_template("report.html.jinja").render(content))
 
 
 def reported_run(run: Path, plugins: Plugins) -> RunDirectory | None:
@@ -88,7 +81,8 @@ def _content(run: RunDirectory, model: CoupledModel | None, plugins: Plugins) ->
     pictures = _pictures(run, drawn)
     status = str(summary.get("status", "not finished"))
     return (
-        _model_content(model)
+        report_files()
+        | _model_content(model)
         | _curves(log)
         | {
             "name": run.config.name,
@@ -119,7 +113,8 @@ def _content_of_model(model: CoupledModel, plugins: Plugins) -> dict[str, Any]:
     facts = {"step": f"{model.step:,}", "domains": ", ".join(model.domains), "seed": str(model.config.seed)}
     line = {"step": model.step, "seconds": 0.0, **metrics}
     return (
-        _model_content(model)
+        report_files()
+        | _model_content(model)
         | _curves([])
         | {
             "name": model.config.name,
@@ -146,9 +141,6 @@ def _content_of_model(model: CoupledModel, plugins: Plugins) -> dict[str, Any]:
 def _model_content(model: CoupledModel | None) -> dict[str, Any]:
     """Traversal, sharing graph and number of parameters."""
     return {
-        "version": __version__,
-        "style": Markup(page_file("report.css")),  # noqa: S704  (files of this package)
-        "script": Markup(page_file("report.js")),  # noqa: S704
         "traversal": None if model is None else _traversal(model),
         "untraversed": "There is no checkpoint yet." if model is None else "No domain can be drawn.",
         "step": None if model is None else f"{model.step:,}",
@@ -165,8 +157,6 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "curves": curves,
         "terms": terms if curves else [],
         "curves_json": json_in_page([*curves, *terms]),
-        "plot_style": Markup(page_file("vendor/uPlot.min.css")),  # noqa: S704  (uPlot 1.6.32)
-        "plot_script": Markup(page_file("vendor/uPlot.iife.min.js")),  # noqa: S704
     }
 
 
@@ -210,17 +200,12 @@ def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[s
     return {key: str(value) for key, value in facts.items() if value is not None}
 
 
-def _source(file: bytes) -> str:
-    """A PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(file).decode()
-
-
 def _pictures(run: RunDirectory, drawn: Sequence[str]) -> list[dict[str, str]]:
     """The pictures of samples by training step, the newest last, without the names at their left."""
     return [
         {
             "step": f"{int(file.stem.removeprefix('step-')):,}",
-            "source": _source(png(without_names(_opened(file), drawn))),
+            "source": png_source(png(without_names(_opened(file), drawn))),
         }
         for file in sorted(run.samples.glob("step-*.png"))
     ]
@@ -249,7 +234,7 @@ def _traversal(model: CoupledModel) -> dict[str, Any] | None:
         height, width = pixels.shape[1:3]
         sheet = pixels.reshape(_PATHS, _CODES, height, width, 3).transpose(0, 2, 1, 3, 4)
         image = Image.fromarray(sheet.reshape(_PATHS * height, _CODES * width, 3))
-        strips.append({"domain": name, "source": _source(png(image)), "ratio": f"{width} / {height}"})
+        strips.append({"domain": name, "source": png_source(png(image)), "ratio": f"{width} / {height}"})
     offsets = [100 * pair / (_PATHS - 1) for pair in range(_PATHS)]
     return {"strips": strips, "pairs": _PATHS, "steps": _CODES, "width": 200, "offsets": offsets}
 
@@ -259,15 +244,14 @@ def _headlines(log: Sequence[Mapping[str, Any]], metrics: Sequence[MetricConfig]
     last: dict[str, float] = {}
     for line in log:
         last |= read_metrics(line)
-    names = {flat: MetricName.parse(flat) for flat in last}
     order = {metric.name: number for number, metric in enumerate(metrics)}
-    leading = [flat for flat, name in names.items() if not any(name.extends(other) for other in names.values())]
-    leading.sort(key=lambda flat: order.get(names[flat].metric, len(order)))
-    return [_headline(flat, names[flat], last) for flat in leading[:_HEADLINES]]
+    leading = [flat for flat in last if not is_below(flat, last)]
+    leading.sort(key=lambda flat: order.get(MetricName.parse(flat).metric, len(order)))
+    return [_headline(flat, last) for flat in leading[:_HEADLINES]]
 
 
-def _headline(flat: str, name: MetricName, last: Mapping[str, float]) -> dict[str, Any]:
-    compared = {key: str(name.under(key)) for key in (*FLOORS, *CEILINGS)}
+def _headline(flat: str, last: Mapping[str, float]) -> dict[str, Any]:
+    compared = {key: str(MetricName.parse(flat).under(key)) for key in (*FLOORS, *CEILINGS)}
     beside = {key: last[other] for key, other in compared.items() if other in last}
     floor = next((key for key in FLOORS if key in beside), None)
     ceiling = next((key for key in CEILINGS if key in beside), None)

@@ -7,7 +7,7 @@ A line is a JSON object with ``step``, ``seconds`` and values by flat name: ``lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,12 @@ class MetricName:
     def extends(self, other: MetricName) -> bool:
         """Whether this is the name of a floor, a ceiling or a detail of ``other``."""
         return self != other and self.metric == other.metric and self.path[: len(other.path)] == other.path
+
+
+def is_below(name: str, others: Iterable[str]) -> bool:
+    """Whether the flat name is that of a floor, a ceiling or a detail of one of ``others``."""
+    parsed = MetricName.parse(name)
+    return any(parsed.extends(MetricName.parse(other)) for other in others)
 
 
 def walk(name: MetricName, part: Detail) -> Iterator[tuple[MetricName, Measured]]:
