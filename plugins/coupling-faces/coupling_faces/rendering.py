@@ -26,7 +26,7 @@ ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
 Selection: TypeAlias = tuple[tuple[Attribute, bool], ...]
 """Attributes and whether a domain's faces have them, in the order of :data:`ATTRIBUTES`."""
 
-Size = Literal[64, 128]
+Size = Literal[32, 64, 128]
 Picture: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 MOST_FACES = 1_000_000
