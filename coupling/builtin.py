@@ -21,7 +21,7 @@ from coupling.losses.adversarial import (
 )
 from coupling.losses.classification import Classification
 from coupling.losses.matching import DistanceConsistency, FeatureMatching, MinimalChange
-from coupling.losses.penalties import R1, R2
+from coupling.losses.penalties import R1, R2, BranchPenalty
 from coupling.losses.recovery import ClassRecovery, CodeRecovery
 from coupling.metrics.accuracy import Accuracy, Information
 from coupling.metrics.agreement import AttributeAgreement, LabelAgreement
@@ -94,6 +94,7 @@ def register_losses(register: Register) -> None:
     register("consistency", Consistency)
     register("feature-matching", FeatureMatching)
     register("minimal-change", MinimalChange)
+    register("branch-penalty", BranchPenalty)
     register("distance-consistency", DistanceConsistency)
     register("code-recovery", CodeRecovery)
     register("class-recovery", ClassRecovery)

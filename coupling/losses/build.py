@@ -130,20 +130,21 @@ def logit_count(losses: Mapping[str, Loss], domains: int) -> int:
 
 
 def tapped_layers(losses: Mapping[str, Loss], graph: SharingGraph) -> list[int]:
-    """The discriminator layers whose outputs some loss reads, each once; ``graph`` is the discriminators'.
+    """The layers of the team of ``graph`` whose outputs some loss reads, each once.
 
     Raises:
-        ConfigError: a loss reads a layer that a domain's discriminator lacks.
+        ConfigError: a loss reads a layer that a domain's network lacks.
     """
     layers: set[int] = set()
+    method = "taps" if graph.team == "discriminator" else "generator_taps"
     for name, loss in losses.items():
-        with guarded(f"losses: taps() of {name}", f"losses: {name}: "):
-            taps = list(loss.taps())
+        with guarded(f"losses: {method}() of {name}", f"losses: {name}: "):
+            taps = list(getattr(loss, method)())
         for layer in taps:
             for domain, depth in graph.depths.items():
                 if not 1 <= graph.numbered(domain, layer) <= depth:
                     raise ConfigError(
-                        f"losses: {name} reads discriminator layer {layer}, but domain '{domain}' has layers 1 to "
+                        f"losses: {name} reads {graph.team} layer {layer}, but domain '{domain}' has layers 1 to "
                         f"{depth}"
                     )
         layers.update(taps)
@@ -151,9 +152,16 @@ def tapped_layers(losses: Mapping[str, Loss], graph: SharingGraph) -> list[int]:
 
 
 def open_losses(
-    losses: Mapping[str, Loss], domains: Iterable[Domain], features: FeatureShapes, config: Config, registry: Registry
+    losses: Mapping[str, Loss],
+    domains: Iterable[Domain],
+    features: FeatureShapes,
+    drawn: FeatureShapes,
+    config: Config,
+    registry: Registry,
 ) -> None:
     """Call each loss's ``open`` with the domains and the shapes of the outputs that it reads, and check its needs.
+
+    ``features``, ``drawn``: shapes of the tapped outputs of the discriminators and of the generators.
 
     Raises:
         ConfigError: a loss does not suit the domains; the message names its place in the configuration.
@@ -161,19 +169,24 @@ def open_losses(
     """
     domains = list(domains)
     for number, (entry, loss) in enumerate(zip(config.losses, losses.values(), strict=True)):
-        path, taps = f"losses[{number}] {entry.name}", set(loss.taps())
-        own = {(domain, layer): shape for (domain, layer), shape in features.items() if layer in taps}
+        path = f"losses[{number}] {entry.name}"
         with guarded(f"{path}: {registry.get('loss', entry.name, path)}", f"{path}: "):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_weight_seed(config, number))
-                loss.open(domains, own, losses)
+                loss.open(domains, _tapped(features, loss.taps()), losses)
             _check_names(loss, [domain.name for domain in domains], path)
             loss.check_batch(config.training.batch_size // config.training.accumulate)
+            loss.check_drawn(_tapped(drawn, loss.generator_taps()))
             if (needed := loss.code_size()) > config.latent.size:
                 raise ConfigError(
                     f"reads {needed} numbers of the latent code, which has {config.latent.size}; give latent.size: "
                     f"{needed} or more, or let it read fewer"
                 )
+
+
+def _tapped(shapes: FeatureShapes, layers: Iterable[int]) -> FeatureShapes:
+    taps = set(layers)
+    return {(domain, layer): shape for (domain, layer), shape in shapes.items() if layer in taps}
 
 
 def _check_names(loss: Loss, domains: list[str], path: str) -> None:

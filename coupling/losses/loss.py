@@ -105,6 +105,8 @@ class GeneratorHalf:
     :attr:`Loss.needs_real_logits`."""
     mean: Callable[[Tensor], Tensor] = _mean
     """The same as in :class:`DiscriminatorHalf`."""
+    drawn: Mapping[tuple[str, int], Tensor] = field(default_factory=dict)
+    """Outputs of the generators' layers in :meth:`Loss.generator_taps` of some loss: {(domain, layer): (B, ...)}."""
 
 
 class Loss(nn.Module):
@@ -175,6 +177,20 @@ class Loss(nn.Module):
     def taps(self) -> Sequence[int]:
         """Discriminator layers whose outputs this loss reads in ``half.features``: 1 is the first, -1 the last."""
         return ()
+
+    def generator_taps(self) -> Sequence[int]:
+        """Generator layers whose outputs this loss reads in ``half.drawn``: 1 is the first, -1 the last."""
+        return ()
+
+    def check_drawn(self, shapes: FeatureShapes) -> None:
+        """Check the shapes of the outputs in ``half.drawn``. Called after :meth:`open`, before training.
+
+        Args:
+            shapes: shape of one sample of each output in :meth:`generator_taps`, {(domain, layer): shape}.
+
+        Raises:
+            ConfigError: the loss does not suit the generators.
+        """
 
     def labels(self, domains: Sequence[str]) -> Sequence[str]:
         """Domains whose labels this loss reads in ``half.labels``. Training reads no other labels.

@@ -1,4 +1,4 @@
-"""Gradient penalties: how steep the discriminators are at real and at generated samples."""
+"""Penalties: how steep the discriminators are at samples, and how much private generator layers change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, Loss, PerDomain
+from coupling.losses.loss import DiscriminatorHalf, FeatureShapes, GeneratorHalf, Loss, PerDomain, Weight
 
 Gamma = Annotated[float, Field(ge=0, description="weight: gamma / 2 times the squared gradient")]
 
@@ -86,3 +86,49 @@ def squared_gradients(inputs: Mapping[str, Tensor], logits: Mapping[str, Tensor]
     total = torch.stack([value.sum() for value in logits.values()]).sum()
     gradients = torch.autograd.grad(total, list(inputs.values()), create_graph=True)
     return {d: g.flatten(1).square().sum(1) for d, g in zip(inputs, gradients, strict=True)}
+
+
+class BranchPenalty(Loss):
+    """L1 norm of what private generator layers add to their input ("minimal change", i-StyleGAN, Xie et al. 2023).
+
+    For layers that add a branch, as those of ``residual`` with ``between: branches``: the L1 norm keeps zero what a
+    domain does not need.
+    """
+
+    reads_logits = False
+
+    def __init__(
+        self,
+        *,
+        layers: Annotated[
+            list[Annotated[int, Field(ge=2)]],
+            Field(min_length=1, description="generator layers whose change is penalised, numbered from 1 at the input"),
+        ],
+        weight: Weight = 1.0,
+    ) -> None:
+        super().__init__()
+        self.layers = sorted(set(layers))
+        self.weight = weight
+
+    def generator_taps(self) -> Sequence[int]:
+        """The layers, and those before them."""
+        return sorted({tap for layer in self.layers for tap in (layer - 1, layer)})
+
+    def check_drawn(self, shapes: FeatureShapes) -> None:
+        """Raise :class:`ConfigError` if a layer's output and its input have different shapes."""
+        for (domain, layer), shape in shapes.items():
+            before = shapes.get((domain, layer - 1))
+            if layer in self.layers and shape != before:
+                raise ConfigError(
+                    f"layers: generator layer {layer} of domain '{domain}' turns {before} into {shape}, so it adds "
+                    "nothing to its input; name layers that add a branch, such as the even layers of residual with "
+                    "between: branches"
+                )
+
+    def generator(self, half: GeneratorHalf) -> PerDomain:
+        """weight * mean |h_l - h_(l-1)|, h_l the output of layer l, a mean over the layers too."""
+
+        def added(domain: str, layer: int) -> Tensor:
+            return (half.drawn[domain, layer] - half.drawn[domain, layer - 1]).abs().mean()
+
+        return {d: self.weight * torch.stack([added(d, layer) for layer in self.layers]).mean() for d in half.fake}

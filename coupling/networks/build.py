@@ -75,11 +75,11 @@ def assemble(config: Config, domains: Mapping[str, Domain], registry: Registry, 
     unshared["discriminator"] = _parameter_count(lists)
     graph = team_graph("discriminator", lists, (rule.rule() for rule in config.sharing.discriminator), same_input=False)
     discriminator = CoupledDiscriminator(graph, lists, joint_statistics=joint)
-    taps = tapped_layers(losses, graph)
-    if trial:
-        try_generators(generator, domains, LatentSpace(config.latent, domains).size)
+    taps, drawn_taps = tapped_layers(losses, graph), tapped_layers(losses, generator.graph)
+    codes = LatentSpace(config.latent, domains).size
+    drawn = try_generators(generator, domains, codes, drawn_taps) if trial or drawn_taps else {}
     features = try_discriminators(discriminator, domains, outputs, taps) if trial or taps else {}
-    open_losses(losses, domains.values(), features, config, registry)
+    open_losses(losses, domains.values(), features, drawn, config, registry)
     if trial and condition:
         check_condition(generator, config)
     augmentations = build_augmentations(config, domains, outputs, registry) if trial else {}

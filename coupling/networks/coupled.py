@@ -157,12 +157,18 @@ class CoupledGenerator(CoupledNetwork):
 
     def forward(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
         """(B, latent size) to corresponding samples {domain: (B, *shape)} of all domains, or of ``domains``."""
+        return self.tapped(z, (), domains)[0]
+
+    def tapped(
+        self, z: Tensor, taps: Sequence[int], domains: Sequence[str] | None = None
+    ) -> tuple[dict[str, Tensor], dict[tuple[str, int], Tensor]]:
+        """The samples, and the outputs of the tapped layers as {(domain, tap): (B, ...)}; see :meth:`run`."""
         styles: dict[str, Tensor] = {}
         if self.style:
             count = len(self.graph.domains)
             z, *parts = z.split([z.shape[1] - count * self.style, *[self.style] * count], 1)
             styles = dict(zip(self.graph.domains, parts, strict=True))
-        return self.run(self.inputs(z, domains), [(z.shape[0], True)], styles=styles)[0]
+        return self.run(self.inputs(z, domains), [(z.shape[0], True)], taps, styles)
 
     def inputs(self, z: Tensor, domains: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The inputs of the first layers, {domain: (B, ...)}; ``z``: without the style codes."""

@@ -25,19 +25,25 @@ _ALIKE = 1e-3
 
 
 @torch.no_grad()
-def try_generators(generator: CoupledGenerator, domains: Mapping[str, Domain], latent: int) -> None:
+def try_generators(
+    generator: CoupledGenerator, domains: Mapping[str, Domain], latent: int, taps: Iterable[int] = ()
+) -> FeatureShapes:
     """Draw two samples of each domain from codes of size ``latent``.
+
+    Returns the shape of one sample of each tapped output, {(domain, layer): shape}.
 
     Raises:
         ConfigError: the layers do not fit each other, or a sample has another shape than its domain.
     """
-    for name, samples in _evaluated(generator, lambda: generator(torch.zeros(2, latent))).items():
+    fake, drawn = _evaluated(generator, lambda: generator.tapped(torch.zeros(2, latent), list(taps)))
+    for name, samples in fake.items():
         shape = tuple(samples.shape[1:])
         if shape != domains[name].shape:
             raise ConfigError(
                 f"generator: gives samples of shape {shape} for domain '{name}', whose shape is "
                 f"{domains[name].shape}; choose another architecture or size"
             )
+    return {node: tuple(output.shape[1:]) for node, output in drawn.items()}
 
 
 @torch.no_grad()

@@ -149,12 +149,13 @@ class Algorithm1:
         self.needs_real_logits = any(loss.needs_real_logits for loss in losses.values())
         self.augmenter = augmenter
         self.taps = sorted({layer for loss in losses.values() for layer in loss.taps()})
+        self.generator_taps = sorted({layer for loss in losses.values() for layer in loss.generator_taps()})
         terms = {team: [name for name, loss in losses.items() if loss.trains(team)] for team in TEAMS}
         self.several = {team for team, names in terms.items() if len(names) > 1}
         """Teams whose objective has several terms; each is then logged by name."""
         self.only: dict[str, str] = {team: names[0] for team, names in terms.items() if len(names) == 1}
         """{team: its term} for teams with one term."""
-        self.g = generators.network
+        self.g = cast(CoupledGenerator, generators.network)
         self.f = cast(CoupledDiscriminator, discriminators.network)
         self.averaged = None if averaged is None else self._averaged(*averaged)
 
@@ -178,14 +179,14 @@ class Algorithm1:
         self.discriminators.gradients.clear()
         for part in parts:
             with torch.set_grad_enabled(kept):
-                fake = self.generate(part.z)
+                fake, drawn = self.generate(part.z)
             records.append(self.discriminator_half(part, fake))
         self.discriminators.step()
         self.generators.gradients.clear()  # a loss's own parameters may have got gradients in the other half
         for part, record in zip(parts, records, strict=True):
             if not kept:
-                fake = self.generate(part.fresh_z)
-            record |= self.generator_half(part, fake)
+                fake, drawn = self.generate(part.fresh_z)
+            record |= self.generator_half(part, fake, drawn)
         self.generators.step()
         if self.augmenter is not None:
             self.augmenter.adapt(step)
@@ -214,11 +215,13 @@ class Algorithm1:
             for own in Batch(len(z), accumulate=self.accumulate).micro_batches
         ]
 
-    def generate(self, z: Tensor) -> PerDomain:
-        """x~_i = g_i(z) of every domain; the shared prefix once."""
+    def generate(self, z: Tensor) -> tuple[PerDomain, Mapping[tuple[str, int], Tensor]]:
+        """x~_i = g_i(z) of every domain, the shared prefix once; and the outputs of the generators' tapped layers."""
         with guarded("the generators' forward pass"), self.autocast():
-            fake: PerDomain = self.g(z)
-        return in_full(fake)
+            if not self.generator_taps:
+                return in_full(self.g(z)), {}  # by the module's call, which training.compile replaces
+            fake, drawn = self.g.tapped(z, self.generator_taps)
+        return in_full(fake), in_full(drawn)
 
     def discriminator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
         """Gradients of all discriminators, on real and generated samples together."""
@@ -278,7 +281,9 @@ class Algorithm1:
         with self.autocast():
             return in_full(self.f.logits(self._seen(part, "generator/real", part.real)))
 
-    def generator_half(self, part: MicroBatch, fake: Mapping[str, Tensor]) -> Losses:
+    def generator_half(
+        self, part: MicroBatch, fake: Mapping[str, Tensor], drawn: Mapping[tuple[str, int], Tensor]
+    ) -> Losses:
         """Gradients of all generators, through the updated discriminators, which are frozen."""
         self.discriminators.freeze(True)
         try:
@@ -295,6 +300,7 @@ class Algorithm1:
                 real=part.real,
                 real_logits=self._real_logits(part),
                 mean=self._over_samples,
+                drawn=drawn,
             )
             terms = {name: term(name, loss, "generator", half) for name, loss in self.losses.items()}
             objective, record = combine("generator", terms, named="generator" in self.several)

@@ -25,7 +25,7 @@ from coupling.losses.adversarial import (
 from coupling.losses.classification import Classification
 from coupling.losses.loss import DiscriminatorHalf, GeneratorHalf
 from coupling.losses.matching import DistanceConsistency, FeatureMatching, MinimalChange
-from coupling.losses.penalties import R1, R2
+from coupling.losses.penalties import R1, R2, BranchPenalty
 from coupling.losses.recovery import ClassRecovery, CodeRecovery
 from coupling.plugins import Plugins
 
@@ -324,5 +324,6 @@ def test_every_built_in_loss_is_tested_here():
         *(Classification, Consistency, Entropy),  # test_adaptation.py
         *(FeatureMatching, MinimalChange, DistanceConsistency),  # test_matching.py
         *(CodeRecovery, ClassRecovery),  # test_recovery.py
+        BranchPenalty,  # test_branch_penalty.py
     }
     assert kinds == {*ADVERSARIAL, RelativisticPairing, R1, R2, DomainSoftmax} | elsewhere

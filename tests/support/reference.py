@@ -132,7 +132,12 @@ class Reference:
             seen = {}
             if any(loss.needs_real_logits for loss in self.losses):
                 seen = {d: self.forward("discriminator", d, x).detach() for d, x in own.items()}
-            half = GeneratorHalf(step, self.domains, z, fake, logits, self.features({}, fake), own, seen)
+            drawn = {
+                (domain, layer): self.forward("generator", domain, z, layer)
+                for layer in {layer for loss in self.losses for layer in loss.generator_taps()}
+                for domain in domains
+            }
+            half = GeneratorHalf(step, self.domains, z, fake, logits, self.features({}, fake), own, seen, drawn=drawn)
             values = [v for loss in self.losses for v in loss.generator(half).values()]
             torch.stack(values).sum().backward()
         return self.mean_gradients("generator")

@@ -14,6 +14,7 @@ from coupling.domain import Domain
 from coupling.losses.adversarial import NonSaturating, RelativisticPairing
 from coupling.losses.classification import Classification
 from coupling.losses.matching import DistanceConsistency, FeatureMatching, MinimalChange
+from coupling.losses.penalties import BranchPenalty
 from coupling.losses.recovery import ClassRecovery, CodeRecovery
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator
 from coupling.networks.trial import try_discriminators
@@ -35,6 +36,7 @@ TERMS = {
     "code recovery": [partial(CodeRecovery, numbers=4)],
     "class recovery": [partial(Classification, domains=["a"], classes=3), partial(ClassRecovery, domains=["b", "c"])],
     "relativistic pairing": [RelativisticPairing],
+    "branch penalty": [partial(BranchPenalty, layers=[2], weight=3.0)],
 }
 
 

@@ -627,6 +627,7 @@ def test_every_loss_trains(tmp_path):
         "class-recovery": f"{classes}, class-recovery",
         "code-recovery": "{name: code-recovery, numbers: 2}",
         "minimal-change": "{name: minimal-change, size: 2}",
+        "branch-penalty": "{name: branch-penalty, layers: [2]}",
     }
     beside |= {name: name for name in ("distance-consistency", "feature-matching", "r2")}
     for name in sorted(set(names) - {"breaking", "slow", "head"}):
