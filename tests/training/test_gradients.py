@@ -308,7 +308,7 @@ def test_frozen_discriminators_gather_no_gradient_in_the_generators_half():
     algorithm = Algorithm1([], *teams, losses, autocast=contextlib.nullcontext, uniform=uniform)
     before = [norm.running_mean.clone() for norm in discriminator._norms["layer1[a]"]]
     z = torch.randn(BATCH, WIDTH)
-    algorithm.generator_half(MicroBatch(0, z, z, {}), algorithm.generate(z))
+    algorithm.generator_half(MicroBatch(0, z, z, {}), *algorithm.generate(z))
     assert teams[1].gradients.flat.abs().max() == 0
     for norm, mean in zip(discriminator._norms["layer1[a]"], before, strict=True):
         assert torch.equal(norm.running_mean, mean)  # generated samples do not move them
