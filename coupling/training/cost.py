@@ -43,7 +43,7 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     inputs = StepInputs(config, samples, labelled, batch, torch.device("cpu"))
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average)
-    with _Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    with Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
         inputs.take_step(_STEP, algorithm, average)
     return int(operations.total) // batch.size
 
@@ -73,10 +73,11 @@ class _Blank:
         return torch.zeros(self.count, dtype=torch.int64)
 
 
-class _Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):
     """Counts operations. Torch's FlopCounterMode also tracks modules, which fails on gradients of gradients (R1)."""
 
     total = 0
+    """Operations so far; a multiply-add counts as two."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
