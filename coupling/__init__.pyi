@@ -107,6 +107,7 @@ from .api import parse_config as parse_config
 from .config.config import Config as Config
 from .generation.encoder import train_encoder as train_encoder
 from .metrics.evaluate import evaluate as evaluate
+from .model.directions import Directions as Directions
 from .model.images import Images as Images
 from .model.inversion import Search as Search
 from .model.inversion import Transformed as Transformed

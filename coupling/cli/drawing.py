@@ -19,6 +19,7 @@ from coupling.cli.group import (
     run_argument,
 )
 from coupling.cli.json_documents import json_option, print_json
+from coupling.errors import InputError
 
 if TYPE_CHECKING:
     from coupling.generation.given_images import Fit
@@ -100,12 +101,11 @@ def sample(
     type=click.IntRange(2, 256),
     help="Latent codes on each path (default: 12 for a PNG, 32 for a GIF, 51 for a video).",
 )
+@click.option("--pairs", type=click.IntRange(1, 64), help="Number of paths between two latent codes (default: 4).")
 @click.option(
-    "--pairs",
-    default=4,
-    show_default=True,
+    "--directions",
     type=click.IntRange(1, 64),
-    help="Number of paths between two latent codes.",
+    help="Instead of paths between codes, move one code along this many main directions, 3 deviations to both sides.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the latent codes.")
 @click.option(
@@ -123,7 +123,7 @@ def sample(
 @click.option(
     "--output",
     type=HomePath(),
-    help="File to write: .png, .gif, .mp4 or .webm (default: traversal.png in the run).",
+    help="File to write: .png, .gif, .mp4 or .webm (default: traversal.png or directions.png in the run).",
 )
 @scale_option
 @device_option
@@ -131,7 +131,8 @@ def sample(
 def traverse(
     run: Path,
     steps: int | None,
-    pairs: int,
+    pairs: int | None,
+    directions: int | None,
     seed: int,
     interpolation: Interpolation | None,
     seconds: float,
@@ -145,16 +146,23 @@ def traverse(
     Writes a picture (PNG), an animation (GIF) or a video (MP4, WebM).
     """
     from coupling.api import load_model
-    from coupling.generation.traversal import check_file, write_traversal
+    from coupling.generation.traversal import check_file, write_directions, write_traversal
     from coupling.runs.locations import output_path
     from coupling.system.device import chosen_device
 
-    file = output or output_path(run, "traversal.png")
+    if directions is not None and (pairs is not None or interpolation is not None):
+        other = "--pairs" if pairs is not None else "--interpolation"
+        raise InputError(f"{other} is about paths between codes, and --directions draws none; leave out one of them")
+    file = output or output_path(run, "traversal.png" if directions is None else "directions.png")
     check_file(file)
     model = load_model(run, device=chosen_device(device), plugins=load_plugins(modules))
-    write_traversal(
-        model, file, pairs=pairs, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds, scale=scale
-    )
+    if directions is None:
+        write_traversal(
+            model, file, pairs=pairs or 4, steps=steps, seed=seed, interpolation=interpolation, seconds=seconds,
+            scale=scale,
+        )  # fmt: skip
+    else:
+        write_directions(model, file, directions=directions, steps=steps, seed=seed, seconds=seconds, scale=scale)
     click.echo(str(file))
 
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +21,10 @@ from coupling.system.terminal import print_line
 
 STEPS = {".png": 12, ".gif": 32, ".mp4": 51, ".webm": 51}
 """Default number of codes on a path, by the suffix of the file."""
+
+
+REACH = 3.0
+"""How far a code is moved along a main direction, to both sides, in standard deviations of the features."""
 
 
 _TICK = 10
@@ -59,20 +64,58 @@ def write_traversal(
         InputError: the file has another suffix or cannot be written, or the samples of no domain are images.
     """
     check_file(file)
-    kind = file.suffix.lower()
-    domains = drawable(model.domains)
-    steps = steps or STEPS[kind]
     if interpolation is None:
         interpolation = suited_to(model.config.latent.prior)
         print_line(f"{interpolation} path, because the prior is {model.config.latent.prior}")
-    samples = model.traverse(pairs, steps, seed, domains=domains, interpolation=interpolation)
+    steps = steps or STEPS[file.suffix.lower()]
+    samples = model.traverse(pairs, steps, seed, domains=drawable(model.domains), interpolation=interpolation)
+    return _write(samples, model.domains, file, seconds, scale)
+
+
+def write_directions(
+    model: CoupledModel,
+    file: Path,
+    *,
+    directions: int,
+    steps: int | None,
+    seed: int,
+    seconds: float,
+    scale: int | None = None,
+) -> Path:
+    """Draw code 0 of ``seed``, moved along each of the main directions, into ``file``; returns it.
+
+    The moves go from -3 to 3 standard deviations of the features. The picture is that of :func:`write_traversal`, with
+    a direction in place of a pair. With an odd number of ``steps``, the default, the middle one is the code itself.
+
+    Raises:
+        InputError: the file has another suffix or cannot be written, the samples of no domain are images, or a code has
+            fewer directions.
+    """
+    check_file(file)
+    steps = steps or STEPS[file.suffix.lower()] | 1
+    main = model.directions(directions)
+    for number, share in enumerate(main.shares.tolist(), 1):
+        print_line(f"direction {number}: {share:.0%} of the variation")
+    moves = torch.linspace(-REACH, REACH, steps)[:, None] * main.moves[:, None]
+    codes = model.space.prior.nearest((model.latent(1, seed) + moves).flatten(0, 1))
+    drawn = model.generate(codes, drawable(model.domains))
+    samples = {name: x.unflatten(0, (directions, steps)) for name, x in drawn.items()}
+    return _write(samples, model.domains, file, seconds, scale)
+
+
+def _write(
+    samples: Mapping[str, Tensor], domains: Mapping[str, Domain], file: Path, seconds: float, scale: int | None
+) -> Path:
+    """Write paths, {domain: (paths, steps, *shape)}, as the suffix of the file says; returns the file."""
+    kind = file.suffix.lower()
+    paths, steps = next(iter(samples.values())).shape[:2]
     with writing(file, OTHER_OUTPUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            save_png(paths_picture(samples, model.domains, scale), file)
+            save_png(paths_picture(samples, domains, scale), file)
         else:
             frames = [
-                picture_grid({name: x[:, step] for name, x in samples.items()}, model.domains, pairs, scale)
+                picture_grid({name: x[:, step] for name, x in samples.items()}, domains, paths, scale)
                 for step in range(steps)
             ]
             frames += frames[-2:0:-1]

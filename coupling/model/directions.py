@@ -56,7 +56,7 @@ def principal_directions(model: CoupledSampler, count: int = COUNT, seed: int = 
     """
     size = model.latent_size
     if not 1 <= count <= size:
-        raise InputError(f"count is {count}; a code has {size} numbers, so give 1 to {size} directions")
+        raise InputError(f"{count} main directions; a code has {size} numbers, so give 1 to {size} directions")
     z = model.latent(CODES, seed)
     features = _features(model, z)
     centred = (features - features.mean(0)).double()

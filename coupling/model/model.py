@@ -10,6 +10,7 @@ from torch import Tensor
 
 from coupling.errors import InputError, nearest
 from coupling.model import export, hub
+from coupling.model.directions import COUNT, Directions, principal_directions
 from coupling.model.images import Images
 from coupling.model.interpolation import INTERPOLATIONS, Interpolation, path, suited_to
 from coupling.model.inversion import Encoding, Search, Transformed, invert
@@ -135,6 +136,25 @@ class CoupledModel(CoupledSampler):
         codes = self.space.by_part(partial(path, steps=steps, way=way), ends[0::2], ends[1::2])
         samples = self.generate(codes.flatten(0, 1), domains, batch_size)
         return {name: x.unflatten(0, (pairs, steps)) for name, x in samples.items()}
+
+    def directions(self, count: int = COUNT, seed: int = 0) -> Directions:
+        """Find the main directions of the latent code: those along which the samples vary most.
+
+        They are the principal components of the features that all domains share, carried back to the code
+        (Härkönen et al. 2020, arXiv 2004.02546). ``model.generate(z + 2 * directions.moves[0])`` draws the codes
+        z (B, latent size) moved by two standard deviations along the first.
+
+        Args:
+            count: number of directions, at most the size of a code.
+            seed: seed of the 1,024 codes that they are found with.
+
+        Returns:
+            ``moves`` (count, latent size), and ``shares`` (count,) of the variation, each from 0 to 1.
+
+        Raises:
+            InputError: the number is out of range.
+        """
+        return principal_directions(self, count, seed)
 
     def transform(
         self,

@@ -102,6 +102,10 @@ class LatentPrior(ABC):
         """Codes (B, size) of the prior to free coordinates (B, size); the inverse of :meth:`inward`."""
 
     @abstractmethod
+    def nearest(self, z: Tensor) -> Tensor:
+        """The codes of the support that are nearest to any numbers z (B, size)."""
+
+    @abstractmethod
     def truncated(self, z: Tensor, bound: float) -> Tensor:
         """Codes (B, size) of the prior to codes (B, size) with every coordinate in [-bound, bound].
 
@@ -123,6 +127,10 @@ class UniformPrior(LatentPrior):
     def outward(self, z: Tensor) -> Tensor:
         """(-1, 1) to any numbers; coordinates beyond 0.999 return as 0.999."""
         return z.clamp(-_INSIDE, _INSIDE).atanh()
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """Every coordinate in [-1, 1]."""
+        return z.clamp(-1, 1)
 
     def truncated(self, z: Tensor, bound: float) -> Tensor:
         """U[-bound, bound], for 0 < bound < 1."""
@@ -155,6 +163,10 @@ class NormalPrior(LatentPrior):
         """The codes themselves."""
         return z
 
+    def nearest(self, z: Tensor) -> Tensor:
+        """The same direction, with the nearest norm."""
+        return self.inward(z)
+
     def truncated(self, z: Tensor, bound: float) -> Tensor:
         """The truncated normal distribution (Brock et al. 2019), by its quantiles; ``bound`` in standard deviations."""
         if not 0 < bound < math.inf:
@@ -179,6 +191,11 @@ class PriorOfParts(LatentPrior):
         """Part by part."""
         parts = zip(self.priors, z.split(self.sizes, -1), strict=True)
         return torch.cat([prior.outward(part) for prior, part in parts], -1)
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """Part by part."""
+        parts = zip(self.priors, z.split(self.sizes, -1), strict=True)
+        return torch.cat([prior.nearest(part) for prior, part in parts], -1)
 
     def truncated(self, z: Tensor, bound: float) -> Tensor:
         """Coordinate by coordinate, which is the same in every part."""

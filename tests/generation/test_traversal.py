@@ -15,8 +15,9 @@ from PIL import Image
 from coupling.api import load_model
 from coupling.data.pictures import picture_grid
 from coupling.errors import InputError
-from coupling.generation.traversal import moving
+from coupling.generation.traversal import moving, write_directions
 from coupling.model.interpolation import path, suited_to
+from coupling.networks.latent import prior_of
 from coupling.training.trainer import train
 from tests.conftest import TINY, rejected
 from tests.support import tiny_plugin as tiny
@@ -232,3 +233,49 @@ def test_a_model_whose_domains_cannot_be_drawn_has_no_traversal(tmp_path, comman
     train(config, tmp_path / "r", plugins=tiny.plugins())
     result = command("traverse", tmp_path / "r", "--plugin", TINY)
     rejected(result, "none of the domains can be drawn: 'a' (2, 4, 4), 'b' (2, 4, 4)")
+
+
+# -- main directions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fixture", ["model", "normal_model"])
+def test_codes_are_moved_along_the_directions_and_stay_in_the_support(fixture, request, tmp_path):
+    model = request.getfixturevalue(fixture)
+    write_directions(model, tmp_path / "d.png", directions=2, steps=5, seed=4, seconds=1)
+    moves = model.directions(2).moves
+    rows = []
+    for direction in range(2):
+        for deviations in (-3, -1.5, 0, 1.5, 3):
+            z = model.latent(1, 4)[0] + deviations * moves[direction]
+            if fixture == "model":
+                z = torch.stack([x.clamp(-1, 1) for x in z])
+            else:
+                prior = prior_of(model.config.latent)
+                z = z / z.norm() * min(max(z.norm().item(), prior.least), prior.most)
+            rows.append(z)
+    samples = model.generate(torch.stack(rows))
+    with Image.open(tmp_path / "d.png") as picture:
+        expected = np.asarray(picture_grid(samples, model.domains, 5), int)
+        assert np.abs(np.asarray(picture, int) - expected).max() <= 1
+
+
+def test_the_command_draws_a_direction_in_place_of_a_pair(run, model, command):
+    result = command("traverse", run, "--directions", 2, "--plugin", TINY)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{run}/directions.png\n"
+    shares = model.directions(2).shares
+    assert f"direction 1: {shares[0]:.0%} of the variation" in result.stderr
+    with Image.open(run / "directions.png") as picture:
+        assert picture.size == picture_grid(model.sample(26), model.domains, 13).size
+    result = command("traverse", run, "--directions", 2, "--output", "d.gif", "--plugin", TINY)
+    with Image.open("d.gif") as picture:
+        assert picture.n_frames == 64
+
+
+def test_directions_that_do_not_fit_are_errors(run, command):
+    for options, message in (
+        (["--directions", 2, "--pairs", 1], "--pairs is about paths between codes, and --directions draws none"),
+        (["--directions", 2, "--interpolation", "straight"], "--interpolation is about paths between codes"),
+        (["--directions", 60], "60 main directions; a code has 5 numbers, so give 1 to 5"),
+    ):
+        rejected(command("traverse", run, *options, "--plugin", TINY), message)
