@@ -38,7 +38,7 @@ def cache(ctx: click.Context, as_json: bool) -> None:
         return
     from coupling.cli.tables import table
 
-    rows = table("name", "folder", "size", "changed", "content", "made of", whole=("name", "folder", "size"))
+    rows = table("name", "folder", "size", "changed", "content", "made of", whole=("name", "folder", "size", "changed"))
     for entry in entries:
         day = time.strftime("%Y-%m-%d", time.localtime(entry.modified))
         source = f"{entry.source} (no longer there)" if entry.is_gone else entry.source

@@ -16,7 +16,7 @@ from coupling.system.terminal import print_line, warn
 
 def print_demos(console: Console) -> None:
     """Print a line for each demo, and how to use one; a demo that cannot be read becomes a warning."""
-    made = table("demo", "domains", "shape", "MB", "distribution", whole=("demo", "shape"))
+    made = table("demo", "domains", "shape", "MB", "distribution", whole=("demo", "distribution"))
     names = demo_names()
     for name in names:
         try:
@@ -61,10 +61,8 @@ def print_demo(name: str, console: Console) -> None:
         "SHA-256": str(values.get("sha256", "")),
         "configuration": str(demo.configuration),
     }
-    made = table("fact", "value", whole=("fact",))
-    made.show_header = False
+    width = max(map(len, facts))
     for key, value in facts.items():
-        if value:
-            made.add_row(key, value)
-    console.print(made)
+        if value:  # a line each, which only the terminal breaks, so that paths can be copied
+            console.print(f"{key:<{width}}  {value}", soft_wrap=True)
     print_line(f"next: coupling sample demo:{name}; coupling traverse demo:{name}")

@@ -57,8 +57,8 @@ def format_of(output: Path | None, given: Format | None) -> Format:
 def export_safetensors(model: CoupledSampler, path: Path, *, generators_only: bool = False, half: bool = False) -> None:
     """Write the generators, discriminators and losses, and the description that rebuilds them, as one file.
 
-    The file holds the weights that the model draws with, once, and no optimizer. It carries the SHA-256 of its
-    content, which :func:`coupling.load_model` checks.
+    The file holds the weights that the model draws with, once, and no optimizer; of a model without discriminators,
+    such as a demo, the generators. It carries the SHA-256 of its content, which :func:`coupling.load_model` checks.
 
     Args:
         model: the model.
@@ -69,16 +69,10 @@ def export_safetensors(model: CoupledSampler, path: Path, *, generators_only: bo
             significant bits and computed with as 32 bits again.
 
     Raises:
-        InputError: the file cannot be written, has another suffix, the model has no discriminators, or a weight is too
-            large for 16 bits.
+        InputError: the file cannot be written, has another suffix, or a weight is too large for 16 bits.
     """
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: a model's file ends with .safetensors, by which load_model recognises it")
-    if model.discriminator is None and not generators_only:
-        raise InputError(
-            "the model has no discriminators, but its file must hold them; load the model from its run, or export the "
-            "generators only"
-        )
     about = model.description()
     if model.discriminator is None or generators_only:
         tensors = named_tensors({"generator": model.generator})

@@ -13,7 +13,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from coupling.errors import InputError, cause, nearest
 
@@ -53,7 +53,7 @@ class Demo:
         return " ".join(lines)
 
 
-def demo_name(path: str | Path) -> str | None:
+def demo_name(path: str | PurePath) -> str | None:
     """The name in an address demo:NAME; None if ``path`` is no such address."""
     match = _ADDRESS.fullmatch(str(path))
     return None if match is None else match["name"]

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from coupling.errors import InputError, RunError
 
@@ -34,9 +34,9 @@ class HubAddress:
         return self.repository.rpartition("/")[2]
 
 
-def hub_address(path: str | Path) -> HubAddress | None:
+def hub_address(path: str | PurePath) -> HubAddress | None:
     """The address that ``path`` is; None if it is the path of a file or folder."""
-    match = _ADDRESS.fullmatch(str(path))
+    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, PurePath) else path)  # Windows turns the slashes
     return None if match is None else HubAddress(match["repository"].rstrip("/"), match["revision"])
 
 

@@ -6,12 +6,14 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 import yaml
 
 from coupling.errors import ConfigError
+from coupling.runs.demos import demo_name
+from coupling.runs.hub import HubAddress, hub_address
 from coupling.system import atomic_files
 from coupling.system.data_directory import data_directory
 from coupling.system.file_names import expand_home, file_name
@@ -107,3 +109,10 @@ def test_a_home_directory_that_does_not_exist_is_an_error(monkeypatch):
     monkeypatch.setenv("COUPLING_DATA", "~nosuchuser")
     with pytest.raises(ConfigError, match=f"COUPLING_DATA '~nosuchuser': {message}"):
         data_directory("mnist")
+
+
+@pytest.mark.parametrize("path_class", [PurePosixPath, PureWindowsPath])
+def test_addresses_of_models_survive_the_paths_of_every_system(path_class):
+    assert hub_address(path_class("hf://me/tiny@v1")) == HubAddress("me/tiny", "v1")
+    assert demo_name(path_class("demo:faces")) == "faces"
+    assert hub_address(path_class("runs/tiny-001")) is None
