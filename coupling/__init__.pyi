@@ -112,6 +112,7 @@ from .model.images import Images as Images
 from .model.inversion import Search as Search
 from .model.inversion import Transformed as Transformed
 from .model.model import CoupledModel as CoupledModel
+from .reports.web_app import serve as serve
 from .runs.directory import RunDirectory as RunDirectory
 from .sharing.graph import SharingGraph as SharingGraph
 from .training.trainer import train as train

@@ -11,6 +11,7 @@ from coupling.cli.drawing import sample, transform, traverse
 from coupling.cli.explore import explore
 from coupling.cli.group import CouplingGroup, plugin_option, run_argument
 from coupling.cli.results import compare, evaluate, export, report
+from coupling.cli.serve import push, serve
 from coupling.cli.training import check, run, sweep
 from coupling.version import __version__
 
@@ -25,7 +26,7 @@ def cli() -> None:
 
 cli.add_section("Try a finished model", demo)
 cli.add_section("Train", run, check)
-cli.add_section("Draw with a trained model", sample, traverse, transform, explore)
-cli.add_section("Measure, report, export", evaluate, report, compare, export)
+cli.add_section("Draw with a trained model", sample, traverse, transform, explore, serve)
+cli.add_section("Measure, report, export", evaluate, report, compare, export, push)
 cli.add_section("Train many", sweep)
 cli.add_section("Components and help", plugins, new_plugin, schema, doctor, cache, help_)

@@ -6,8 +6,9 @@ Loading reads the safetensors file alone. A model from the hub therefore runs no
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from coupling.config.schedules import in_words
 from coupling.model.export import export_safetensors
@@ -56,17 +57,45 @@ def push_to_hub(
     Raises:
         InputError: the name is not valid, or the hub rejects the upload.
     """
-    import huggingface_hub
-
     address = HubAddress(repository.removeprefix("hf://"), revision)
     address.check()
+    return upload(
+        lambda folder: save_pretrained(model, folder, address.repository),
+        address,
+        private=private,
+        token=token,
+        message=message,
+    )
+
+
+def upload(
+    write: Callable[[Path], object],
+    address: HubAddress,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str,
+    kind: Literal["model", "space"] = "model",
+) -> str:
+    """Upload the files that ``write(folder)`` makes; creates the repository if needed. Returns its web address.
+
+    ``kind``: what the repository is; a Space runs Gradio.
+
+    Raises:
+        InputError: the name is not valid, or the hub rejects the upload.
+    """
+    import huggingface_hub
+
+    sdk = "gradio" if kind == "space" else None
     with tempfile.TemporaryDirectory() as place, explain_hub_errors(address):
-        save_pretrained(model, Path(place), address.repository)
+        write(Path(place))
         hub = huggingface_hub.HfApi(token=token)
-        made = hub.create_repo(address.repository, private=private, exist_ok=True)
-        if revision is not None:
-            hub.create_branch(made.repo_id, branch=revision, exist_ok=True)
-        hub.upload_folder(repo_id=made.repo_id, folder_path=place, commit_message=message, revision=revision)
+        made = hub.create_repo(address.repository, private=private, exist_ok=True, repo_type=kind, space_sdk=sdk)
+        if address.revision is not None:
+            hub.create_branch(made.repo_id, branch=address.revision, exist_ok=True, repo_type=kind)
+        hub.upload_folder(
+            repo_id=made.repo_id, folder_path=place, commit_message=message, revision=address.revision, repo_type=kind
+        )
         return str(made)
 
 

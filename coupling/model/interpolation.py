@@ -27,18 +27,22 @@ def suited_to(prior: str) -> Interpolation:
 
 
 def path(first: Tensor, second: Tensor, steps: int, way: Interpolation) -> Tensor:
-    """Codes from ``first`` to ``second``, (pairs, size) each, both included: (pairs, steps, size).
+    """Codes from ``first`` to ``second``, (pairs, size) each, both included: (pairs, steps, size)."""
+    share = torch.linspace(0, 1, steps, dtype=first.dtype, device=first.device)[None, :, None]
+    return between(first[:, None], second[:, None], share, way)
+
+
+def between(first: Tensor, second: Tensor, share: Tensor, way: Interpolation) -> Tensor:
+    """Codes at ``share`` of the way from ``first``, 0, to ``second``, 1; all (..., size) or of a shape that broadcasts.
 
     Spherical (Shoemake 1985): equal angles along the arc, and norms that change evenly. Codes with the same or
     the opposite direction have no unique arc; they get the straight path.
     """
-    share = torch.linspace(0, 1, steps, dtype=first.dtype, device=first.device)[None, :, None]
-    first, second = first[:, None], second[:, None]
     straight = torch.lerp(first, second, share)
     if way == "straight":
         return straight
-    norms = [code.norm(dim=2, keepdim=True).clamp_min(torch.finfo(code.dtype).tiny) for code in (first, second)]
-    cosine = ((first / norms[0]) * (second / norms[1])).sum(2, keepdim=True).clamp(-1, 1)
+    norms = [code.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(code.dtype).tiny) for code in (first, second)]
+    cosine = ((first / norms[0]) * (second / norms[1])).sum(-1, keepdim=True).clamp(-1, 1)
     angle = cosine.acos()
     sine = angle.sin()
     weights = ((1 - share) * angle).sin(), (share * angle).sin()
