@@ -17,7 +17,7 @@ from coupling.errors import InputError
     "--encoder",
     "domain",
     metavar="DOMAIN",
-    help="Let users of the page give pictures of this domain; an encoder is trained once and saved.",
+    help="Let users of the page give samples of this domain; an encoder is trained once and saved.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 @plugin_option
@@ -29,13 +29,14 @@ def explore(run: Path, output: Path | None, domain: str | None, opens: bool, mod
     """
     from coupling.api import load_model
     from coupling.generation.encoder import encoder_file, load_or_train_encoder
-    from coupling.reports.explorer import write_explorer
+    from coupling.reports.explorer import page_domains, write_explorer
     from coupling.runs.locations import output_path
 
     if output is not None and output.suffix not in (".html", ".htm"):
         raise InputError(f"--output {output}: a page is an .html file; give a name that ends in .html")
     plugins = load_plugins(modules)
     model = load_model(run, plugins=plugins)
+    page_domains(model, domain)  # before an encoder is trained
     encoder = (
         None if domain is None else load_or_train_encoder(model, domain, plugins, encoder_file(run, model, domain))
     )

@@ -131,19 +131,9 @@ let encoder = null;
 let drawing = false;
 let waiting = false;
 
-function paint(canvas, tensor, domain) {
-  const [low, high] = domain.range;
-  const [channels, height, width] = domain.shape;
-  const image = new ImageData(width, height);
-  const plane = width * height;
-  for (let i = 0; i < plane; i++) {
-    for (let c = 0; c < 3; c++) {
-      const value = tensor[(channels === 3 ? c : 0) * plane + i];
-      image.data[4 * i + c] = Math.round(255 * Math.max(0, Math.min(1, (value - low) / (high - low))));
-    }
-    image.data[4 * i + 3] = 255;
-  }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+function paint(canvas, sample, domain) {
+  const pixels = drawings[domain.drawing](sample, domain.shape, domain.range, domain.width, domain.height);
+  canvas.getContext("2d").putImageData(new ImageData(pixels, domain.width, domain.height), 0, 0);
 }
 
 async function draw() {
@@ -244,23 +234,20 @@ function savePicture() {
   link.click();
 }
 
-// The largest square, or rectangle of the domain's shape, in the middle of the picture.
-async function ownPicture(file) {
-  const domain = data.domains.find((one) => one.name === data.encoder);
+// The sample in an image file: the largest rectangle of the domain's shape in the middle of the picture.
+async function pictureIn(file, domain) {
   const [channels, height, width] = domain.shape;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    return say(`${file.name} is not a picture that this browser can read; choose a PNG or JPEG file.`);
+    throw new Error("is not a picture that this browser can read; choose a PNG or JPEG file");
   }
-  const canvas = byId("own-picture");
-  [canvas.width, canvas.height] = [width, height];
+  const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const scale = Math.max(width / bitmap.width, height / bitmap.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, (width - bitmap.width * scale) / 2, (height - bitmap.height * scale) / 2, bitmap.width * scale, bitmap.height * scale);
-  byId("given").hidden = false;
   const pixels = context.getImageData(0, 0, width, height).data;
   const [low, high] = domain.range;
   const plane = width * height;
@@ -270,11 +257,26 @@ async function ownPicture(file) {
     const gray = 0.299 * colours[0] + 0.587 * colours[1] + 0.114 * colours[2];
     for (let c = 0; c < channels; c++) sample[c * plane + i] = low + (high - low) * (channels === 3 ? colours[c] : gray) / 255;
   }
-  const outputs = await encoder.run({ x: new ort.Tensor("float32", sample, [1, channels, height, width]) });
+  return sample;
+}
+
+async function ownSample(file) {
+  const domain = data.domains.find((one) => one.name === data.encoder);
+  let sample;
+  try {
+    sample = domain.is_image ? await pictureIn(file, domain) : readNpy(await file.arrayBuffer(), domain.shape, domain.range);
+  } catch (error) {
+    return say(`${file.name} ${error.message}.`);
+  }
+  const canvas = byId("own-picture");
+  [canvas.width, canvas.height] = [domain.width, domain.height];
+  paint(canvas, sample, domain);
+  byId("given").hidden = false;
+  const outputs = await encoder.run({ x: new ort.Tensor("float32", sample, [1, ...domain.shape]) });
   own = Array.from(outputs.z.data);
   byId("path").value = 0;
   for (const input of moves) input.value = 0;
-  say("Drawn from the code that the encoder guesses for your picture. “New code” returns to drawn codes.");
+  say("Drawn from the code that the encoder guesses for your sample. “New code” returns to drawn codes.");
   return changed();
 }
 
@@ -311,7 +313,7 @@ async function start() {
   byId("copy").addEventListener("click", copyLink);
   byId("save").addEventListener("click", savePicture);
   byId("reset").addEventListener("click", reset);
-  byId("own")?.addEventListener("change", (event) => event.target.files[0] && ownPicture(event.target.files[0]));
+  byId("own")?.addEventListener("change", (event) => event.target.files[0] && ownSample(event.target.files[0]));
   for (const control of document.querySelectorAll("button, #own")) control.disabled = false;
   window.addEventListener("hashchange", () => { readAddress(); changed(); });
   document.addEventListener("keydown", (event) => {

@@ -12,9 +12,16 @@ import torch
 from PIL import Image
 
 from coupling.api import load_model, parse_config
+from coupling.data.drawings import Bars, HeatMap, Line
+from coupling.data.pictures import to_drawing
+from coupling.data.transforms import FalseColours
+from coupling.domain import Domain
 from coupling.errors import InputError
 from coupling.generation.encoder import train_encoder
-from coupling.reports.explorer import write_explorer
+from coupling.model.model import CoupledModel
+from coupling.networks.build import assemble
+from coupling.reports.explorer import page_domains, write_explorer
+from coupling.reports.pages import page_file
 from coupling.training.trainer import train
 from tests.conftest import rejected
 from tests.support import tiny_plugin as tiny
@@ -212,6 +219,128 @@ def test_the_page_fetches_nothing(page):
     assert "http" not in text.split('<script type="application/json"')[0]
 
 
+# -- samples that are not images ------------------------------------------------------------------------
+
+
+class Wave:
+    """A drawing that only Python has."""
+
+    def __call__(self, samples, range):
+        return samples.flatten(1)[:, None, None, :].expand(-1, -1, 4, -1)
+
+
+SHAPES = {
+    "long": ((1, 300), (-1.0, 1.0), "line"), "short": ((7,), (0.0, 2.0), "line"), "many": ((90,), (-2.0, 1.0), "bars"),
+    "few": ((1, 5), (0.5, 3.0), "bars"), "matrix": ((16, 64), (0.0, 1.0), "heat-map"),
+    "tiny": ((3, 2), (-1.0, 1.0), "heat-map"), "depth": ((1, 8, 9), (-1.0, 1.0), "false-colours"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory):
+    """A model of domains of many shapes, all drawn in JavaScript, and one that only a plugin draws."""
+    made = {"line": Line(), "bars": Bars(), "heat-map": HeatMap(), "false-colours": FalseColours()}
+    domains = {name: Domain(name, *spec[:2], spec[2], made[spec[2]]) for name, spec in SHAPES.items()}
+    domains["other"] = Domain("other", (6,), (-1.0, 1.0), "wave", Wave())
+    values = tiny.values("latent.prior=normal", "latent.size=6")
+    values["domains"] = {name: {"dataset": "tiny"} for name in domains}
+    for team in ("generator", "discriminator"):
+        values[team]["architecture"] = {"name": "mlp", "hidden": 8, "layers": 3}
+    config = parse_config(values, plugins=tiny.plugins())
+    networks = assemble(config, domains, tiny.plugins().registry)
+    with torch.no_grad():  # so that the samples fill their ranges
+        for parameter in networks.generator.parameters():
+            parameter.mul_(4)
+    return CoupledModel(config, domains, networks.generator.eval(), networks.discriminator.eval())
+
+
+@pytest.fixture(scope="module")
+def signals_page(signals, tmp_path_factory):
+    file = tmp_path_factory.mktemp("pages") / "signals.html"
+    return write_explorer(signals, file, train_encoder(signals, "long", tiny.plugins(), steps=2))
+
+
+def assert_alike(drawn, expected):
+    """Equal but for rounding: a colour may differ by 1; one in 200 pixels is of a value that lies between two rows."""
+    different = (np.abs(drawn.astype(int) - expected.astype(int)) > 2).any(-1)
+    assert different.mean() <= 0.005
+
+
+@needs_browser
+@pytest.mark.parametrize("name", SHAPES)
+def test_drawings_in_javascript_are_those_of_python(driver, signals, name):
+    domain = signals.domains[name]
+    low, high = domain.range
+    script = str(page_file("drawings.js")) + "return Array.from(drawings[arguments[0]](...arguments[1]));"
+    noise = torch.rand(domain.shape, generator=torch.Generator().manual_seed(5))
+    smooth = torch.linspace(-0.1, 1.1, domain.size).view(domain.shape)  # beyond the range on both sides
+    for share in (noise, smooth, torch.zeros(domain.shape), torch.ones(domain.shape)):
+        sample = low + (high - low) * share
+        expected = to_drawing(sample[None], domain)[0]
+        height, width = expected.shape[:2]
+        values = [sample.flatten().tolist(), domain.shape, domain.range, width, height]
+        drawn = np.reshape(driver.execute_script(script, domain.drawn_by, values), (height, width, 4))
+        assert (drawn[..., 3] == 255).all()
+        assert_alike(drawn[..., :3], expected)
+
+
+@needs_browser
+@needs_runtime
+def test_the_page_draws_domains_that_are_not_images(driver, signals_page, signals):
+    ready(driver, signals_page)
+    set_slider(driver, "d1", 1.5)
+    z = torch.tensor([driver.execute_script("return explorer.drawn")], dtype=torch.float32)
+    for name, samples in signals.generate(z, list(SHAPES)).items():
+        assert samples.std() > 0.02
+        assert_alike(canvas(driver, name), to_drawing(samples, signals.domains[name])[0])
+    assert console_errors(driver) == []
+    assert "Not drawn here, because a page has no drawing for it: other." in driver.page_source
+    assert serious_findings(driver) == []
+
+
+@needs_browser
+@needs_runtime
+def test_an_array_of_ones_own_is_encoded(driver, signals_page, signals, tmp_path):
+    ready(driver, signals_page)
+    sample = signals.sample(2, seed=3)["long"].numpy()
+    np.save(tmp_path / "two.npy", sample.astype(np.float64))
+    before = driver.execute_script("return explorer.count")
+    driver.find_element("id", "own").send_keys(str(tmp_path / "two.npy"))
+    driver.execute_async_script(
+        f"const wait = () => explorer.count > {before} ? arguments[0]() : setTimeout(wait, 10); wait();"
+    )
+    encoder = train_encoder(signals, "long", tiny.plugins(), steps=2)
+    drawn = torch.tensor([driver.execute_script("return explorer.drawn")])
+    torch.testing.assert_close(drawn, encoder(torch.from_numpy(sample[:1])), atol=1e-3, rtol=1e-3)
+
+
+@needs_browser
+@needs_runtime
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(7, np.float32), "holds an array of shape (7); give an array of shape (1, 300)"),
+        (np.full((1, 300), 3, np.float32), "has numbers outside the range; give an array of shape (1, 300)"),
+        (np.zeros((1, 300), np.complex64), "holds another kind of array"),
+        (np.zeros((1, 300), np.int64), "holds another kind of array"),
+        (None, "is not a .npy file"),
+    ],
+)
+def test_a_wrong_array_is_a_message_on_the_page(driver, signals_page, tmp_path, array, message):
+    ready(driver, signals_page)
+    file = tmp_path / "own.npy"
+    if array is None:
+        file.write_text("something else")
+    else:
+        np.save(file, array)
+    driver.find_element("id", "own").send_keys(str(file))
+    driver.execute_async_script(
+        "const [status, done] = [document.getElementById('status'), arguments[0]];"
+        "const wait = () => status.textContent ? done() : setTimeout(wait, 10); wait();"
+    )
+    assert f"own.npy {message}" in driver.find_element("id", "status").text
+
+
 # -- bad input ------------------------------------------------------------------------------------------
 
 
@@ -226,6 +355,15 @@ def test_a_runtime_that_could_not_be_fetched_is_an_error(model, tmp_path, monkey
     monkeypatch.setattr(runtime, "version", lambda: None)
     with pytest.raises(InputError, match="npm registry could not be reached"):
         write_explorer(model, tmp_path / "page.html")
+
+
+def test_domains_that_a_page_cannot_draw_are_an_error(signals, tmp_path):
+    with pytest.raises(InputError, match=r"--encoder other: the page draws no such domain; known: depth, few"):
+        page_domains(signals, "other")
+    only = {"other": signals.domains["other"]}
+    alone = CoupledModel(signals.config, only, signals.generator)
+    with pytest.raises(InputError, match=r"cannot draw the samples of any domain: .* `coupling serve`"):
+        page_domains(alone)
 
 
 def test_a_page_needs_the_suffix_of_one(command):
