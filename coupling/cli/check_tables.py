@@ -73,7 +73,7 @@ def _domains_table(config: Config, data: dict[str, DomainData]) -> Table:
             f"{low:g} to {high:g}",
             f"{len(domain):,}",
             _part(domain),
-            ", ".join(suffixes(domain.domain)),
+            ", ".join([*suffixes(domain.domain), *(["csv"] if domain.domain.columns else [])]),
             drawn_as(domain.domain) or "no",
         )
     return made

@@ -57,7 +57,8 @@ def print_destination(result: Scores, run: Path, output: Path | None) -> None:
     if root is None:
         print_line(f"{run} is not in a run directory, so nothing was written; --output DIR keeps the values")
     else:
-        print_line(f"step {result.step:,}: appended to {root / 'metrics.jsonl'}; details in {root / 'evaluation.json'}")
+        print_line(f"step {result.step:,}: appended to {root / 'metrics.jsonl'}")  # two lines, for narrow terminals
+        print_line(f"details: {root / 'evaluation.json'}")
 
 
 def _table(rows: list[Row]) -> Table:

@@ -19,6 +19,11 @@ def without_defaults(config: Config, registry: Registry) -> dict[str, Any]:
 
     Options of components that are not installed stay as they are.
     """
+    return _changed(without_default_options(config, registry), Config)
+
+
+def without_default_options(config: Config, registry: Registry) -> dict[str, Any]:
+    """The configuration as plain values, without the options of components that have their default."""
     values = config.plain()
     for path, kind, component in config.components():
         chosen = {
@@ -27,7 +32,7 @@ def without_defaults(config: Config, registry: Registry) -> dict[str, Any]:
             if not _is_default(registry, kind, component.name, key, value)
         }
         assign(values, path, component.model_copy(update={"options": chosen}).plain(), path)
-    return _changed(values, Config)
+    return values
 
 
 def _is_default(registry: Registry, kind: str, name: str, key: str, value: object) -> bool:

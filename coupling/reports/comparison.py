@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from coupling.config.config import Config
+from coupling.config.differences import without_default_options
+from coupling.config.registry import Registry
 from coupling.data.pictures import drawable, picture_grid, png
 from coupling.errors import InputError
 from coupling.model.model import CoupledModel
@@ -20,7 +22,7 @@ from coupling.reports.pages import json_in_page, page_template, png_source, repo
 from coupling.reports.report import model_of, reported_run
 from coupling.runs.directory import RunDirectory
 from coupling.runs.metrics_log import is_below, read_log, read_metrics
-from coupling.runs.resumption import flat_settings
+from coupling.runs.resumption import flat_settings, flat_values
 
 MOST = len(string.ascii_uppercase)
 """Largest number of runs on a page: each is called by a letter."""
@@ -66,7 +68,7 @@ def write_comparison(paths: Sequence[Path], file: Path, plugins: Plugins, *, cou
     content = {
         "runs": [_facts(run) for run in runs],
         "letters": [run.letter for run in runs],
-        "settings": _differences(runs),
+        "settings": _differences(runs, plugins.registry),
         "pictures": [_picture(run, count, seed) for run in runs],
         "codes": _codes(runs, seed),
         "scores": _scores(runs),
@@ -114,20 +116,29 @@ def _facts(compared: _Compared) -> dict[str, str]:
     }
 
 
-def _differences(runs: Sequence[_Compared]) -> list[tuple[str, list[str]]]:
-    """Settings whose values are not equal in all runs: key, and the value of each run ("" where it has none)."""
+def _differences(runs: Sequence[_Compared], registry: Registry) -> list[tuple[str, list[str]]]:
+    """Settings whose values are not equal in all runs: key, and the value of each run ("" where it has none).
+
+    What has its default is left out within lists of components, and of components that only some of the runs have.
+    """
     flat = [flat_settings(run.config) for run in runs]
+    chosen = [flat_values(without_default_options(run.config, registry)) for run in runs]
     rows = []
     for key in dict.fromkeys(key for settings in flat for key in settings):
-        values = [_shown(settings[key]) if key in settings else "" for settings in flat]
-        if len(set(values)) > 1:
-            rows.append((key, values))
+        everywhere = all(key in settings for settings in flat)
+        # A component without options is its name alone.
+        if not everywhere and not any(key in given or key.removesuffix(".name") in given for given in chosen):
+            continue
+        values = [settings.get(key) for settings in flat]
+        if not everywhere or any(value != values[0] for value in values):
+            shortest = [settings | given for settings, given in zip(flat, chosen, strict=True)]
+            rows.append((key, [_shown(found[key]) if key in found else "" for found in shortest]))
     return rows
 
 
 def _shown(value: object) -> str:
     """A value as YAML writes it, on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**30)
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**30)
     return text.strip().removesuffix("...").strip()
 
 

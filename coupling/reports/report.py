@@ -23,6 +23,7 @@ from coupling.reports.pages import json_in_page, page_template, png_source, repo
 from coupling.runs.directory import MARKER, RunDirectory
 from coupling.runs.locations import run_directory_of
 from coupling.runs.metrics_log import MetricName, is_below, read_log, read_metrics, read_reasons, read_undefined
+from coupling.runs.provenance import session_starts
 from coupling.sharing.picture import sharing_picture
 from coupling.system.terminal import warn
 
@@ -183,14 +184,18 @@ def _titled(answer: object) -> list[tuple[str, Markup]]:
 def _facts(run: RunDirectory, summary: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
     """The lines at the top, without those that the run does not know."""
     steps = f"{summary['step']:,} of {summary['steps']:,}" if {"step", "steps"} <= summary.keys() else None
+    starts = session_starts(environment)
     minutes = f"{summary['seconds'] / 60:,.1f} minutes" if "seconds" in summary else None
+    if minutes and len(starts) > 1:
+        minutes += f" in all, in {len(starts)} sessions"
     facts = {
         "status": summary.get("status"),
         "step": steps,
         "trained for": minutes,
         "collapsed": ", ".join(f"{name} at step {step:,}" for name, step in summary.get("collapsed", {}).items())
         or None,
-        "started": environment.get("started"),
+        "started": starts[0] if starts else None,
+        "last resumed": starts[-1] if len(starts) > 1 else None,
         "domains": ", ".join(run.config.domains),
         "seed": run.config.seed,
         "device": environment.get("device"),

@@ -1,13 +1,23 @@
-"""The training record of a model file: its scores, data, versions and device, from its run."""
+"""When a run's sessions started, and the training record of a model file: scores, data, versions, device of its run."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from coupling.runs.locations import run_directory_of
 from coupling.runs.metrics_log import read_log, read_metrics, read_undefined
+
+BEFORE = "before"
+"""Key of the environments of earlier sessions in environment.json, oldest first."""
+
+
+def session_starts(environment: Mapping[str, Any]) -> list[str]:
+    """When each session of a run started, the first one first, as far as the run knows."""
+    sessions = [*environment.get(BEFORE, []), environment]
+    return [str(session["started"]) for session in sessions if session.get("started")]
 
 
 def training_record(file: Path, step: int) -> dict[str, Any]:

@@ -159,7 +159,12 @@ def differences(before: Config, after: Config) -> list[str]:
 
 def flat_settings(config: Config) -> dict[str, Any]:
     """Every value of a configuration by its path: {"training.steps": 1000, ...}."""
-    return dict(_flat(config.plain()))
+    return flat_values(config.plain())
+
+
+def flat_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values by their path; lists stay whole."""
+    return dict(_flat(values))
 
 
 def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:

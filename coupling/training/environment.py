@@ -14,12 +14,9 @@ from accelerate import Accelerator
 from coupling.config.config import Config
 from coupling.data.domain_data import DomainData
 from coupling.plugins import Plugins
+from coupling.runs.provenance import BEFORE
 from coupling.system.resources import available_cores
 from coupling.version import __version__
-
-BEFORE = "before"
-"""Key of the environments of earlier sessions, oldest first."""
-
 
 _COMPARED = ("versions", "plugins", "device", "num_processes")
 

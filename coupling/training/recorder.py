@@ -14,10 +14,11 @@ from coupling.metrics.scoring import Score
 from coupling.networks.weights import fingerprint
 from coupling.runs import checkpoint
 from coupling.runs.directory import RunDirectory
+from coupling.runs.provenance import session_starts
 from coupling.runs.resumption import check_same_data, run_to_resume
 from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line, warn
-from coupling.training.environment import BEFORE, continued, describe_environment, environment_changes
+from coupling.training.environment import continued, describe_environment, environment_changes
 from coupling.training.loss_means import NOT_FINITE
 from coupling.training.setup import Session
 from coupling.training.trackers import TrackedRun, Trackers
@@ -63,8 +64,7 @@ class Recorder:
 
     def _first_start(self) -> str:
         """When the first session of the run started."""
-        environment = self.directory.read_json("environment.json")
-        return str(environment.get(BEFORE, [environment])[0].get("started"))
+        return session_starts(self.directory.read_json("environment.json"))[0]
 
     def _write_environment(self, now: Mapping[str, Any]) -> None:
         before = self.directory.read_json("environment.json")

@@ -252,7 +252,7 @@ def test_the_command_prints_and_writes_the_values(train, command):
         "name: pixel-agreement, from: a, to: b, count: 8, tolerances: none; seed 0; higher is better" in result.stdout
     )
     assert "data of a: tiny:pool:33:16 of 33:06f17dd3" in result.stdout
-    written = "appended to out/metrics.jsonl; details in out/evaluation.json"
+    written = "appended to out/metrics.jsonl\ndetails: out/evaluation.json"
     assert written in result.stderr
     at_checkpoint = command("evaluate", "out/checkpoints/step-0000004", "--plugin", TINY, "--metric", "pixel-agreement")
     assert written in at_checkpoint.stderr

@@ -88,6 +88,32 @@ def test_scores_are_side_by_side_with_floors_below(runs, tmp_path):
     assert not any("loss" in curve["title"] for curve in curves)
 
 
+def test_settings_that_differ_are_short(tmp_path):
+    """Options with their defaults are left out of lists, and of components that only one of the runs has."""
+    changes = {
+        "one": ("losses=[non-saturating]", "domains.b.dataset.scale=0.5"),
+        "two": (
+            "losses=[non-saturating, {name: r1, gamma: 2.0}]",
+            "training.ema=null",
+            "domains.c={dataset: {name: tiny, pool: c}}",
+        ),
+    }
+    found = page(
+        [train(tiny.config(*given), tmp_path / name, plugins=tiny.plugins()).path for name, given in changes.items()],
+        tmp_path / "compare.html",
+    )
+    settings = {row[0]: row[1:] for row in found.rows[3:]}
+    assert settings["losses"] == ["[non-saturating]", "[non-saturating, {name: r1, gamma: 2.0}]"]
+    assert settings["training.ema"] == ["0.9", "null"]
+    assert settings["domains.b.dataset.scale"] == ["0.5", "1.0"]
+    assert settings["domains.c.dataset.name"] == ["", "tiny"]
+    assert not [
+        key
+        for key in settings
+        if key.startswith("domains.c.") and key not in ("domains.c.dataset.name", "domains.c.dataset.pool")
+    ]
+
+
 def test_equal_runs_have_equal_settings(runs, tmp_path):
     copy = shutil.copytree(runs[0], tmp_path / "copy")
     assert "None: all settings are equal." in page([runs[0], copy], tmp_path / "compare.html").text

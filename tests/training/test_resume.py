@@ -21,7 +21,9 @@ import yaml
 from coupling.api import parse_config
 from coupling.errors import InputError
 from coupling.plugins import Plugins
+from coupling.reports.report import write_report
 from coupling.runs import checkpoint, directory
+from coupling.runs.directory import RunDirectory
 from coupling.runs.measured import Measured
 from coupling.system import signals
 from coupling.system.signals import Interrupted
@@ -270,6 +272,11 @@ def test_other_versions_get_a_warning_and_the_earlier_sessions_are_kept(tmp_path
     earlier = json.loads(file.read_text())["before"]
     assert [session["versions"]["torch"] for session in earlier] == [torch.__version__, "2.0.0"]
     assert all("before" not in session for session in earlier)
+    page = write_report(RunDirectory(tmp_path / "run", tiny.config()), None, tmp_path / "r.html", tiny.plugins())
+    facts = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", page.read_text())
+    assert ("started", first["started"]) in facts
+    minutes = json.loads((tmp_path / "run/summary.json").read_text())["seconds"] / 60
+    assert ("trained for", f"{minutes:,.1f} minutes in all, in 3 sessions") in facts
 
 
 @pytest.mark.parametrize("name", ["environment.json", "summary.json", "evaluation.json"])
