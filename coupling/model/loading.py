@@ -165,7 +165,9 @@ class _Builder:
             prefix = average if not self.live and self.content.part(average) else name
             check_tensors(module, self.content.part(prefix), prefix, self.content.path)
             parts.append((module, prefix))
-        graphs = {team: graph.plain() for team, graph in networks.graphs.items()}
+        # A file of generators that was written from one has no graph of discriminators.
+        known = ("generator", *self.content.values["sharing"]) if self._generators_only else tuple(networks.graphs)
+        graphs = {team: graph.plain() for team, graph in networks.graphs.items() if team in known}
         if json.loads(json.dumps(graphs)) != self.content.values["sharing"]:
             raise InputError(f"{self.content.path}: its sharing graph is not that of its configuration")
         self.content.verify()

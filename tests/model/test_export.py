@@ -273,6 +273,15 @@ def test_generators_alone_draw_the_same(run, tmp_path):
     assert not any(name.startswith("discriminator") for name in read_tensors(tmp_path / "small.safetensors"))
 
 
+def test_generators_that_were_loaded_alone_can_be_saved_again(run, tmp_path):
+    load(run).save(tmp_path / "one.safetensors", generators_only=True)
+    load(tmp_path / "one.safetensors").save(tmp_path / "two.safetensors", generators_only=True)
+    again = load(tmp_path / "two.safetensors")
+    assert again.digest == load(run).digest
+    again.save_pretrained(tmp_path / "folder")
+    assert load(tmp_path / "folder").digest == again.digest
+
+
 def test_generators_alone_give_no_scores_and_are_saved_as_they_are(run, tmp_path):
     load(run).save(tmp_path / "small.safetensors", generators_only=True)
     small = load(tmp_path / "small.safetensors")

@@ -54,16 +54,19 @@ def hub(tmp_path, monkeypatch):
         def __init__(self, token=None):
             calls.append(("token", token))
 
-        def create_repo(self, repo_id, private=None, exist_ok=False):
+        def create_repo(self, repo_id, private=None, exist_ok=False, repo_type="model", space_sdk=None):
             assert exist_ok
+            assert space_sdk == ("gradio" if repo_type == "space" else None)
             calls.append(("create", repo_id, private))
+            repo_id = f"spaces/{repo_id}" if repo_type == "space" else repo_id
             (root / repo_id).mkdir(parents=True, exist_ok=True)
             return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id}")
 
-        def create_branch(self, repo_id, branch, exist_ok=False):
+        def create_branch(self, repo_id, branch, exist_ok=False, repo_type="model"):
             calls.append(("branch", repo_id, branch))
 
-        def upload_folder(self, repo_id, folder_path, commit_message, revision=None):
+        def upload_folder(self, repo_id, folder_path, commit_message, revision=None, repo_type="model"):
+            repo_id = f"spaces/{repo_id}" if repo_type == "space" and not repo_id.startswith("spaces/") else repo_id
             calls.append(("upload", commit_message, revision))
             shutil.copytree(folder_path, root / repo_id, dirs_exist_ok=True)
 
@@ -165,6 +168,27 @@ def test_commands_take_an_address_and_write_here(model, hub, command):
     assert result.stdout == "tiny/sampled\n"
     assert Path("tiny/sampled/a/000001.png").is_file()
     assert command("traverse", "hf://me/tiny@v1", "--pairs", 1, "--plugin", TINY).stdout == "tiny/traversal.png\n"
+
+
+def test_a_model_is_pushed_with_a_space(hub, command):
+    pytest.importorskip("coupling_digits")
+    root, calls = hub
+    result = command("push", "demo:digits", "hf://me/digits", "--space", "--private")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "https://huggingface.co/spaces/me/digits\nhttps://huggingface.co/me/digits\n"
+    assert [call for call in calls if call[0] == "create"] == [("create", "me/digits", True)] * 2
+    space = root / "spaces/me/digits"
+    assert sorted(path.name for path in space.iterdir()) == [
+        "README.md", "app.py", "model.safetensors", "requirements.txt",
+    ]  # fmt: skip
+    assert "models:\n- me/digits\n" in (space / "README.md").read_text()
+    assert load_model(root / "me/digits").digest == load_model(space).digest == load_model("demo:digits").digest
+
+
+def test_a_wrong_name_is_an_error_before_anything_is_uploaded(hub, command):
+    for options in ([], ["--space"]):
+        rejected(command("push", "demo:digits", "digits", *options), "a model on the hub is hf://USER/MODEL")
+    assert hub[1] == []
 
 
 def test_addresses_are_parsed():
