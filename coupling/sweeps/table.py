@@ -144,17 +144,20 @@ class Table:
             f"Mean ± standard deviation (n - 1) over {'1 seed' if counts == {1} else over}; "
             f"{', '.join(f'{n:,}' for n in steps)} steps." + (f" Baselines: {beside}." if beside else ""),
         ]
-        for of, title in (self.titles | {name: f"{name}, last iteration" for name in self.beside}).items():
-            lines += [
-                "",
-                f"## {title}",
-                "",
-                _row([self.corner, *self.columns]),
-                _row(["---"] * (len(self.columns) + 1)),
-            ]
-            for row in self.rows:
-                cells = [self._shown(self.spread(row, column, of), len(counts) > 1) for column in self.columns]
-                lines.append(_row([self.row_name(row), *cells]))
+        titles = self.titles | {name: f"{name}, last iteration" for name in self.beside}
+        counted = len(counts) > 1
+        if len(self.axes) == 1:  # one table, however many labels the axis has
+            rows = {
+                label: [self._shown(self.spread((), label, of), counted) for of in titles] for label in self.columns
+            }
+            heads = [title.removeprefix(f"{self.metric}/") for title in titles.values()]
+            return "\n".join([*lines, "", *_grid([self.corner, *heads], rows)]) + "\n"
+        for of, title in titles.items():
+            rows = {
+                self.row_name(row): [self._shown(self.spread(row, column, of), counted) for column in self.columns]
+                for row in self.rows
+            }
+            lines += ["", f"## {title}", "", *_grid([self.corner, *self.columns], rows)]
         return "\n".join(lines) + "\n"
 
     @staticmethod
@@ -198,6 +201,10 @@ class Table:
 def _form(value: float) -> str:
     """Format of a number and its deviation: four decimal places, or four digits for large and tiny numbers."""
     return ".4f" if value == 0 or 1e-3 <= abs(value) < 100 else ".4g"
+
+
+def _grid(heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    return [_row(heads), _row(["---"] * len(heads)), *(_row([name, *cells]) for name, cells in rows.items())]
 
 
 def _row(cells: Iterable[str]) -> str:

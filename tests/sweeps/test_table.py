@@ -166,11 +166,11 @@ Mean ± standard deviation (n - 1) over 3 seeds; 50 steps. Baselines: unrelated 
     assert "| none | 0.9015 ± 0.0007 (2) | 0.9110 ± 0.0010 (3) | " in uneven
 
 
-def test_values_that_differ_from_model_to_model_have_tables_of_their_own():
-    axes = {"generator": ["1", "1-2"]}
+def test_values_that_differ_from_model_to_model_have_tables_or_columns_of_their_own():
+    axes = {"discriminator": ["none"], "generator": ["1", "1-2"]}
     beside = {f"{M}/unrelated": 0.25, f"{M}/true-pairs": 0.75}
     results = [
-        result((g,), seed, 0.5, 0.5, beside | {f"{M}/way": 0.5 + 0.125 * seed, f"{M}/same-image": 0.625})
+        result(("none", g), seed, 0.5, 0.5, beside | {f"{M}/way": 0.5 + 0.125 * seed, f"{M}/same-image": 0.625})
         for g in axes["generator"]
         for seed in range(2)
     ]
@@ -181,22 +181,28 @@ def test_values_that_differ_from_model_to_model_have_tables_of_their_own():
         f"""\
 ## {M}/way, last iteration
 
-| generator | 1 | 1-2 |
+| discriminator \\ generator | 1 | 1-2 |
 | --- | --- | --- |
-| {M} | 0.5625 ± 0.0884 | 0.5625 ± 0.0884 |
+| none | 0.5625 ± 0.0884 | 0.5625 ± 0.0884 |
 
 ## {M}/same-image, last iteration
 
-| generator | 1 | 1-2 |
+| discriminator \\ generator | 1 | 1-2 |
 | --- | --- | --- |
-| {M} | 0.6250 ± 0.0000 | 0.6250 ± 0.0000 |
+| none | 0.6250 ± 0.0000 | 0.6250 ± 0.0000 |
 """
     )
-    assert f"{M}/same-image,0.625,0.0,2,0.625,0.0,2" in table.csv().splitlines()
+    assert f"none,{M}/same-image,0.625,0.0,2,0.625,0.0,2" in table.csv().splitlines()
+    single = Table("t", {"generator": ["1"]}, M, [], [replace(r, labels=("1",)) for r in results[:2]]).markdown()
+    assert single.endswith(
+        "| generator | Best iteration of each run | Last iteration | way, last iteration | same-image, last iteration |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| 1 | 0.5000 ± 0.0000 | 0.5000 ± 0.0000 | 0.5625 ± 0.0884 | 0.6250 ± 0.0000 |\n"
+    )
 
 
 def test_the_step_that_another_metric_chooses_has_its_own_table():
-    axes, made = {"x": ["1"]}, [result(["1"], seed, 0.9, 0.5) for seed in range(3)]
+    axes, made = {"y": ["1"], "x": ["1"]}, [result(["1", "1"], seed, 0.9, 0.5) for seed in range(3)]
     chosen = [replace(r, leading="information", chosen={M: 0.7 + 0.1 * r.seed}) for r in made]
     text = Table("t", axes, M, [], chosen).markdown()
     assert re.findall("^## (.*)$", text, re.MULTILINE) == [
@@ -204,10 +210,10 @@ def test_the_step_that_another_metric_chooses_has_its_own_table():
         "Iteration of each run's best information",
         "Last iteration",
     ]
-    assert "| pixel-agreement/a/b | 0.8000 ± 0.1000 |" in text
-    assert "\nchosen,0.7999999" in Table("t", axes, M, [], chosen).csv()
+    assert "| 1 | 0.8000 ± 0.1000 |" in text
+    assert "\n1,chosen,0.7999999" in Table("t", axes, M, [], chosen).csv()
     unmeasured = [*chosen[:2], replace(chosen[2], chosen={})]
-    assert Table("t", axes, M, [], unmeasured).spread((), "1", "chosen").seeds == 2
+    assert Table("t", axes, M, [], unmeasured).spread(("1",), "1", "chosen").seeds == 2
     for leading in (M, None):  # chosen by the table's own metric, it is the best
         assert "chosen" not in Table("t", axes, M, [], [replace(r, leading=leading) for r in made]).csv()
 
@@ -252,16 +258,17 @@ def test_a_metric_that_is_undefined_after_the_last_step_is_missing_with_its_reas
     ]
 
 
-def test_one_axis_or_none_make_one_row():
-    one = Table("t", {"width": ["1", "2"]}, M, [], [result(["2"], 0, 0.5, 12345.678)]).markdown()
-    assert "| width | 2 |\n| --- | --- |\n| pixel-agreement/a/b | 0.5000 |" in one
-    assert "| pixel-agreement/a/b | 1.235e+04 |" in one
+def test_one_axis_makes_one_table_and_none_one_row():
+    one = Table("t", {"width": ["1", "2", "3"]}, M, [], [result([x], 0, 0.5, 12345.678) for x in "23"]).markdown()
+    heads = "| width | Best iteration of each run | Last iteration |\n| --- | --- | --- |\n"
+    assert f"{heads}| 2 | 0.5000 | 1.235e+04 |\n| 3 | 0.5000 | 1.235e+04 |\n" in one
     assert "over 1 seed;" in one
     none = Table("t", {}, M, [], [result([], s, s, s / 1e5) for s in range(2)]).markdown()
     assert "| pixel-agreement/a/b | 0.5000 ± 0.7071 |" in none
     assert "| pixel-agreement/a/b | 5e-06 ± 7.071e-06 |" in none
     bars = Table("t", {"a|b": ["c|d"]}, M, [], [result(["c|d"], 0, 1, 1)]).markdown()
-    assert r"| a\|b | c\|d |" in bars
+    assert r"| a\|b | Best" in bars
+    assert r"| c\|d | 1.0000" in bars
 
 
 def colours(picture):
