@@ -195,7 +195,8 @@ def test_values_that_differ_from_model_to_model_have_tables_or_columns_of_their_
     assert f"none,{M}/same-image,0.625,0.0,2,0.625,0.0,2" in table.csv().splitlines()
     single = Table("t", {"generator": ["1"]}, M, [], [replace(r, labels=("1",)) for r in results[:2]]).markdown()
     assert single.endswith(
-        "| generator | Best iteration of each run | Last iteration | way, last iteration | same-image, last iteration |\n"
+        "| generator | Best iteration of each run | Last iteration | "
+        "way, last iteration | same-image, last iteration |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| 1 | 0.5000 ± 0.0000 | 0.5000 ± 0.0000 | 0.5625 ± 0.0884 | 0.6250 ± 0.0000 |\n"
     )
