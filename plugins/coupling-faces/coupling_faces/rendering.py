@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import resvg_py
-from dicebear import Avatar, Style
 from PIL import Image
+
+if TYPE_CHECKING:  # imported where faces are drawn: commands that draw none start earlier
+    from dicebear import Avatar, Style
 
 Attribute = Literal["eyeglasses", "smile", "blond-hair"]
 ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
@@ -28,6 +30,9 @@ Selection: TypeAlias = tuple[tuple[Attribute, bool], ...]
 
 Size = Literal[32, 64, 128]
 Picture: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+
+_SMALL_FACES = 1000
+"""Added to the number of a selection for 32 pixels, which came later: the numbers of other sizes must stay."""
 
 MOST_FACES = 1_000_000
 """Upper bound of :attr:`FacePool.count`; the base of the face numbers."""
@@ -110,8 +115,9 @@ class FacePool:
         """
         if not 0 <= index < self.count <= MOST_FACES:
             raise IndexError(f"face {index} of {self.count} (at most {MOST_FACES})")
-        number = self._selection_number * 2 + self.jitter
-        number = number * len(get_args(Size)) + get_args(Size).index(self.size)
+        number = self._selection_number + (_SMALL_FACES if self.size == 32 else 0)
+        number = number * 2 + self.jitter
+        number = number * 2 + (self.size == 128)
         number = number * MOST_FACES + self.count - 1
         return number * MOST_FACES + index
 
@@ -177,6 +183,8 @@ class FacePool:
         return _JITTERED if self.jitter else _STILL
 
     def _avatar(self, index: int, selection: Selection) -> Avatar:
+        from dicebear import Avatar
+
         return Avatar(_style(selection), {"seed": str(self.number(index)), **self._frame})
 
 
@@ -188,6 +196,8 @@ def _style(selection: Selection) -> Style:
     face: a style is checked against its schema once, options each time, which would take longer
     than all the rest of the SVG.
     """
+    from dicebear import Style
+
     return Style(_definition(selection))
 
 

@@ -51,9 +51,11 @@ def test_a_face_number_tells_its_pool_and_index_so_no_two_pools_share_one(face: 
     made, index = face
     rest, found_index = divmod(made.number(index), MOST_FACES)
     rest, count = divmod(rest, MOST_FACES)
-    rest, size = divmod(rest, 2)
-    selection, jitter = divmod(rest, 2)
-    found = FacePool(selection_of(selection), count + 1, get_args(Size)[size], bool(jitter))
+    rest, is_large = divmod(rest, 2)
+    rest, jitter = divmod(rest, 2)
+    is_small, selection = divmod(rest, 1000)
+    size = 32 if is_small else 128 if is_large else 64
+    found = FacePool(selection_of(selection), count + 1, size, bool(jitter))
     assert (found, found_index) == (made, index)
 
 
