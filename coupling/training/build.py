@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from coupling.training.algorithm import Algorithm1, Team, gradient_buffer
 from coupling.training.augmenter import Adaptation, Augmenter
 from coupling.training.ema import MovingAverage
 from coupling.training.precision import LossScale, autocast
+
+MakeOptimizer: TypeAlias = Callable[[OptimizerConfig, list[nn.Parameter]], torch.optim.Optimizer]
 
 
 def moving_average(config: Config, networks: Networks) -> MovingAverage | None:
@@ -48,18 +50,20 @@ def make_algorithm(
     device: torch.device,
     processes: int = 1,
     average: MovingAverage | None = None,
+    optimize: MakeOptimizer | None = None,
 ) -> Algorithm1:
     """Algorithm 1 over networks that are on ``device``, with the optimizers that the configuration asks for.
 
     ``uniform(step, purpose, numbers)``: this process's (B, numbers) of noise for losses. ``average``: of the
-    :func:`moving_average`, which the caller updates after each step.
+    :func:`moving_average`, which the caller updates after each step. ``optimize``: makes a team's optimizer in place of
+    :func:`make_optimizer`.
     """
     settings = config.training
 
     def team(network: CoupledGenerator | CoupledDiscriminator) -> Team:
         gradients = gradient_buffer(network, networks.losses, processes)
         chosen = config.team_optimizer(network.graph.team)
-        optimizer = make_optimizer(chosen, gradients.parameters)
+        optimizer = (optimize or make_optimizer)(chosen, gradients.parameters)
         scale = LossScale(device) if settings.precision == "fp16" else None
         return Team(network, gradients, optimizer, scale, optimizer_schedule(chosen))
 

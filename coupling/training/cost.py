@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.config.registry import Registry
-from coupling.config.sections import SharingConfig
+from coupling.config.sections import OptimizerConfig, SharingConfig
 from coupling.domain import Domain
 from coupling.errors import ConfigError
 from coupling.losses.loss import Loss, labelled_domains
@@ -42,7 +42,7 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     labelled = labelled_domains(networks.losses.values(), list(domains))
     inputs = StepInputs(config, samples, labelled, batch, torch.device("cpu"))
     average = moving_average(config, networks)
-    algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average)
+    algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average, optimize=_Still)
     with Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
         inputs.take_step(_STEP, algorithm, average)
     return int(operations.total) // batch.size
@@ -56,6 +56,16 @@ def _samples(config: Config, losses: Mapping[str, Loss]) -> int:
     except ConfigError:
         return config.training.batch_size // config.training.accumulate
     return _SAMPLES
+
+
+class _Still(torch.optim.Optimizer):
+    """An optimizer that changes nothing. Torch's own import its compiler, which takes a second."""
+
+    def __init__(self, config: OptimizerConfig, parameters: list[nn.Parameter]) -> None:
+        self.param_groups = [{"params": parameters}]
+
+    def step(self, closure: Any = None) -> None:
+        """Change nothing."""
 
 
 class _Blank:
@@ -78,6 +88,11 @@ class Operations(TorchDispatchMode):
 
     total = 0
     """Operations so far; a multiply-add counts as two."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch's own answer, True, imports its compiler, which takes a second; nothing is compiled here."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -188,3 +188,14 @@ def test_the_help_of_an_unknown_command_is_an_error(command):
     result = command("help", "rnu")
     assert result.exit_code == 2
     assert "no command 'rnu'; did you mean 'run'?" in result.stderr
+
+
+def test_check_does_not_import_the_compiler_of_torch():
+    """It takes as long as torch itself; optimizers and operation counters import it by default."""
+    program = (
+        "import sys; from click.testing import CliRunner; from coupling.cli import cli; "
+        f"result = CliRunner().invoke(cli, ['check', {str(ROOT / 'examples' / 'faces.yaml')!r}]); "
+        "print(result.exit_code, 'torch._dynamo' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "0 False\n"

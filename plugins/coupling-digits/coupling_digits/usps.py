@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,6 +21,9 @@ from coupling_digits.download import AGAIN, PAGE, downloaded
 from coupling_digits.draw import Count, DrawNumber, ProtocolName
 from coupling_digits.libsvm import samples, unpacked
 from coupling_digits.official_digits import OfficialDigits, SplitName
+
+if TYPE_CHECKING:
+    import h5py
 
 MIRRORS = ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",)
 """Addresses of the published files."""
@@ -219,6 +221,8 @@ def _from_libsvm(content: bytes, path: Path) -> Read:
 
 
 def _from_hdf5(path: Path, split: str) -> Read:
+    import h5py  # here, so that commands that read no such file start earlier
+
     try:
         with h5py.File(path) as file:
             data, labels = _array(file, f"{split}/data", path), None
@@ -236,6 +240,8 @@ def _from_hdf5(path: Path, split: str) -> Read:
 
 
 def _array(file: h5py.File, name: str, path: Path) -> NDArray[Any]:
+    import h5py
+
     if not isinstance(file.get(name), h5py.Dataset):
         found: list[str] = []
         file.visit(found.append)
