@@ -64,7 +64,7 @@ class _Still(torch.optim.Optimizer):
     def __init__(self, config: OptimizerConfig, parameters: list[nn.Parameter]) -> None:
         self.param_groups = [{"params": parameters}]
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch overloads it
         """Change nothing."""
 
 
