@@ -136,6 +136,12 @@ function paint(canvas, sample, domain) {
   canvas.getContext("2d").putImageData(new ImageData(pixels, domain.width, domain.height), 0, 0);
 }
 
+// The numbers of a row of a table, in the units of its columns.
+function writeRow(sample, domain) {
+  const cells = document.querySelectorAll(`table[data-domain="${domain.name}"] td`);
+  domain.columns.forEach(({ centre, scale }, i) => { cells[i].textContent = Number((centre + scale * sample[i]).toPrecision(4)); });
+}
+
 async function draw() {
   if (!session) return;
   if (drawing) {
@@ -147,7 +153,10 @@ async function draw() {
     waiting = false;
     const z = currentCode();
     const outputs = await session.run({ z: new ort.Tensor("float32", Float32Array.from(z), [1, data.size]) });
-    data.domains.forEach((domain, i) => paint(canvases[i], outputs[domain.name].data, domain));
+    data.domains.forEach((domain, i) => {
+      paint(canvases[i], outputs[domain.name].data, domain);
+      writeRow(outputs[domain.name].data, domain);
+    });
     explorer.drawn = z;
   } while (waiting);
   drawing = false;

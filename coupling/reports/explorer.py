@@ -146,6 +146,7 @@ def _described(domain: Domain) -> dict[str, Any]:
         "range": domain.range,
         "drawing": _drawing(domain),
         "is_image": domain.is_image,
+        "columns": [asdict(column) for column in domain.columns],
         "height": height,
         "width": width,
     }

@@ -67,7 +67,7 @@ def model_of(run: Path, plugins: Plugins) -> CoupledModel | None:
     except InputError as error:
         if run_directory_of(run) != run:  # the path is one checkpoint, or a model file
             raise
-        warn(f"{error}; the report has no traversal and no sharing graph")
+        warn(f"{error}; the page shows nothing that the model draws, and no sharing graph")
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import sys
 
@@ -12,10 +13,11 @@ import torch
 from PIL import Image
 
 from coupling.api import load_model, parse_config
+from coupling.data.csv_file import original
 from coupling.data.drawings import Bars, HeatMap, Line
 from coupling.data.pictures import to_drawing
 from coupling.data.transforms import FalseColours
-from coupling.domain import Domain
+from coupling.domain import Column, Domain
 from coupling.errors import InputError
 from coupling.generation.encoder import train_encoder
 from coupling.model.model import CoupledModel
@@ -241,6 +243,8 @@ def signals(tmp_path_factory):
     """A model of domains of many shapes, all drawn in JavaScript, and one that only a plugin draws."""
     made = {"line": Line(), "bars": Bars(), "heat-map": HeatMap(), "false-colours": FalseColours()}
     domains = {name: Domain(name, *spec[:2], spec[2], made[spec[2]]) for name, spec in SHAPES.items()}
+    columns = tuple(Column(f"column {k}", centre=10.0 * k, scale=0.5 + k) for k in range(5))
+    domains["few"] = dataclasses.replace(domains["few"], columns=columns)
     domains["other"] = Domain("other", (6,), (-1.0, 1.0), "wave", Wave())
     values = tiny.values("latent.prior=normal", "latent.size=6")
     values["domains"] = {name: {"dataset": "tiny"} for name in domains}
@@ -293,6 +297,10 @@ def test_the_page_draws_domains_that_are_not_images(driver, signals_page, signal
     for name, samples in signals.generate(z, list(SHAPES)).items():
         assert samples.std() > 0.02
         assert_alike(canvas(driver, name), to_drawing(samples, signals.domains[name])[0])
+    cells = driver.find_elements("css selector", "table[data-domain=few] td")
+    columns = signals.domains["few"].columns
+    row = original(signals.generate(z, ["few"])["few"].view(1, -1).numpy(), columns)[0]
+    np.testing.assert_allclose([float(cell.text) for cell in cells], row, rtol=1e-3)
     assert console_errors(driver) == []
     assert "Not drawn here, because a page has no drawing for it: other." in driver.page_source
     assert serious_findings(driver) == []
