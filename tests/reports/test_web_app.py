@@ -22,6 +22,8 @@ from PIL import Image
 
 from coupling.api import load_model, parse_config
 from coupling.data.pictures import to_drawing
+from coupling.generation.arrays import array_file
+from coupling.model.inversion import Search
 from coupling.plugins import installed
 from coupling.reports.space import GRADIO, write_space
 from coupling.training.trainer import train
@@ -81,12 +83,33 @@ def opened(address, data=None):
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
 
 
-def ask(address, function, *values):
+def ask(address, function, *values, event="complete"):
     """The last answer of a function of the app's API."""
-    event = json.load(opened(f"{address}/gradio_api/call/{function}", {"data": values}))["event_id"]
-    lines = opened(f"{address}/gradio_api/call/{function}/{event}").read().decode().splitlines()
-    assert "event: complete" in lines, lines
+    number = json.load(opened(f"{address}/gradio_api/call/{function}", {"data": values}))["event_id"]
+    lines = opened(f"{address}/gradio_api/call/{function}/{number}").read().decode().splitlines()
+    assert f"event: {event}" in lines, lines
     return json.loads([line for line in lines if line.startswith("data: ")][-1].removeprefix("data: "))
+
+
+def upload(address, file):
+    """A file as the app's API takes it."""
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="sample.npy"\r\n\r\n%s\r\n--x--\r\n'
+    request = urllib.request.Request(
+        f"{address}/gradio_api/upload", body % file, {"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    [path] = json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60))
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def click(driver, words):
+    """Click a button, and wait until the pictures change."""
+    button = driver.find_element("xpath", f"//button[normalize-space()='{words}']")
+    driver.execute_async_script(
+        "const sources = () => [...document.querySelectorAll('#stage img')].map((i) => i.src).join();"
+        "const [button, done] = arguments, before = sources(); button.click();"
+        "const wait = () => sources() !== before ? done() : setTimeout(wait, 20); wait();",
+        button,
+    )
 
 
 def assert_drawn(answers, samples, domains):
@@ -114,6 +137,16 @@ def test_the_served_page_draws_what_the_model_draws(run, model, tmp_path):
         share, *pictures = ask(address, "play_path", 6, 7, 0.98, 1.0, *STILL)
         assert share == 1.0
         assert_drawn(pictures, model.sample(1, seed=7), model.domains)
+        sample = model.sample(1, seed=9)["b"]
+        answers = ask(address, "find_code", upload(address, array_file(sample[0])), "b", 10)
+        _, given, drawn, line, path, *rest = answers  # the first is the state, which stays at the server
+        found = model.transform(sample, "b", search=Search(iterations=10))
+        assert f"Error of the reconstruction: {found.error.item():.4f}" in line
+        assert [path, *rest[:5]] == [0.0, *STILL]
+        assert_drawn([rest[5], drawn], {"a": found.images["a"], "b": found.reconstruction}, model.domains)
+        assert_drawn([rest[5], given], {"a": found.images["a"], "b": sample}, model.domains)
+        failed = ask(address, "draw", None, 7, 0.0, 1.0, *STILL, event="error")
+        assert "a code has a number; give 0 to 999,999,999" in json.dumps(failed)
         with browser(width=390, height=844) as driver:
             driver.get(address)
             driver.execute_async_script(
@@ -123,6 +156,8 @@ def test_the_served_page_draws_what_the_model_draws(run, model, tmp_path):
             )
             assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
             text = driver.find_element("tag name", "body").text
+            click(driver, "New code")
+            click(driver, "Play path")
             assert console_errors(driver) == []
         for words in ("New code", "Play path", "Along the path", "Main directions", "Not drawn here", model.digest):
             assert words in text
