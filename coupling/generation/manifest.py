@@ -129,6 +129,8 @@ def image_mode(domain: Domain) -> str:
 
 def _describe(domain: Domain) -> dict[str, Any]:
     described: dict[str, Any] = {"shape": [*domain.shape], "range": [*domain.range]}
+    if domain.columns:  # of arrays: value = centre + scale * number
+        described["columns"] = {column.name: [column.centre, column.scale] for column in domain.columns}
     return described | ({"mode": image_mode(domain)} if domain.is_image else {"files": [*suffixes(domain)]})
 
 

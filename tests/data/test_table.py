@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,8 @@ def test_a_model_writes_rows_in_their_units_and_reads_them_again(command, table)
     with Path("set/a.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     np.testing.assert_allclose(np.array(rows[1:], float), original(np.load("set/a.npy"), columns), rtol=1e-7)
+    scales = json.loads(Path("set/manifest.json").read_text())["domains"]["a"]["columns"]
+    assert scales == {column.name: [column.centre, column.scale] for column in columns}  # for zips and shards
     quick = ["--no-flag", "--iterations", 2, "--restarts", 1]
     result = command("transform", "run", "set/a.csv", "--from", "a", "--output", "out", *quick)
     assert result.exit_code == 0, result.output
