@@ -215,6 +215,11 @@ class TrainingConfig(Model):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="bf16, fp16: mixed precision; fp16 with a loss scale for each team"
     )
+    kernels: Literal["fixed", "measured"] = Field(
+        "fixed",
+        description="how convolutions are computed on a CPU; fixed: by rules; measured: in the fastest way, found out "
+        "before the first step, once for a machine",
+    )
     compile: bool = Field(False, description="compile both teams with torch.compile")
     sync_batch_norm: bool = Field(
         True, description="batch statistics over the samples of all processes, not of each process alone"

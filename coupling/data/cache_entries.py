@@ -22,7 +22,7 @@ _NAME = re.compile(
     r"(npy|json|part|lock|journal\.json|numbers|numbers\.safetensors|safetensors)"
     r"(?P<temporary>\.[0-9a-f]{12}\.tmp)?"
 )
-_OWN = ("image-folder", "huggingface", "probes")
+_OWN = ("image-folder", "huggingface", "probes", "kernels")
 """Folders that hold nothing else."""
 
 _PLACES = ("images", "frames", "dataset", "celeba", "mnist-m", "digits")
@@ -104,6 +104,9 @@ def _recognised(entry: CacheEntry) -> bool:
     suffixes = {path.name.removeprefix(".").partition(".")[2]: path for path in entry.files}
     if "json" in suffixes and (record := _record(suffixes["json"])):
         _describe(entry, record, is_complete="npy" in suffixes)
+        return True
+    if entry.folder == "kernels":
+        entry.source, entry.content = "this machine", "the fastest kernels"
         return True
     if entry.folder == "probes":
         entry.source, entry.content = "held-out samples", "probe of metrics"

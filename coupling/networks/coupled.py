@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from coupling.errors import ConfigError
+from coupling.networks.layers import with_kernels
 from coupling.networks.normalisation import DomainBatchNorm, Section, by_domain
 from coupling.sharing.graph import Group, Rule, Schedule, SharingGraph, TeamName
 
@@ -36,7 +37,8 @@ class CoupledNetwork(nn.Module):
         self.tied: dict[str, Group] = {}
         for group in graph.groups:
             slots = 1 + max(graph.slots[node] for node in group.members)
-            self.layers[group.key] = by_domain(_tied_layer(group, lists, graph.team), slots, joint=joint_statistics)
+            layer = with_kernels(_tied_layer(group, lists, graph.team))
+            self.layers[group.key] = by_domain(layer, slots, joint=joint_statistics)
             self.tied[group.key] = group
         self._check_owners()
         self._norms = {

@@ -18,22 +18,16 @@ from torch import Tensor, nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
+from coupling.networks.kernels import FIXED, Kernels, convolution, transposed_convolution
 
 
 class Deconvolution(nn.ConvTranspose2d):
     """Transposed convolution with a square kernel: ``nn.ConvTranspose2d``, computed by the fastest method.
 
     (B, in_channels, H, W) -> (B, out_channels, H', W') with
-    ``H' = (H - 1) * stride - 2 * padding + kernel_size + output_padding``. The method depends on the input:
-
-    - a 1x1 input without padding is one matrix product (2 to 4 times as fast, forward and backward
-      on a CPU): the paper's first layer;
-    - on a CPU, a layer with at most one output channel for every 32 input channels, and an input of up
-      to 32x32 pixels, is a matrix product whose columns are then summed (forward 2.5 to 5 times as
-      fast, with backward about 1 to 2.4): for example a last layer that draws grey images. Native
-      kernels compute many output channels at once and have too few here;
-    - the native call elsewhere: matrix products, sub-pixel and plain convolutions were not faster
-      there, not even on 4x4 inputs, as long as input and weights have one memory format.
+    ``H' = (H - 1) * stride - 2 * padding + kernel_size + output_padding``. A 1x1 input without padding is one matrix
+    product (2 to 4 times as fast, forward and backward on a CPU): the paper's first layer. For other inputs on a CPU,
+    :class:`coupling.networks.kernels.Kernels` chooses.
 
     Args:
         in_channels: channels of the input.
@@ -56,6 +50,7 @@ class Deconvolution(nn.ConvTranspose2d):
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, output_padding, bias=bias)
+        self.kernels = FIXED
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Deconvolve the input.
@@ -69,10 +64,11 @@ class Deconvolution(nn.ConvTranspose2d):
         """
         exporting = torch.compiler.is_exporting()  # the exported graph names the operator
         if input.dim() == 4 and output_size is None and not any(self.output_padding) and not exporting:
-            if input.shape[2:] == (1, 1) and not any(self.padding):
+            padding = int(self.padding[0])
+            if input.shape[2:] == (1, 1) and not padding:
                 return self._as_product(input)
-            if self._sums_columns(input):
-                return self._as_columns(input)
+            if _has_kernels(input):
+                return transposed_convolution(input, self.weight, self.bias, self.stride[0], padding, self.kernels)
         return super().forward(input, output_size)
 
     def _as_product(self, input: Tensor) -> Tensor:
@@ -83,23 +79,6 @@ class Deconvolution(nn.ConvTranspose2d):
             weight = self.weight.permute(0, 2, 3, 1).flatten(1)
             output = (input.flatten(1) @ weight).unflatten(1, (size, size, self.out_channels)).permute(0, 3, 1, 2)
         return self._with_bias(output)
-
-    def _sums_columns(self, input: Tensor) -> bool:
-        return (
-            input.device.type == "cpu"
-            and self.in_channels >= 32 * self.out_channels
-            and input.shape[2] * input.shape[3] <= 32 * 32
-            # Summing the columns in 16 bits would round at every step.
-            and input.dtype in (torch.float32, torch.float64)
-            and not torch.is_autocast_enabled("cpu")
-        )
-
-    def _as_columns(self, input: Tensor) -> Tensor:
-        size, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        # A 1x1 convolution is the matrix product (K·K·out, in) x (in, H·W) in any memory format.
-        columns = F.conv2d(input, self.weight.flatten(1).t()[:, :, None, None]).flatten(2)
-        height, width = ((side - 1) * stride - 2 * padding + size for side in input.shape[2:])
-        return self._with_bias(F.fold(columns, (height, width), size, padding=padding, stride=stride))
 
     def _with_bias(self, output: Tensor) -> Tensor:
         if self.bias is None:
@@ -147,6 +126,7 @@ class UpsampledConvolution(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.kernels = FIXED
 
     def forward(self, input: Tensor) -> Tensor:
         """Upsample and convolve.
@@ -161,7 +141,45 @@ class UpsampledConvolution(nn.Conv2d):
         taps = F.pad(self.weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
         taps = taps[:, :, 1:] + taps[:, :, :-1]
         taps = taps[:, :, :, 1:] + taps[:, :, :, :-1]
+        if _has_kernels(input):
+            return transposed_convolution(input, taps, self.bias, 2, 1, self.kernels)
         return F.conv_transpose2d(input, taps, self.bias, stride=2, padding=1)
+
+
+class Convolution(nn.Conv2d):
+    """``nn.Conv2d`` with a square kernel, whose way of computing is chosen: see :func:`with_kernels`."""
+
+    kernels: Kernels
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H', W')."""
+        if input.dim() == 4 and _has_kernels(input):
+            padding = int(self.padding[0])
+            return convolution(input, self.weight, self.bias, self.stride[0], padding, self.kernels)
+        return super().forward(input)
+
+
+def with_kernels(layer: nn.Module) -> nn.Module:
+    """Let plain convolutions in ``layer`` become :class:`Convolution`; parameters and state stay. Returns the layer.
+
+    Convolutions with groups, dilation or padding of other kinds than zeros, and those of other classes, stay.
+    """
+    for module in layer.modules():
+        if type(module) is nn.Conv2d and _is_plain(module):
+            module.__class__ = Convolution
+            module.kernels = FIXED  # type: ignore[assignment]
+    return layer
+
+
+def _is_plain(module: nn.Conv2d) -> bool:
+    numbers = [module.kernel_size, module.stride, module.padding]
+    square = all(not isinstance(pair, str) and pair[0] == pair[1] for pair in numbers)
+    return square and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+
+
+def _has_kernels(input: Tensor) -> bool:
+    """Whether there is a choice for an input: on a CPU, outside of a graph that is compiled or exported."""
+    return input.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.compiler.is_exporting())
 
 
 class PReLU(nn.PReLU):

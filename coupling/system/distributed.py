@@ -6,13 +6,15 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from coupling.errors import RunError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
 """How long a process waits for the others, which may measure or prepare data. A dead process is noticed at once."""
@@ -33,6 +35,14 @@ class Processes:
             values = torch.tensor(value)
             dist.all_reduce(values, dist.ReduceOp.MAX, group=self._group)
             value = int(values)
+        return value
+
+    def of_main(self, value: T) -> T:
+        """The main process's value, in all processes."""
+        if self.count > 1:
+            values = [value]
+            dist.broadcast_object_list(values, src=0, group=self._group)
+            [value] = values
         return value
 
     def agree(self, **values: object) -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from coupling.batch import Batch
 from coupling.config.config import Config
 from coupling.config.registry import Registry
-from coupling.config.sections import OptimizerConfig, SharingConfig
+from coupling.config.sections import SharingConfig
 from coupling.domain import Domain
 from coupling.errors import ConfigError
-from coupling.losses.loss import Loss, labelled_domains
+from coupling.losses.loss import Loss
 from coupling.networks.build import assemble
-from coupling.training.build import make_algorithm, moving_average
-from coupling.training.inputs import StepInputs
+from coupling.training.blank_step import blank_step
 
 _SAMPLES = 2
 """The fewest that batch normalisation takes."""
@@ -38,13 +35,9 @@ def step_cost(config: Config, domains: Mapping[str, Domain], registry: Registry)
     config = config.model_copy(update={"training": plain})
     networks = assemble(config, domains, registry)
     batch = Batch(_samples(config, networks.losses) * plain.accumulate, accumulate=plain.accumulate)
-    samples = {name: _Blank(domain, batch.size) for name, domain in domains.items()}
-    labelled = labelled_domains(networks.losses.values(), list(domains))
-    inputs = StepInputs(config, samples, labelled, batch, torch.device("cpu"))
-    average = moving_average(config, networks)
-    algorithm = make_algorithm(config, networks, inputs.uniform, inputs.device, average=average, optimize=_Still)
+    step = blank_step(config, networks, batch)
     with Operations() as operations:  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        inputs.take_step(_STEP, algorithm, average)
+        step(_STEP)
     return int(operations.total) // batch.size
 
 
@@ -56,31 +49,6 @@ def _samples(config: Config, losses: Mapping[str, Loss]) -> int:
     except ConfigError:
         return config.training.batch_size // config.training.accumulate
     return _SAMPLES
-
-
-class _Still(torch.optim.Optimizer):
-    """An optimizer that changes nothing. Torch's own import its compiler, which takes a second."""
-
-    def __init__(self, config: OptimizerConfig, parameters: list[nn.Parameter]) -> None:
-        self.param_groups = [{"params": parameters}]
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch overloads it
-        """Change nothing."""
-
-
-class _Blank:
-    """Samples in the middle of a domain's range, all of class 0."""
-
-    def __init__(self, domain: Domain, count: int) -> None:
-        self.domain = domain
-        self.count = count
-
-    def batch(self, step: int) -> Tensor:
-        low, high = self.domain.range
-        return torch.full((self.count, *self.domain.shape), (low + high) / 2)
-
-    def labels(self, step: int) -> Tensor:
-        return torch.zeros(self.count, dtype=torch.int64)
 
 
 class Operations(TorchDispatchMode):

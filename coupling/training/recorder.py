@@ -25,6 +25,9 @@ from coupling.training.trackers import TrackedRun, Trackers
 
 PICTURE_COLUMNS = 12
 
+KERNELS = "kernels.json"
+"""File of the measured kernels: ``{operation and shapes: way}``."""
+
 
 class Recorder:
     """Writes a training's log, pictures, checkpoints and summary; counts its steps and seconds."""
@@ -52,7 +55,10 @@ class Recorder:
             check_same_data(self.directory, {name: data.fingerprints for name, data in session.data.items()})
             self._restore()
             session.processes.agree(step=self.step, restored_weights=fingerprint(session.networks.generator))
+        choices = session.choose_kernels(self.directory.read_json(KERNELS) if resume else {})
         if session.is_main:
+            if choices:
+                self.directory.write_json(KERNELS, dict(choices))
             if resume:
                 self.directory.write_config()  # steps and intervals may be new
             self._write_environment(environment)

@@ -20,6 +20,7 @@ from coupling.model.model import CoupledModel
 from coupling.model.parent import Inheritance, start_networks
 from coupling.networks.build import Networks, assemble
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
+from coupling.networks.kernels import Kernels, use_kernels
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins
 from coupling.system.distributed import Processes
@@ -31,6 +32,7 @@ from coupling.training.build import make_algorithm, moving_average
 from coupling.training.collapse import CollapseWarning
 from coupling.training.ema import MovingAverage
 from coupling.training.inputs import StepInputs
+from coupling.training.kernel_choice import measure_kernels
 from coupling.training.launch import make_accelerator
 from coupling.training.loss_means import NOT_FINITE, LossMeans
 from coupling.training.measurement import Measurement
@@ -80,6 +82,20 @@ class Session:
         domains = {name: data.domain for name, data in self.data.items()}
         return CoupledModel(self.config, domains, shown.generator, shown.discriminator, step, shown.losses)
 
+    def choose_kernels(self, kept: Mapping[str, str]) -> Mapping[str, str]:
+        """Choose the kernels of the convolutions, if they shall be measured: ``kept`` with the run, or measured now.
+
+        Returns the choices; none without a measurement, and on other devices than a CPU, which has one way for each.
+        """
+        kernels, settings = self.state.kernels, self.config.training
+        if settings.kernels == "measured" and self.device.type == "cpu" and not kernels.choices:
+            choices = dict(kept)
+            if self.is_main and not choices:
+                domains = {name: data.domain for name, data in self.data.items()}
+                choices = measure_kernels(self.config, domains, self.plugins.registry, self.batch)
+            kernels.choices |= Kernels(self.processes.of_main(choices)).choices
+        return kernels.choices
+
     def describe(self) -> list[str]:
         """Lines about the device and the sizes, printed at the start of a run."""
         settings = self.config.training
@@ -127,6 +143,9 @@ def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session
     inputs = StepInputs(config, samples, labelled, batch, accelerator.device)
     _place(networks, accelerator.device)
     _agree(processes, config, data, networks)
+    kernels = Kernels()
+    if settings.kernels == "measured":
+        use_kernels(_modules(networks), kernels)
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, inputs.uniform, accelerator.device, processes.count, average)
     across = partial(_mean_over_processes, accelerator)
@@ -134,7 +153,9 @@ def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session
     collapse = CollapseWarning(list(data), settings.log_every, across)
     algorithm.observe = collapse.add
     trained = algorithm.generators, algorithm.discriminators
-    state = TrainingState(networks, average, trained, means, measurement.best_scores, collapse, algorithm.augmenter)
+    state = TrainingState(
+        networks, average, trained, means, measurement.best_scores, collapse, algorithm.augmenter, kernels
+    )  # fmt: skip
     return Session(
         config, plugins, accelerator, processes, batch, data, networks, average, inputs, algorithm, measurement, means,
         collapse, state, inheritance,

@@ -14,6 +14,7 @@ from torch import Tensor
 from coupling.config.config import Config
 from coupling.errors import InputError, RunError
 from coupling.networks.build import Networks
+from coupling.networks.kernels import Kernels
 from coupling.networks.weights import average_prefix, description, load_tensors, named_tensors
 from coupling.runs import checkpoint
 from coupling.runs.checkpoint import Checkpoint
@@ -69,7 +70,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Networks, losses, averages, optimizers, loss means, best scores, warning of a collapse, adaptive augmentation.
+    """Networks, losses, averages, optimizers, loss means, best scores, warning of a collapse, augmentation, kernels.
 
     There is no random state: each step draws from its own seed.
     """
@@ -81,6 +82,7 @@ class TrainingState:
     best_scores: BestScores
     collapse: CollapseWarning
     augmenter: Augmenter | None = None
+    kernels: Kernels = field(default_factory=Kernels)
     given: frozenset[str] = field(init=False)
     """Names of tensors that were not finite before training (a mask of -inf, for example)."""
 
@@ -123,6 +125,8 @@ class TrainingState:
         }
         if self.augmenter is not None and self.augmenter.adaptation is not None:
             progress["augmentation"] = self.augmenter.adaptation.plain()
+        if self.kernels.choices:
+            progress["kernels"] = dict(self.kernels.choices)
         described = description(config, self.networks.domains, self.networks.graphs, step)
         checkpoint.save(folder, step, named_tensors(self._saved_networks), optimizers, described, progress)
 
@@ -143,6 +147,7 @@ class TrainingState:
         self.collapse.restore(progress.get("collapse", {}))
         if self.augmenter is not None and self.augmenter.adaptation is not None:
             self.augmenter.adaptation.restore(progress.get("augmentation", {}))
+        self.kernels.choices |= Kernels(progress.get("kernels")).choices
 
     def _optimizer_tensors(self, team: Team) -> dict[str, Tensor]:
         """The state of a team's optimizer by ``<parameter>.<name in the optimizer>``."""

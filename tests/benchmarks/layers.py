@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coupling.networks.convolutions import WAYS, Geometry, Operation, Way
+from coupling.networks.kernels import Kernels, transposed_convolution
 from coupling.networks.layers import Deconvolution, UpsampledConvolution, scale_channels
 
 # in, out, kernel, stride, padding, input side: the generators of the paper's Tables 11 and 12.
@@ -44,16 +46,32 @@ DECONVOLUTIONS = {
 UPSAMPLINGS = [(128, 128, 4), (128, 64, 8), (64, 48, 16), (48, 32, 32)]
 FIXED = (1, 3, 100)  # channels that the width does not scale: images and the latent code
 
-Way = Callable[[Tensor], Tensor]
+Compute = Callable[[Tensor], Tensor]
 
 
-def as_convolution(layer: Deconvolution) -> Way:
+class Only(Kernels):
+    """One way wherever it exists, natively elsewhere."""
+
+    def __init__(self, only: Way) -> None:
+        super().__init__()
+        self.only = only
+
+    def way(self, operation: Operation, at: Geometry) -> Way:
+        return self.only if self.only in WAYS[operation] else "native"
+
+
+def forced(layer: Deconvolution, kernels: Kernels, x: Tensor) -> Tensor:
+    """The layer with another choice of kernels."""
+    return transposed_convolution(x, layer.weight, layer.bias, layer.stride[0], int(layer.padding[0]), kernels)
+
+
+def as_convolution(layer: Deconvolution) -> Compute:
     """Stride 1: a convolution with the kernel turned by half a turn."""
     size, padding = layer.kernel_size[0], int(layer.padding[0])
     return lambda x: F.conv2d(x, layer.weight.flip(2, 3).transpose(0, 1), layer.bias, padding=size - 1 - padding)
 
 
-def as_phases(layer: Deconvolution) -> Way:
+def as_phases(layer: Deconvolution) -> Compute:
     """Stride s: one convolution for each of the s x s output phases, then interleaved."""
     size, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
     taps = -(-size // stride)
@@ -69,14 +87,15 @@ def as_phases(layer: Deconvolution) -> Way:
     return way
 
 
-def deconvolutions(kind: str, width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Way]]]:
+def deconvolutions(kind: str, width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Compute]]]:
     for inputs, outputs, size, stride, padding, side in DECONVOLUTIONS[kind]:
         a, b = (c if c in FIXED else scale_channels(c, width) for c in (inputs, outputs))
         layer = Deconvolution(a, b, size, stride, padding)
-        ways: dict[str, Way] = {"native": lambda x, m=layer: nn.ConvTranspose2d.forward(m, x), "chosen": layer}
+        ways: dict[str, Compute] = {"native": lambda x, m=layer: nn.ConvTranspose2d.forward(m, x), "chosen": layer}
         if side > 1:
-            if side <= 32 or outputs <= 3:
-                ways["columns"] = layer._as_columns
+            for way in ("product", "planes"):
+                if way == "product" or outputs <= 3:
+                    ways[way] = partial(forced, layer, Only(way))
             ways |= {"convolution": as_convolution(layer)} if stride == 1 else {"phases": as_phases(layer)}
         yield f"{a}→{b} K{size} S{stride} on {side}×{side}", layer, (a, side, side), ways
 
@@ -86,7 +105,7 @@ def upsampled(layer: UpsampledConvolution, x: torch.Tensor) -> torch.Tensor:
     return layer._conv_forward(F.interpolate(x, scale_factor=2.0), layer.weight, layer.bias)
 
 
-def upsamplings(width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Way]]]:
+def upsamplings(width: float) -> Iterator[tuple[str, nn.Module, tuple[int, ...], dict[str, Compute]]]:
     for inputs, outputs, side in UPSAMPLINGS:
         a, b = scale_channels(inputs, width), scale_channels(outputs, width)
         layer = UpsampledConvolution(a, b)
@@ -111,7 +130,7 @@ def best(run: Callable[[], object], clock: Callable[[], float], device: str, sec
     return 1e3 * shortest
 
 
-def times(way: Way, layer: nn.Module, x: Tensor, timer: Callable[[Callable[[], object]], float]) -> list[float]:
+def times(way: Compute, layer: nn.Module, x: Tensor, timer: Callable[[Callable[[], object]], float]) -> list[float]:
     """Forward, forward and backward with frozen weights, forward and backward."""
     weights = list(layer.parameters())
     with torch.no_grad():

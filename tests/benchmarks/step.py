@@ -25,6 +25,7 @@ from coupling.domain import Domain
 from coupling.losses.adversarial import NonSaturating
 from coupling.networks.architecture import layer_lists
 from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to_device
+from coupling.networks.kernels import FIXED, Kernels, use_kernels
 from coupling.plugins import installed
 from coupling.sharing.graph import TEAMS, Rule, SharingGraph
 from coupling.training.algorithm import Algorithm1, Team, gradient_buffer
@@ -77,8 +78,11 @@ class Steps:
     tutorials: Step
 
 
-def build(row: Row, *, shared: bool = True) -> Steps:
-    """The steps of a row; ``shared``: by the rules above, or without any rule as N separate GANs."""
+def build(row: Row, *, shared: bool = True, kernels: Kernels = FIXED) -> Steps:
+    """The steps of a row; ``shared``: by the rules above, or without any rule as N separate GANs.
+
+    ``kernels``: of our step, which measure the shapes that they have not met.
+    """
     setting = RULES[row.architecture]
     made = installed().registry.build("architecture", row.architecture, {"width": row.width}, "benchmark")
     order = [Domain(f"d{i}", setting["shape"], setting["range"]) for i in range(row.domains)]
@@ -110,6 +114,10 @@ def build(row: Row, *, shared: bool = True) -> Steps:
     z = torch.rand(row.batch, 100) * 2 - 1
     real = {d.name: torch.rand(row.batch, *d.shape) for d in order}
     real_last = {name: x.to(memory_format=torch.channels_last) for name, x in real.items()}
+    if kernels is not FIXED:
+        use_kernels(networks, kernels)
+        with kernels.measuring():
+            algorithm.step(0, z, real_last)
     return Steps(
         partial(algorithm.step, 0, z, real_last), partial(textbook.step, z, real), partial(tutorials.step, z, real)
     )
@@ -139,16 +147,16 @@ def arithmetic(step: Step) -> float:
     return operations.total / 1e9
 
 
-def measured(row: Row, rates: dict[str, float], seconds: float, separate: bool) -> Iterator[str]:
+def measured(row: Row, rates: dict[str, float], seconds: float, separate: bool, kernels: Kernels) -> Iterator[str]:
     """The cells of a row."""
-    steps = build(row)
-    operations = arithmetic(steps.ours)
+    operations = arithmetic(build(row).ours)
+    steps = build(row, kernels=kernels)
     timed = [steps.ours, steps.textbook, steps.tutorials]
     beside = []
     if row.domains > 2:
-        beside.append(("N = 2", build(replace(row, domains=2)).ours))
+        beside.append(("N = 2", build(replace(row, domains=2), kernels=kernels).ours))
     if separate:
-        beside.append(("separate GANs", build(row, shared=False).ours))
+        beside.append(("separate GANs", build(row, shared=False, kernels=kernels).ours))
     ours, textbook, tutorials, *others = interleaved([*timed, *(step for _, step in beside)], seconds)
     yield f"{row.architecture}, width {row.width:g}, N = {row.domains}, batch {row.batch}, {row.precision}"
     yield f"{1e3 * ours:.0f} ms"
@@ -170,10 +178,12 @@ def measured(row: Row, rates: dict[str, float], seconds: float, separate: bool) 
               "its matrix products are faster.")  # fmt: skip
 @click.option("--threads", default=1, show_default=True)
 @click.option("--seconds", default=15.0, show_default=True, help="Time for each row.")
+@click.option("--kernels", type=click.Choice(["fixed", "measured"]), default="measured", show_default=True, help="As "
+              "training.kernels; measured: takes time before the first row.")  # fmt: skip
 @click.option("--separate", is_flag=True, help="Time the framework with no rule (N separate GANs) as well.")
 def main(
     whole: bool, architecture: str, width: float, domains: int, batch: int, precision: tuple[Precision, ...],
-    threads: int, seconds: float, separate: bool,
+    threads: int, seconds: float, kernels: str, separate: bool,
 ) -> None:  # fmt: skip
     """Print the table in docs/performance.md, or one line of it."""
     torch.set_num_threads(threads)
@@ -184,9 +194,10 @@ def main(
     click.echo(f"{description()}; matrix products: fp32 {rates['fp32']:.0f}, bf16 {rates['bf16']:.0f} GFLOP/s\n")
     click.echo("| networks | a step | arithmetic | rate | of the matrix rate | textbook loop | tutorials' loop | |")
     click.echo("|---|---|---|---|---|---|---|---|")
+    chosen_kernels = Kernels() if kernels == "measured" else FIXED
     for row in TABLE if whole else [Row(architecture, width, domains, batch)]:
         for chosen in precisions:
-            cells = measured(replace(row, precision=chosen), rates, seconds, separate)
+            cells = measured(replace(row, precision=chosen), rates, seconds, separate, chosen_kernels)
             click.echo(f"| {' | '.join(cells)} |")
 
 

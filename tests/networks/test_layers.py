@@ -106,36 +106,13 @@ def test_upsampled_convolution_is_upsampling_and_convolution(drawn: tuple[Upsamp
 
 
 def layers_and_inputs() -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """Every way to compute: product, columns, native, and the upsampled convolution."""
+    """A product, planes, native, and the upsampled convolution."""
     return [
         (Deconvolution(6, 5, 4), (2, 6, 1, 1)),
         (Deconvolution(64, 1, 4, 2, 1), (2, 64, 5, 5)),
         (Deconvolution(6, 5, 4, 2, 1), (2, 6, 5, 5)),
         (UpsampledConvolution(6, 5), (2, 6, 5, 5)),
     ]
-
-
-@pytest.mark.parametrize(
-    ("size", "dtype", "way"),
-    [
-        (1, torch.float32, "_as_product"),
-        (1, torch.bfloat16, "_as_product"),
-        (5, torch.float32, "_as_columns"),
-        (5, torch.bfloat16, None),  # summing columns in 16 bits would round at every step
-        (33, torch.float32, None),
-    ],
-)
-@pytest.mark.parametrize("autocast", [False, True])
-def test_the_way_follows_size_and_type(
-    monkeypatch: pytest.MonkeyPatch, size: int, dtype: torch.dtype, way: str | None, autocast: bool
-) -> None:
-    taken: list[str] = []
-    layer = Deconvolution(32, 1, 3).to(torch.float32 if autocast else dtype)
-    for name in ("_as_product", "_as_columns"):
-        monkeypatch.setattr(layer, name, lambda x, name=name: taken.append(name))
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast and dtype == torch.bfloat16):
-        layer(torch.zeros(1, 32, size, size, dtype=layer.weight.dtype))
-    assert taken == ([way] if way else [])
 
 
 def test_an_output_size_is_kept() -> None:
