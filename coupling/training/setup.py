@@ -143,9 +143,7 @@ def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session
     inputs = StepInputs(config, samples, labelled, batch, accelerator.device)
     _place(networks, accelerator.device)
     _agree(processes, config, data, networks)
-    kernels = Kernels()
-    if settings.kernels == "measured":
-        use_kernels(_modules(networks), kernels)
+    kernels = _kernels(config, networks)
     average = moving_average(config, networks)
     algorithm = make_algorithm(config, networks, inputs.uniform, accelerator.device, processes.count, average)
     across = partial(_mean_over_processes, accelerator)
@@ -160,6 +158,14 @@ def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session
         config, plugins, accelerator, processes, batch, data, networks, average, inputs, algorithm, measurement, means,
         collapse, state, inheritance,
     )  # fmt: skip
+
+
+def _kernels(config: Config, networks: Networks) -> Kernels:
+    """The choice that the networks' convolutions follow; it is empty until kernels are measured or restored."""
+    kernels = Kernels()
+    if config.training.kernels == "measured":
+        use_kernels(_modules(networks), kernels)
+    return kernels
 
 
 def _set_statistics(config: Config, networks: Networks, batch: Batch, *, is_main: bool) -> None:
