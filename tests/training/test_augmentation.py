@@ -106,12 +106,12 @@ def test_the_generators_get_the_gradient_through_the_changes():
     algorithm = session.algorithm
     z = session.inputs.latents.batch(0)
     part = algorithm._micro_batches(0, z, {}, z, {})[0]
-    fake = algorithm.generate(z)
+    fake, drawn = algorithm.generate(z)
     algorithm.generators.gradients.clear()
-    algorithm.generator_half(part, fake)
+    algorithm.generator_half(part, fake, drawn)
     ours = algorithm.generators.gradients.flat.clone()
     algorithm.generators.gradients.clear()
-    seen = slow_changes(session, 0, "generator/generated", algorithm.generate(z), 0.7)
+    seen = slow_changes(session, 0, "generator/generated", algorithm.generate(z)[0], 0.7)
     logits = session.networks.discriminator.logits(seen)
     torch.stack([torch.nn.functional.softplus(-x).mean() for x in logits.values()]).sum().backward()
     torch.testing.assert_close(ours, algorithm.generators.gradients.flat)

@@ -31,6 +31,12 @@ def run(path, steps, *, resume=False, settings=SETTINGS):
     return train(tiny.config(f"training.steps={steps}", *settings), path, resume=resume, plugins=tiny.plugins())
 
 
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A data directory in which nothing has been measured."""
+    monkeypatch.setenv("COUPLING_DATA", str(tmp_path / "data"))
+
+
 @pytest.fixture
 def slow_native(monkeypatch):
     """Every shape takes the last of its ways; returns the names that were measured."""

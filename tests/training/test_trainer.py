@@ -543,7 +543,7 @@ def test_freezing_does_not_change_the_generators_gradient():
         seen.update({n: p.grad.clone() for n, p in network.named_parameters()}),
         step(),
     )
-    algorithm.generator_half(MicroBatch(0, z, z, {}), algorithm.generate(z))
+    algorithm.generator_half(MicroBatch(0, z, z, {}), *algorithm.generate(z))
     algorithm.generators.step()
     for parameter in network.parameters():
         parameter.grad.zero_()
