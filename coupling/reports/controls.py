@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from coupling.data.csv_file import original
 from coupling.data.pictures import drawable, to_drawing
 from coupling.errors import InputError, nearest
 from coupling.generation.given_samples import read_samples
@@ -92,6 +93,8 @@ class Controls:
         """Names of the domains that are drawn."""
         self.left_out = [name for name in model.domains if name not in self.domains]
         """Names of the others."""
+        self.tables = [name for name in self.domains if model.domains[name].columns]
+        """Names of the drawn domains whose samples are rows of tables."""
         self.directions = principal_directions(model, min(COUNT, model.latent_size))
         self.truncation = truncation_slider(model.config.latent.prior)
         self._lock = Lock()  # normalisation layers note which samples they get before each call
@@ -122,6 +125,17 @@ class Controls:
         with self._lock:
             samples = self.model.generate(z, self.domains)
         return {name: self._picture(x, name) for name, x in samples.items()}
+
+    def rows(self, z: Tensor) -> dict[str, dict[str, float]]:
+        """The rows of tables that a code (1, latent size) draws: {domain: {column: value in its unit}}."""
+        with self._lock:
+            samples = self.model.generate(z, self.tables) if self.tables else {}
+        rows = {}
+        for name, x in samples.items():
+            columns = self.model.domains[name].columns
+            values = original(x.numpy(), columns)[0].tolist()
+            rows[name] = {column.name: value for column, value in zip(columns, values, strict=True)}
+        return rows
 
     def own_sample(self, file: Path, domain: str, search: Search | None = None) -> OwnSample:
         """Find the code of the first sample in a file: an image, cut to the domain's shape, a .npy, or a .csv.

@@ -8,9 +8,9 @@ import inspect
 import math
 import os
 import secrets
-import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -73,7 +73,8 @@ def serve(
         elif share:
             warn("there is no public link: gradio.live cannot be reached")
         ready(address)
-        threading.Event().wait()
+        while True:  # on Windows, Ctrl-C interrupts a sleep, but not a lock
+            time.sleep(60)
     finally:
         app.close(verbose=False)
 
@@ -125,7 +126,9 @@ def make_app(controls: Controls) -> Any:
 
 
 class Handlers:
-    """What the widgets do: each function gets the values of controls and gives new ones, pictures of all domains last.
+    """What the widgets do: each function gets the values of controls and gives new ones, then what all domains show.
+
+    A domain shows a picture; below the pictures are the values of those domains that are rows of tables.
 
     ``own``: the code of a user's sample as nested lists, (1, latent size), or None.
     """
@@ -182,7 +185,14 @@ class Handlers:
         return Position(int(number), int(to), path, bound, moves, None if own is None else torch.tensor(own))
 
     def _pictures(self, position: Position) -> list[Any]:
-        return list(self.controls.pictures(self.controls.code(position)).values())
+        z = self.controls.code(position)
+        return [*self.controls.pictures(z).values(), *map(_row, self.controls.rows(z).values())]
+
+
+def _row(values: Mapping[str, float]) -> str:
+    """The values of a row by column, as a table in Markdown."""
+    lines = [f"| {name.replace('|', '/')} | {value:.4g} |" for name, value in values.items()]
+    return "\n".join(["| column | value |", "| --- | ---: |", *lines])
 
 
 class _Page:
@@ -197,6 +207,9 @@ class _Page:
         )
         with gradio.Row(elem_id="stage"):
             self.stage = [self._picture(name, f"the sample of domain {name}", 300) for name in controls.domains]
+        if controls.tables:
+            with gradio.Row():
+                self.stage += [gradio.Markdown(label=f"values of domain {name}") for name in controls.tables]
         if controls.left_out:
             gradio.Markdown(f"Not drawn here, because no drawing suits them: {', '.join(controls.left_out)}.")
         with gradio.Row():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from coupling.api import load_model, parse_config
 from coupling.data.pictures import to_drawing
+from coupling.domain import Column
 from coupling.errors import InputError
 from coupling.generation.arrays import array_file
 from coupling.model.inversion import Search
@@ -96,6 +100,20 @@ def test_an_own_sample_is_transformed_as_by_the_model(controls, tmp_path):
 
 def test_domains_without_a_drawing_are_named(controls):
     assert (controls.domains, controls.left_out) == (["a", "b"], ["c"])
+
+
+def test_rows_of_tables_are_in_the_units_of_their_columns(controls):
+    columns = tuple(Column(f"c{k}", centre=5.0 * k, scale=k + 1) for k in range(16))
+    model = copy.copy(controls.model)
+    model.domains = model.domains | {"b": replace(model.domains["b"], columns=columns)}
+    of_table = Controls(model)
+    assert (controls.tables, of_table.tables) == ([], ["b"])
+    z = model.latent(1, 3)
+    expected = {f"c{k}": 5.0 * k + (k + 1) * value for k, value in enumerate(model.generate(z)["b"][0].tolist())}
+    assert of_table.rows(z) == {"b": pytest.approx(expected)}
+    shown = Handlers(of_table).draw(None, 3, 2, 0.0, OFF, *STILL)[-1]
+    assert [line.split("|")[1].strip() for line in shown.splitlines()[2:]] == list(expected)
+    assert f"| c7 | {expected['c7']:.4g} |" in shown
 
 
 # -- what the widgets do --------------------------------------------------------------------------------
