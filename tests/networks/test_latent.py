@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from coupling.config.sections import LatentConfig
-from coupling.networks.latent import NormalPrior, prior_of
+from coupling.networks.latent import NormalPrior, PriorOfParts, UniformPrior, prior_of
 
 
 @pytest.mark.parametrize("latent", [LatentConfig(prior="uniform", size=7), LatentConfig(prior="normal", size=7)])
@@ -37,3 +37,13 @@ def test_the_shell_holds_nearly_all_of_the_prior(size):
     norms = torch.randn(40_000, size, generator=torch.Generator().manual_seed(size)).norm(dim=1)
     assert 0 < (norms > shell.most).float().mean() < 0.003
     assert (norms < shell.least).float().mean() < 0.003
+
+
+def test_the_nearest_codes_of_a_support():
+    """Reference: of many codes of the support, none is nearer."""
+    z = torch.randn(5, 6, generator=torch.Generator().manual_seed(1)) * 3
+    for prior in (UniformPrior(), NormalPrior(6), PriorOfParts([NormalPrior(4), NormalPrior(2)], [4, 2])):
+        found = prior.nearest(z)
+        torch.testing.assert_close(prior.nearest(found), found)
+        others = prior.nearest(torch.randn(20_000, 6, generator=torch.Generator().manual_seed(2)) * 2)
+        assert ((found - z).norm(dim=1) <= torch.cdist(z, others).amin(1) + 1e-5).all()
