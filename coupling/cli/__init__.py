@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from coupling.cli.authoring import doctor, help_, new_plugin, plugins, schema
@@ -13,6 +15,7 @@ from coupling.cli.group import CouplingGroup, plugin_option, run_argument
 from coupling.cli.results import compare, evaluate, export, report
 from coupling.cli.serve import push, serve
 from coupling.cli.training import check, run, sweep
+from coupling.system.terminal import console
 from coupling.version import __version__
 
 __all__ = ["cli", "plugin_option", "run_argument"]
@@ -20,8 +23,12 @@ __all__ = ["cli", "plugin_option", "run_argument"]
 
 @click.group(cls=CouplingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="coupling")
-def cli() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Show results, warnings and errors only, no progress.")
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool) -> None:
     """Coupled GANs: learn the joint distribution of unpaired image domains."""
+    console.quiet = quiet
+    ctx.call_on_close(partial(setattr, console, "quiet", False))
 
 
 cli.add_section("Try a finished model", demo)

@@ -17,7 +17,7 @@ from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
 from coupling.system.file_names import expand_home
 from coupling.system.signals import Terminated, terminable
-from coupling.system.terminal import print_line, show_origin, warn
+from coupling.system.terminal import print_important, show_origin, warn
 
 
 class CouplingGroup(click.Group):
@@ -36,11 +36,12 @@ class CouplingGroup(click.Group):
             return super().main(*args, **kwargs)
         except CouplingError as error:
             show_origin(error)
-            print_line(str(error) if error.exit_code > 128 else f"error: {error}")  # an interruption is not an error
+            is_error = error.exit_code <= 128  # an interruption is none
+            print_important(f"error: {error}" if is_error else str(error))
             sys.exit(error.exit_code)
         except OSError as error:  # commands catch errors of the files that they write; this is standard output
             show_origin(error)
-            print_line(f"error: the output cannot be written: {error.strerror or error}")
+            print_important(f"error: the output cannot be written: {error.strerror or error}")
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -49,10 +50,10 @@ class CouplingGroup(click.Group):
             with terminable():
                 return super().invoke(ctx)
         except Terminated:
-            print_line("terminated")
+            print_important("terminated")
             ctx.exit(143)
         except KeyboardInterrupt:
-            print_line("interrupted")
+            print_important("interrupted")
             ctx.exit(130)
 
     def add_section(self, title: str, *commands: click.Command) -> None:

@@ -116,5 +116,7 @@ def _near_files(path: Path) -> str:
     """A hint on YAML files beside ``path`` and in the folder ``examples`` there; hidden files are left out."""
     folders = path.parent, path.parent / "examples"
     files = [file for folder in folders for file in sorted(folder.glob("*.y*ml")) if not file.name.startswith(".")]
+    if not files:
+        return f"nor is there another .yaml file in {path.parent.absolute()}"
     same_name = [file for file in files if file.name == path.name]
     return f"did you mean '{same_name[0]}'?" if same_name else nearest(str(path), map(str, files))

@@ -55,7 +55,8 @@ def _located(path: Path) -> Path:
     if not path.exists():
         beside = path.parent.iterdir() if path.parent.is_dir() else []
         loadable = [str(p) for p in beside if (p / "checkpoints").is_dir() or p.suffix == ".safetensors"]
-        raise InputError(f"{path}: no such run; {nearest(str(path), loadable)}")
+        hint = nearest(str(path), loadable) if loadable else "`coupling demo` lists finished models"
+        raise InputError(f"{path}: no such run; {hint}")
     hint = _runs_near(path)
     raise InputError(f"{path}: neither a run directory, nor a checkpoint, nor a .safetensors model{hint}")
 

@@ -8,7 +8,7 @@ from rich.progress import Progress, TaskID
 
 from coupling.runs.metrics_log import describe_losses, read_last_line
 from coupling.sweeps.directory import RunStatus, read_last_step
-from coupling.system.terminal import bars, console, print_line
+from coupling.system.terminal import bars, console, print_important, print_line
 
 
 class SweepProgress:
@@ -72,7 +72,7 @@ class SweepProgress:
         if self._progress is not None and task is not None:
             self._progress.remove_task(task)
         if failure:
-            print_line(f"{title}: failed: {failure}")
+            print_important(f"{title}: failed: {failure}")
         elif status.state == "finished":
             self.finished += 1
             print_line(f"{title}: finished in {seconds:,.0f} s ({self._count}): {scores}")

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
+"""Where progress is shown; quiet with ``coupling --quiet``."""
 
 
 def print_line(message: str) -> None:
@@ -24,13 +25,23 @@ def print_line(message: str) -> None:
     console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_important(message: str) -> None:
+    """Print one line on stderr as it is, also with ``coupling --quiet``: an error, a warning.
+
+    Args:
+        message: the line.
+    """
+    place = Console(stderr=True) if console.quiet else console  # a bar on the console moves out of the way
+    place.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 def warn(message: str) -> None:
     """Print a warning on stderr, one line that begins with "warning: ".
 
     Args:
         message: the rest of the line.
     """
-    print_line(f"warning: {message}")
+    print_important(f"warning: {message}")
 
 
 def show_origin(error: BaseException) -> None:
@@ -44,7 +55,7 @@ def show_origin(error: BaseException) -> None:
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
         chain.append(inner)
-    print_line("\n".join("".join(traceback.format_exception(e, chain=False)) for e in reversed(chain)))
+    print_important("\n".join("".join(traceback.format_exception(e, chain=False)) for e in reversed(chain)))
 
 
 def bars(on: Console) -> Progress:

@@ -56,6 +56,15 @@ def test_a_run_that_is_already_finished_ends_with_the_next_commands_too(train, t
     assert result.stderr.splitlines()[-1].startswith("next: coupling sample trained ")
 
 
+def test_quiet_shows_results_warnings_and_errors_alone(trained, command):
+    result = command("--quiet", "sample", trained, "--count", 2, "--output", "drawn", "--plugin", TINY)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "drawn\n", "")
+    assert "sampling" in command("sample", trained, "--count", 2, "--output", "again", "--plugin", TINY).stderr
+    rejected(command("-q", "sample", "elsewhere/run"), "elsewhere/run: no such run; `coupling demo` lists finished models")
+    Path("broken.yaml").write_text("name: [")
+    rejected(command("-q", "check", "broken.yaml"), "broken.yaml: ")
+
+
 def test_a_runs_own_configuration_runs_again(trained, command):
     again = command("run", trained / "config.yaml", "--plugin", TINY, "--output", "again")
     assert again.exit_code == 0, again.output

@@ -470,7 +470,7 @@ def test_a_file_without_a_configuration_is_an_error(tmp_path, content, message):
 def test_a_missing_file_gets_the_nearest_name(tmp_path):
     (tmp_path / "faces.yaml").write_text("")
     assert load(tmp_path / "face.yaml") == f"{tmp_path}/face.yaml: no such file; did you mean '{tmp_path}/faces.yaml'?"
-    assert "no such file; there are none" in load(tmp_path / "nowhere" / "face.yaml")
+    assert "no such file; nor is there another .yaml file in" in load(tmp_path / "nowhere" / "face.yaml")
 
 
 def test_a_missing_file_gets_the_name_of_an_example(tmp_path, monkeypatch):
