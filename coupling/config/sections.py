@@ -229,6 +229,9 @@ class TrainingConfig(Model):
         None, description="a trained model, RUN, whose layers that fit are the first weights; default: none"
     )
     freeze: FreezeConfig = Field(FreezeConfig(), description="layers that keep the weights of start_from")
+    prefetch: bool = Field(
+        True, description="read a step's inputs while the step before it computes; the same samples either way"
+    )
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     sample_every: int = Field(500, ge=1, description="steps between pictures")
     checkpoint_every: int = Field(1000, ge=1, description="steps between checkpoints")

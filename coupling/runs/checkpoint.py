@@ -67,64 +67,74 @@ class Checkpoint:
         return read_metadata(self.path / "state.safetensors")
 
 
-def save(
-    folder: Path,
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint will hold, copied at its step: training may go on while it is written."""
+
+    step: int
+    model: Mapping[str, Tensor]
+    state: Mapping[str, Tensor]
+    metadata: str
+    """Plain data that go with ``model``, as JSON."""
+    progress: str
+    """Plain data that go with ``state``, as JSON."""
+
+    def write(self, folder: Path) -> Path:
+        """Write ``folder/step-NNNNNNN`` through a temporary directory; returns its path.
+
+        Raises :class:`RunError` if it cannot be written; earlier checkpoints are untouched.
+        """
+        final = folder / f"step-{self.step:07d}"
+        temporary = folder / f".step-{self.step:07d}.tmp"
+        fix = "earlier checkpoints are intact; free disk space or fix the permissions, then continue with --resume"
+        with writing(final, fix, RunError):
+            try:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir()
+                self._write_files(temporary)
+                # A run resumes from its newest intact checkpoint, so those from this step on are damaged. They must
+                # not count as the newest when older ones are pruned.
+                for damaged in _newest_first(folder):
+                    if _step(damaged) >= self.step:
+                        _remove(damaged)
+                temporary.rename(final)
+                sync(folder)
+            except safetensors.SafetensorError as error:  # it wraps the operating system's
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise OSError(str(error)) from None
+            except OSError:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        return final
+
+    def _write_files(self, folder: Path) -> None:
+        """Write the files, the manifest last, and wait until they are on the disk."""
+        described: dict[str, Any] = {}
+        for name, tensors, plain in zip(_FILES, (self.model, self.state), (self.metadata, self.progress), strict=True):
+            path = folder / name
+            safetensors.torch.save_file(dict(tensors), path, {METADATA: plain})
+            path.chmod(0o644)
+            sync(path)
+            described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+        values = _signed({"version": VERSION, "step": self.step, "files": described})
+        manifest = folder / "manifest.json"
+        manifest.write_text(json.dumps(values, indent=2) + "\n")
+        sync(manifest)
+        sync(folder)
+
+
+def snapshot(
     step: int,
     model: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
     progress: Mapping[str, Any],
-) -> Path:
-    """Write ``folder/step-NNNNNNN`` through a temporary directory; returns its path.
+) -> Snapshot:
+    """Copy everything that a checkpoint holds, to the CPU.
 
-    ``metadata`` and ``progress``: plain data that go with ``model`` and ``state``. Raises :class:`RunError`
-    if it cannot be written; earlier checkpoints are untouched.
+    ``metadata`` and ``progress``: plain data that go with ``model`` and ``state``.
     """
-    final = folder / f"step-{step:07d}"
-    temporary = folder / f".step-{step:07d}.tmp"
-    fix = "earlier checkpoints are intact; free disk space or fix the permissions, then continue with --resume"
-    with writing(final, fix, RunError):
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            _write_files(temporary, step, model, state, metadata, progress)
-            # A run resumes from its newest intact checkpoint, so those from this step on are damaged. They must not
-            # count as the newest when older ones are pruned.
-            for damaged in _newest_first(folder):
-                if _step(damaged) >= step:
-                    _remove(damaged)
-            temporary.rename(final)
-            sync(folder)
-        except safetensors.SafetensorError as error:  # it wraps the operating system's
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise OSError(str(error)) from None
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    return final
-
-
-def _write_files(
-    folder: Path,
-    step: int,
-    model: Mapping[str, Tensor],
-    state: Mapping[str, Tensor],
-    metadata: Mapping[str, Any],
-    progress: Mapping[str, Any],
-) -> None:
-    """Write a checkpoint's files, its manifest last, and wait until they are on the disk."""
-    described: dict[str, Any] = {}
-    for name, tensors, plain in zip(_FILES, (model, state), (metadata, progress), strict=True):
-        path = folder / name
-        safetensors.torch.save_file(plain_tensors(tensors), path, {METADATA: json.dumps(plain)})
-        path.chmod(0o644)
-        sync(path)
-        described[name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
-    values = _signed({"version": VERSION, "step": step, "files": described})
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps(values, indent=2) + "\n")
-    sync(manifest)
-    sync(folder)
+    return Snapshot(step, plain_tensors(model), plain_tensors(state), json.dumps(metadata), json.dumps(progress))
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:

@@ -17,6 +17,7 @@ from coupling.runs.metrics_log import read_log
 
 MAY_CHANGE = (
     "training.steps",
+    "training.prefetch",
     "training.log_every",
     "training.sample_every",
     "training.checkpoint_every",

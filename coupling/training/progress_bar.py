@@ -13,6 +13,9 @@ from coupling.system.terminal import bars, console, print_line
 
 _SECONDS_BETWEEN_LINES = 15.0
 
+_WAITING = 0.03
+"""Share of the time that steps may wait for their inputs before it is shown."""
+
 
 class TrainingBar:
     """Shows a run's progress on stderr: a bar on a terminal, else a line every few seconds.
@@ -55,14 +58,16 @@ class TrainingBar:
         yield
         self._elsewhere += time.monotonic() - start
 
-    def show(self, losses: Mapping[str, float]) -> None:
-        """Show the newest losses and the speed."""
+    def show(self, losses: Mapping[str, float], waited: float = 0.0) -> None:
+        """Show the newest losses and the speed. ``waited``: seconds that all steps have waited for their inputs."""
         if not self.shown:
             return
         now = time.monotonic()
         seconds = max(now - self._started - self._elsewhere, 1e-9)
         rate = (self.step - self.first) * self.images / seconds
         self._text = f"{describe_losses(losses)}  {rate:,.0f} images/s"
+        if waited / seconds > _WAITING:
+            self._text += f"  {waited / seconds:.0%} waiting for data"
         if self._progress is not None:
             self._progress.update(self._task, text=self._text)
         elif now - self._line >= _SECONDS_BETWEEN_LINES or self.step == self.steps:

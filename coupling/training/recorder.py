@@ -18,6 +18,7 @@ from coupling.runs.provenance import session_starts
 from coupling.runs.resumption import check_same_data, run_to_resume
 from coupling.system.seeds import derive_seed
 from coupling.system.terminal import print_line, warn
+from coupling.training.checkpoint_writer import CheckpointWriter
 from coupling.training.environment import continued, describe_environment, environment_changes
 from coupling.training.loss_means import NOT_FINITE
 from coupling.training.setup import Session
@@ -40,6 +41,9 @@ class Recorder:
         self.seconds = 0.0
         """Training time of this run, earlier sessions included."""
         self._trackers: Trackers | None = None
+        self._writer = CheckpointWriter()
+        self._saved = 0
+        """Step of the checkpoint that was written last, or is being written."""
 
     # -- open --------------------------------------------------------------------------------
 
@@ -67,6 +71,7 @@ class Recorder:
             if session.is_main:
                 self.directory.write_json("parent.json", session.inheritance.plain())
             self.save()
+            self.complete()
 
     def _first_start(self) -> str:
         """When the first session of the run started."""
@@ -138,19 +143,48 @@ class Recorder:
                 self._trackers.show(picture, path, self.step)
 
     def save(self) -> None:
-        """Write a checkpoint; the other processes wait for it."""
+        """Begin to write a checkpoint of this step; nothing that is not finite is saved."""
         if self.session.is_main:
             self.save_checkpoint()
-            self.summarise("running")
         else:
             self.check_finite()
-        self.session.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
-        """Write a checkpoint on this process alone."""
+        """Copy what a checkpoint holds, and write it in a thread. Called on the main process alone."""
         self.check_finite()
-        self.directory.settle()
-        self.session.state.save(self.directory.checkpoints, self.session.config, self.step)
+        self.settle()
+        copied, folder = self.session.state.snapshot(self.session.config, self.step), self.directory.checkpoints
+
+        def write() -> None:
+            self.directory.settle()
+            copied.write(folder)
+
+        self._saved = self.step
+        self._writer.start(write)
+
+    def settle(self, *, wait: bool = True) -> None:
+        """Wait until the last checkpoint is on the disk; then delete old ones and write the summary.
+
+        It is called before anything of a later step is written into the directory, so that what a kill leaves there
+        never tells of later steps than those since the checkpoint before. ``wait``: False: only if it is there already.
+
+        Raises:
+            RunError: it could not be written. The run ends at its step, as if the steps had waited for it.
+        """
+        if not self._writer.pending or not (wait or self._writer.done):
+            return
+        try:
+            self._writer.finish()
+        except Exception:
+            self.step = self._saved
+            raise
+        self.prune()
+        self.summarise("running")
+
+    def complete(self) -> None:
+        """Wait until the last checkpoint is on the disk, on all processes: a launcher may end one that still writes."""
+        self.settle()
+        self.session.accelerator.wait_for_everyone()
 
     def check_finite(self) -> None:
         """Raise :class:`RunError` if anything that would be saved is not finite."""

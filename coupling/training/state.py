@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +15,7 @@ from coupling.errors import InputError, RunError
 from coupling.networks.build import Networks
 from coupling.networks.kernels import Kernels
 from coupling.networks.weights import average_prefix, description, load_tensors, named_tensors
-from coupling.runs import checkpoint
-from coupling.runs.checkpoint import Checkpoint
+from coupling.runs.checkpoint import Checkpoint, Snapshot, snapshot
 from coupling.training.algorithm import Team
 from coupling.training.augmenter import Augmenter
 from coupling.training.build import with_averages
@@ -105,8 +103,8 @@ class TrainingState:
     def _averages(self) -> dict[str, Any]:
         return {} if self.average is None else self.average.networks
 
-    def save(self, folder: Path, config: Config, step: int) -> None:
-        """Write the checkpoint of ``step`` into ``folder``."""
+    def snapshot(self, config: Config, step: int) -> Snapshot:
+        """A copy of everything that the checkpoint of ``step`` holds."""
         optimizers = {
             f"{team.name}.{name}": tensor
             for team in self.teams
@@ -128,7 +126,7 @@ class TrainingState:
         if self.kernels.choices:
             progress["kernels"] = dict(self.kernels.choices)
         described = description(config, self.networks.domains, self.networks.graphs, step)
-        checkpoint.save(folder, step, named_tensors(self._saved_networks), optimizers, described, progress)
+        return snapshot(step, named_tensors(self._saved_networks), optimizers, described, progress)
 
     def restore(self, found: Checkpoint) -> None:
         """Load a checkpoint; raises :class:`InputError` that names what does not fit."""

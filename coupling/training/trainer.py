@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,10 @@ class Due:
     measure: bool
     draw: bool
 
+    def __bool__(self) -> bool:
+        """Whether anything is due, so that something is written."""
+        return self.last or self.log or self.save or self.measure or self.draw
+
 
 class Trainer:
     """The loop over the steps of one run."""
@@ -124,9 +129,10 @@ class Trainer:
         except InputError as error:  # for example, data have disappeared
             raise RunError(f"step {self.step + 1:,}: {error}; fix it, then continue with --resume") from None
         finally:
-            # The first failure is reported.
-            with contextlib.suppress(RunError) if status == "failed" else contextlib.nullcontext():
-                self.recorder.summarise(status)
+            # The first failure is reported. A checkpoint that is being written is completed in any case.
+            for end in (self.recorder.settle, partial(self.recorder.summarise, status)):
+                with contextlib.suppress(RunError) if status == "failed" else contextlib.nullcontext():
+                    end()
             self.recorder.close()
         return self.recorder.directory
 
@@ -138,7 +144,7 @@ class Trainer:
     def _train(self) -> None:
         recorder, session = self.recorder, self.session
         started = time.monotonic() - recorder.seconds
-        with self._explained() as (stop_request, bar):
+        with self._explained() as (stop_request, bar), self._inputs_ahead():
             with bar.aside():
                 self._start(stop_request)
             while self.step < self.settings.steps:
@@ -151,10 +157,17 @@ class Trainer:
                 # step.
                 stop = 0 if self.step == self.settings.steps else session.processes.largest(stop_request.number)
                 due = self._due(stop)
+                if due.log or due.measure:  # hooks and metrics may read the data
+                    session.inputs.settle()
+                with bar.aside():
+                    recorder.settle(wait=bool(due))
                 self._log(due, bar)
                 with bar.aside():
                     stop = self._follow(due, stop, stop_request)
                 self._end(stop)
+
+    def _inputs_ahead(self) -> contextlib.AbstractContextManager[None]:
+        return self.session.inputs.ahead(self.settings.steps) if self.settings.prefetch else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[tuple[StopRequest, TrainingBar]]:
@@ -175,6 +188,9 @@ class Trainer:
             return
         with stop_request.interruptible():
             self._look(self._due(0), saved=True)
+            if self.session.is_main:
+                self.recorder.prune()
+            self.recorder.summarise("running")
         self._end(self.session.processes.largest(stop_request.number))
 
     def _due(self, stop: int) -> Due:
@@ -198,7 +214,7 @@ class Trainer:
         if due.log:
             values = session.means.take()
             diversity = session.collapse.take()
-            bar.show(values)
+            bar.show(values, session.inputs.waited)
             for warning in session.collapse.note(self.step, diversity) if session.is_main else ():
                 warn(warning)
             self.recorder.log(values | diversity)
@@ -217,29 +233,30 @@ class Trainer:
         if due.save:  # first, as measuring and drawing may fail
             self.recorder.save()
         if stop:  # the resumed run measures and draws what is due
+            self.recorder.complete()
             return stop
         with stop_request.interruptible():
             self._look(due, due.save)
         if due.log or due.save or due.measure or due.draw:  # a signal may have come during this work
             stop = self.session.processes.largest(0 if due.last and not stop_request.cut else stop_request.number)
-            if stop and not due.save:
-                self.session.means.read()
-                self.recorder.save()
+            if stop:
+                if not due.save:
+                    self.session.means.read()
+                    self.recorder.save()
+                self.recorder.complete()
         return stop
 
     def _look(self, due: Due, saved: bool) -> None:
-        """Measure and draw what is due, then delete old checkpoints."""
+        """Measure and draw what is due. ``saved``: whether this step's checkpoint is there, or is being written."""
         session, recorder = self.session, self.recorder
         if due.measure and session.is_main:
             best = session.measurement.take(session.model(self.step), self.step, due.last, recorder.note)
             if best and not saved:
                 recorder.save_checkpoint()
-                saved = True
         if due.draw:
             recorder.draw()
-        if saved and session.is_main:
-            recorder.prune()
-        if saved or due.measure:
+        if due.measure or due.last:
+            recorder.settle()
             recorder.summarise("running")
 
     def _end(self, stop: int) -> None:

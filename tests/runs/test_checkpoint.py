@@ -29,9 +29,13 @@ def tensors(step):
     return {"generator.w": torch.arange(6.0).reshape(2, 3).t() + step, "generator.n": torch.tensor(step)}
 
 
+def written(folder, *content):
+    return checkpoint.snapshot(*content).write(folder)
+
+
 def save(folder, step):
     state = {"generator.0.step": torch.tensor(float(step))}
-    return checkpoint.save(folder, step, tensors(step), state, METADATA, PROGRESS)
+    return written(folder, step, tensors(step), state, METADATA, PROGRESS)
 
 
 def flip(path, position):
@@ -62,7 +66,7 @@ def test_bytes_are_a_function_of_the_content_and_metadata_is_one_key(tmp_path):
     contents = []
     for order in (1, -1):
         (tmp_path / str(order)).mkdir()
-        path = checkpoint.save(tmp_path / str(order), 1, dict(list(tensors(1).items())[::order]), {}, METADATA, {})
+        path = written(tmp_path / str(order), 1, dict(list(tensors(1).items())[::order]), {}, METADATA, {})
         contents.append([(path / name).read_bytes() for name in FILES])
     assert contents[0] == contents[1]
     with safetensors.safe_open(path / "model.safetensors", framework="pt") as file:
@@ -72,7 +76,7 @@ def test_bytes_are_a_function_of_the_content_and_metadata_is_one_key(tmp_path):
 
 def test_names_for_one_memory_are_saved_all(tmp_path):
     weight = torch.ones(3)
-    path = checkpoint.save(tmp_path, 1, {"one": weight, "other": weight, "part": weight[1:]}, {}, {}, {})
+    path = written(tmp_path, 1, {"one": weight, "other": weight, "part": weight[1:]}, {}, {}, {})
     read = checkpoint.verified(path).model()
     assert {name: tensor.shape for name, tensor in read.items()} == {"one": (3,), "other": (3,), "part": (2,)}
 
@@ -271,7 +275,7 @@ def test_a_restored_optimizer_continues_as_if_never_stopped(tmp_path, settings, 
     optimizer = make_optimizer(settings, list(network.parameters()))
     for x in xs[:2]:
         step(network, optimizer, x)
-    path = checkpoint.save(tmp_path, 2, network.state_dict(), optimizer_tensors(optimizer), {}, {})
+    path = written(tmp_path, 2, network.state_dict(), optimizer_tensors(optimizer), {}, {})
     other = copy.deepcopy(network)
     other.load_state_dict(checkpoint.verified(path).model())
     again = make_optimizer(settings, list(other.parameters()))
@@ -296,7 +300,7 @@ def test_a_checkpoint_can_be_copied_and_renamed(tmp_path):
 
 def test_a_flipped_bit_in_the_version_is_damage_and_not_another_format(tmp_path):
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, {"a": torch.ones(2)}, {}, {"step": step}, {})
+        written(tmp_path, step, {"a": torch.ones(2)}, {}, {"step": step}, {})
     manifest = tmp_path / "step-0000002" / "manifest.json"
     manifest.write_text(manifest.read_text().replace(f'"version": {checkpoint.VERSION}', '"version": 3'))
     found, complaints = checkpoint.newest(tmp_path)
