@@ -157,8 +157,6 @@ class Trainer:
                 # step.
                 stop = 0 if self.step == self.settings.steps else session.processes.largest(stop_request.number)
                 due = self._due(stop)
-                if due.log or due.measure:  # hooks and metrics may read the data
-                    session.inputs.settle()
                 with bar.aside():
                     recorder.settle(wait=bool(due))
                 self._log(due, bar)
@@ -250,6 +248,7 @@ class Trainer:
         """Measure and draw what is due. ``saved``: whether this step's checkpoint is there, or is being written."""
         session, recorder = self.session, self.recorder
         if due.measure and session.is_main:
+            session.inputs.settle()  # metrics read the data
             best = session.measurement.take(session.model(self.step), self.step, due.last, recorder.note)
             if best and not saved:
                 recorder.save_checkpoint()

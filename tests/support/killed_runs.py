@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class KilledRun:
     """``kill -9`` in the middle of this step (from 1)."""
     operation: int | None = None
     """``kill -9`` before this file operation (from 0) of the end of step ``at``."""
+    behind: bool = False
+    """The operation is one of the thread that writes the checkpoint, which waits until the next step has begun."""
     torn_file: str | None = None
     """``kill -9`` when half of this file of the checkpoint of step ``at`` is written."""
     at: int = 0
@@ -95,7 +98,7 @@ def work(run: KilledRun) -> None:
         if run.in_step is not None:
             _die_in_step(run.in_step)
         if run.operation is not None:
-            _die_at_operation(run.operation, run.at, run.path)
+            (_die_behind if run.behind else _die_at_operation)(run.operation, run.at, run.path)
         if run.torn_file is not None:
             _die_in_file(run.torn_file, run.at)
     train(tiny.config(*run.overrides), run.path, resume=run.resume, plugins=tiny.plugins())
@@ -133,6 +136,32 @@ def _die_at_operation(number, at, path):
                 die()
 
     Recorder.save, StepInputs.take_step = saving, stepping
+    sys.addaudithook(hook)
+
+
+def _die_behind(number, at, path):
+    left = [number + 1]
+    begun = threading.Event()
+    write, one_step = checkpoint.Snapshot.write, StepInputs.take_step
+
+    def waiting(snapshot, folder):
+        if snapshot.step == at:
+            assert begun.wait(60)
+        return write(snapshot, folder)
+
+    def stepping(inputs, step, *rest):
+        if step == at:
+            begun.set()
+        return one_step(inputs, step, *rest)
+
+    def hook(event, arguments):
+        name = threading.current_thread().name
+        if begun.is_set() and name == "coupling-checkpoint" and (event in _CHANGES or event == "open"):
+            left[0] -= 1
+            if left[0] == 0:
+                die()
+
+    checkpoint.Snapshot.write, StepInputs.take_step = waiting, stepping
     sys.addaudithook(hook)
 
 

@@ -362,6 +362,7 @@ def assert_survived(tmp_path, ways, **every):
 
 STEPS = range(1, 10)  # before the first checkpoint, in the first epoch of each domain, across the ends of epochs
 OPERATIONS = range(36)  # on files, in the whole of a step's end: the log, the checkpoint, the metric, the pruning
+BEHIND = range(11)  # of the thread that writes the checkpoint of step 3, while step 4 computes
 TORN = [{"torn_file": name, "at": at} for at in (2, 6) for name in ("model.safetensors", "state.safetensors")]
 
 
@@ -369,6 +370,7 @@ def test_a_run_killed_at_some_moments_ends_like_an_uninterrupted_one(tmp_path):
     """It is killed in a step, before a file operation of a checkpoint, in the middle of one of its files."""
     steps, operations = STEPS[::4], OPERATIONS[:20:4]
     ways = [{"in_step": n} for n in steps] + [{"operation": n, "at": 6} for n in operations] + TORN[1:3]
+    ways += [{"operation": n, "at": 3, "behind": True} for n in BEHIND[::5]]
     assert assert_survived(tmp_path, ways) == [-9] * len(ways)
 
 
@@ -381,6 +383,9 @@ def test_a_run_killed_at_every_moment_ends_like_an_uninterrupted_one(tmp_path):
     operations = codes.count(-9)
     assert 20 < operations < len(OPERATIONS)  # the last ones come after all of them
     assert codes == [-9] * operations + [0] * (len(OPERATIONS) - operations)
+    behind = [{"operation": n, "at": 3, "behind": True} for n in BEHIND]
+    assert assert_survived(tmp_path / "three", behind) == [-9] * len(behind)
+    print(f"{len(behind)} kills in the thread that writes a checkpoint")
     print(f"{len(ways) + operations} kills, {operations} of them before a file operation of one checkpoint")
 
 

@@ -186,7 +186,9 @@ def test_an_undefined_score_is_never_the_best_and_its_reason_is_kept(tmp_path, m
 def test_progress_is_a_line_where_there_is_no_terminal(tmp_path, capsys):
     run(tmp_path / "run")
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"tiny: step 8 of 8  D \d\.\d\d  G \d\.\d\d  [\d,]+ images/s  0\.0 min left", last)
+    assert re.fullmatch(
+        r"tiny: step 8 of 8  D \d\.\d\d  G \d\.\d\d  [\d,]+ images/s(  \d+% waiting for data)?  0\.0 min left", last
+    )
 
 
 def test_progress_on_a_terminal_shows_losses_and_speed(monkeypatch):
