@@ -25,6 +25,9 @@ class Dataset(ABC):
     A subclass is registered under a name (``register_datasets``) and constructed from its
     options. Construction is cheap: it validates options and may look at files, but heavy work
     (a download, a rendering) belongs in :meth:`prepare`.
+
+    Training reads from a thread of its own, metrics from the main thread, and never both at once; with
+    ``training.prefetch: false`` all read from the main thread.
     """
 
     shape: tuple[int, ...]
