@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -90,12 +93,17 @@ SPLITS = {
 }
 
 
-class Content(NamedTuple):
+@dataclass(frozen=True)
+class Content:
     """The content of a file."""
 
     path: Path
     elements: NDArray[np.uint8]
     sha256: str  # unpacked
+
+
+_contents: WeakValueDictionary[tuple[object, ...], Content] = WeakValueDictionary()
+"""Contents that data sets hold, by file and its state: the domains of one configuration read and check a file once."""
 
 
 class Mnist(OfficialDigits):
@@ -203,8 +211,7 @@ class Mnist(OfficialDigits):
 
     def _read(self, source: Source) -> Content:
         path = self._find(source.names) or self._download(source)
-        content = unpacked(path)
-        found = Content(path, elements(content, source.dimensions, path), hashlib.sha256(content).hexdigest())
+        found = _content(path, source.dimensions)
         if self.verify and found.sha256 != source.sha256:
             raise DataError(
                 f"{path}: not MNIST's official file: its unpacked content has SHA-256 {found.sha256}, "
@@ -222,3 +229,18 @@ class Mnist(OfficialDigits):
         wanted = " and ".join(f"{part.name}.gz" for part in (self._split.images, self._split.labels))
         advice = f"Put {wanted} there, from one of these addresses or elsewhere."
         return downloaded(self.directory, name, source.md5, MIRRORS, advice)
+
+
+def _content(path: Path, dimensions: int) -> Content:
+    """The content of an IDX file of so many dimensions; a file that has not changed since is not read again."""
+    key: tuple[object, ...] = ()
+    with suppress(OSError):  # reading it says why
+        state = path.stat()
+        key = path.absolute(), dimensions, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+    found = _contents.get(key)
+    if found is None:
+        content = unpacked(path)
+        found = Content(path, elements(content, dimensions, path), hashlib.sha256(content).hexdigest())
+        if key:
+            _contents[key] = found
+    return found
