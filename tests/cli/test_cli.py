@@ -60,7 +60,8 @@ def test_quiet_shows_results_warnings_and_errors_alone(trained, command):
     result = command("--quiet", "sample", trained, "--count", 2, "--output", "drawn", "--plugin", TINY)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "drawn\n", "")
     assert "sampling" in command("sample", trained, "--count", 2, "--output", "again", "--plugin", TINY).stderr
-    rejected(command("-q", "sample", "elsewhere/run"), "elsewhere/run: no such run; `coupling demo` lists finished models")
+    wrong = command("-q", "sample", "elsewhere/run")
+    rejected(wrong, "elsewhere/run: no such run; `coupling demo` lists finished models")
     Path("broken.yaml").write_text("name: [")
     rejected(command("-q", "check", "broken.yaml"), "broken.yaml: ")
 
