@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from coupling.domain import Domain
 from coupling.errors import ConfigError
+from coupling.networks.fused import slope_gradient
 from coupling.networks.kernels import FIXED, Kernels, convolution, transposed_convolution
 
 
@@ -221,7 +222,10 @@ class _LeakyReLU(torch.autograd.Function):
             to_input = torch.ops.aten.leaky_relu_backward(gradient, input, slope.item(), False)
         if not ctx.needs_input_grad[1]:
             return to_input, None
-        to_slope = (gradient * input.clamp_max(0)).sum(dtype=slope.dtype).reshape(slope.shape)
+        if torch.is_grad_enabled():
+            to_slope = (gradient * input.clamp_max(0)).sum(dtype=slope.dtype).reshape(slope.shape)
+        else:
+            to_slope = slope_gradient(gradient, input, slope)
         return to_input, to_slope
 
 

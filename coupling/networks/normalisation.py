@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from coupling.errors import ConfigError
+from coupling.networks.fused import Part, can_fuse, normalise, slope_of
 from coupling.system.distributed import total
 
 
@@ -65,11 +66,28 @@ class DomainBatchNorm(nn.Module):
         self.synchronised = False
         """Whether batch statistics are taken over the samples of all processes."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, ...) to the same shape, pool by pool; a pool is one section, or several if ``joint``."""
+    def forward(self, x: Tensor, activation: nn.Module | None = None) -> Tensor:
+        """Normalise (B, C, ...) to the same shape, pool by pool; a pool is one section, or several if ``joint``.
+
+        ``activation``: a module with one slope (see :func:`coupling.networks.fused.slope_of`) that is computed too.
+        """
         sections = self.sections or (Section(x.shape[0], 0),)
         batch = self.training or self.running_mean is None
         pools = self._pools(sections, batch)
+        if batch and not (self.training and self.synchronised) and can_fuse(x, self.weight):
+            parts = [Part(sum(sections[i].size for i in pool), *self._moved(sections[pool[0]])) for pool in pools]
+            values = x.numel() // max(1, x.shape[0] * x.shape[1])
+            # Pools may also lie in turn, and a single value has no variance, which the plain way says.
+            if [i for pool in pools for i in pool] == list(range(len(sections))) and (
+                min(part.size for part in parts) * values > 1
+            ):
+                slope = None if activation is None else slope_of(activation)
+                return normalise(x, self.weight, self.bias, slope, parts, self.momentum, self.eps)
+        output = self._by_pool(x, sections, pools, batch=batch)
+        return output if activation is None else activation(output)
+
+    def _by_pool(self, x: Tensor, sections: tuple[Section, ...], pools: list[list[int]], *, batch: bool) -> Tensor:
+        """Cut the batch, normalise each pool, and join the parts again."""
         parts = list(x.split([section.size for section in sections]))
         inputs = [parts[pool[0]] if len(pool) == 1 else torch.cat([parts[i] for i in pool]) for pool in pools]
         firsts = [sections[pool[0]] for pool in pools]
@@ -95,6 +113,10 @@ class DomainBatchNorm(nn.Module):
             return None, None
         slot = 0 if self.joint else section.slot
         return self.running_mean[slot], self.running_var[slot]
+
+    def _moved(self, section: Section) -> tuple[Tensor | None, Tensor | None]:
+        """The running statistics that a section moves; None if it moves none."""
+        return self._statistics(section) if section.track else (None, None)
 
     def _alone(self, x: Tensor, section: Section, *, batch: bool) -> Tensor:
         known = self._statistics(section) if section.track or not batch else (None, None)
@@ -156,4 +178,33 @@ def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
         if module in made and path:
             parent, _, name = path.rpartition(".")
             setattr(layer.get_submodule(parent), name, made[module])
-    return made.get(layer, layer)
+    layer = made.get(layer, layer)
+    for module in layer.modules():
+        if type(module) is nn.Sequential:
+            module.__class__ = FusedSequential
+    return layer
+
+
+class FusedSequential(nn.Sequential):
+    """``nn.Sequential`` that computes a normalisation and the activation after it in one call.
+
+    The leaky ReLU after a convolution is computed in the memory of the convolution's result, which nothing else reads.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The modules in order."""
+        waiting: nn.Module | None = None
+        for module in self:
+            if isinstance(waiting, DomainBatchNorm):
+                fused = slope_of(module) is not None and not _has_hooks(module)
+                input = waiting(input, module) if fused else module(waiting(input))
+                waiting = None
+            elif isinstance(module, DomainBatchNorm):
+                waiting = module
+            else:
+                input = module(input)
+        return input if waiting is None else waiting(input)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 
 from coupling.errors import InputError
@@ -27,6 +29,29 @@ def chosen_device(wanted: str | torch.device | None) -> torch.device:
         return usable(wanted)
     except InputError as error:
         raise InputError(f"--device {wanted}: {error}; give cpu, or leave it out") from None
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 512, repeats: int = 3) -> float:
+    """Operations a second of a product of two square matrices on the CPU, with torch's number of threads.
+
+    Whether a processor has units for a type is not asked, as each kind of processor says it in its own way, but
+    measured.
+
+    Args:
+        dtype: type of the numbers.
+        size: rows and columns.
+        repeats: products after the first one; the fastest counts.
+    """
+    a, b = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    a @ b
+    # Other programs disturb processor time less, but it adds up all threads.
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    shortest = float("inf")
+    for _ in range(repeats):
+        start = clock()
+        a @ b
+        shortest = min(shortest, clock() - start)
+    return float(2 * size**3 / max(shortest, 1e-9))
 
 
 _SIGNS = (

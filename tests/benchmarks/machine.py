@@ -16,19 +16,6 @@ def clock_of_threads() -> Callable[[], float]:
     return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 2048, seconds: float = 0.5) -> float:
-    """GFLOP/s of a product of two square matrices, with torch's present number of threads: the best of several."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    clock = clock_of_threads()
-    a @ b
-    shortest, end = float("inf"), clock() + seconds
-    while clock() < end:
-        start = clock()
-        a @ b
-        shortest = min(shortest, clock() - start)
-    return 2e-9 * size**3 / shortest
-
-
 def description() -> str:
     """The processor, torch, threads and date, as they stand beside a figure in docs/performance.md."""
     name = platform.processor() or platform.machine()

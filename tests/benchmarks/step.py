@@ -28,11 +28,12 @@ from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to
 from coupling.networks.kernels import FIXED, Kernels, use_kernels
 from coupling.plugins import installed
 from coupling.sharing.graph import TEAMS, Rule, SharingGraph
+from coupling.system.device import matrix_rate
 from coupling.training.algorithm import Algorithm1, Team, gradient_buffer
 from coupling.training.build import make_optimizer
 from coupling.training.cost import Operations
 from coupling.training.precision import Precision, autocast
-from tests.benchmarks.machine import clock_of_threads, description, matrix_rate
+from tests.benchmarks.machine import clock_of_threads, description
 from tests.benchmarks.textbook import Textbook
 from tests.benchmarks.tutorials import Tutorials
 
@@ -44,6 +45,8 @@ RULES = {
     "upsampling": {"generator": [Rule(first=4)], "discriminator": [Rule(last=3)], "shape": (3, 64, 64),
                    "range": (-1, 1)},
 }  # fmt: skip
+
+CPU = torch.device("cpu")
 
 Step = Callable[[], object]
 
@@ -73,12 +76,13 @@ TABLE = [
 class Steps:
     """A row's steps, on equal weights and data."""
 
+    algorithm: Algorithm1
     ours: Step
     textbook: Step
     tutorials: Step
 
 
-def build(row: Row, *, shared: bool = True, kernels: Kernels = FIXED) -> Steps:
+def build(row: Row, *, shared: bool = True, kernels: Kernels = FIXED, device: torch.device = CPU) -> Steps:
     """The steps of a row; ``shared``: by the rules above, or without any rule as N separate GANs.
 
     ``kernels``: of our step, which measure the shapes that they have not met.
@@ -103,7 +107,6 @@ def build(row: Row, *, shared: bool = True, kernels: Kernels = FIXED) -> Steps:
         CoupledDiscriminator(graphs["discriminator"], lists["discriminator"]),
     )
     losses = {"non-saturating": NonSaturating()}
-    device = torch.device("cpu")
     teams = []
     for network in networks:
         to_device(network, device)
@@ -111,15 +114,18 @@ def build(row: Row, *, shared: bool = True, kernels: Kernels = FIXED) -> Steps:
         teams.append(Team(network, gradients, make_optimizer(OptimizerConfig(), gradients.parameters)))
     region = partial(autocast, row.precision, device)
     algorithm = Algorithm1(order, *teams, losses, autocast=region, uniform=lambda *_: torch.empty(0))
-    z = torch.rand(row.batch, 100) * 2 - 1
-    real = {d.name: torch.rand(row.batch, *d.shape) for d in order}
+    z = torch.rand(row.batch, 100, device=device) * 2 - 1
+    real = {d.name: torch.rand(row.batch, *d.shape, device=device) for d in order}
     real_last = {name: x.to(memory_format=torch.channels_last) for name, x in real.items()}
     if kernels is not FIXED:
         use_kernels(networks, kernels)
         with kernels.measuring():
             algorithm.step(0, z, real_last)
     return Steps(
-        partial(algorithm.step, 0, z, real_last), partial(textbook.step, z, real), partial(tutorials.step, z, real)
+        algorithm,
+        partial(algorithm.step, 0, z, real_last),
+        partial(textbook.step, z, real),
+        partial(tutorials.step, z, real),
     )
 
 
@@ -187,7 +193,8 @@ def main(
 ) -> None:  # fmt: skip
     """Print the table in docs/performance.md, or one line of it."""
     torch.set_num_threads(threads)
-    rates = {"fp32": matrix_rate(torch.float32), "bf16": matrix_rate(torch.bfloat16)}
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    rates = {name: matrix_rate(kind, 2048, 10) / 1e9 for name, kind in kinds.items()}
     precisions: tuple[Precision, ...] = precision or (
         ("fp32", "bf16") if rates["bf16"] > 1.5 * rates["fp32"] else ("fp32",)
     )

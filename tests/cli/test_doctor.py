@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import accelerate.commands.config.config_args as accelerate_config
@@ -11,6 +12,7 @@ import torch
 
 from coupling import __version__
 from coupling.cli import diagnosis
+from coupling.system import device
 from tests.conftest import TINY, rejected
 
 
@@ -36,6 +38,8 @@ def test_it_shows_versions_devices_plugins_and_data(doctor, tmp_path, installing
     assert facts["coupling"]["version"] == __version__
     assert facts["torch"]["version"] == torch.__version__
     assert "cpu" in facts["torch"]["devices"]
+    assert re.fullmatch(r"\d+ GFLOP/s in fp32, \d+ in bf16", facts["torch"]["matrix products"])
+    assert facts["torch"]["bf16"]
     assert facts["accelerate"]["configuration"].startswith("none")
     assert facts["plugins"]["coupling"].startswith(__version__)
     assert facts["plugins"][TINY].startswith("no distribution")
@@ -128,3 +132,11 @@ def test_a_size_counts_every_file_below(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(10))
     assert diagnosis._measure(tmp_path) == (3, 30)
+
+
+@pytest.mark.parametrize(("half", "advice"), [(3.0e11, "training.precision: bf16"), (1.5e11, "train in fp32")])
+def test_bf16_is_advised_where_its_matrix_products_are_faster(monkeypatch, half, advice):
+    monkeypatch.setattr(device, "matrix_rate", lambda kind: half if kind == torch.bfloat16 else 1.0e11)
+    found = diagnosis._torch([])
+    assert found["matrix products"].startswith("100 GFLOP/s in fp32")
+    assert advice in found["bf16"]
