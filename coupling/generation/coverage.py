@@ -120,7 +120,7 @@ def load_or_measure_coverage(
 
     Returns None, with a warning that gives the reason, if the data cannot be read.
     """
-    key = _key(model, domain, search, encoder)
+    key = coverage_key(model, domain, search, encoder)
     kept = _read(None if run is None else run / FILE)
     found = _known(kept, key)
     if found is not None:
@@ -147,7 +147,7 @@ def load_or_measure_threshold(
     """
     demo = demo_name(run)
     if demo is not None:  # a demo is tried without its data
-        coverage = _known(_read(find_demo(demo).coverage), _key(model, domain, search, encoder))
+        coverage = _known(_read(find_demo(demo).coverage), coverage_key(model, domain, search, encoder))
     else:
         coverage = load_or_measure_coverage(model, domain, search, plugins, run_directory_of(run), encoder)
     if coverage is None:
@@ -166,7 +166,7 @@ def _known(kept: Mapping[str, dict[str, Any]], key: str) -> Coverage | None:
         return None
 
 
-def _key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | None) -> str:
+def coverage_key(model: CoupledModel, domain: str, search: Search, encoder: Encoder | None) -> str:
     """Identifies what the coverage depends on: weights, domain and search."""
     networks = [model.generator] + ([model.discriminator] if model.discriminator and search.feature_weight else [])
     values = {"weights": fingerprint(*networks)[:16], "domain": domain, "count": COUNT, "quantile": QUANTILE}

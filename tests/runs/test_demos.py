@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,14 @@ def test_without_demos_the_error_says_how_to_get_some(command, monkeypatch):
 def test_the_list_of_demos_is_there_without_torch():
     code = "import sys; from coupling.runs import demos; demos.demo_names(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+def test_coverage_that_travels_with_a_demo_is_that_of_its_model_and_the_default_search():
+    from coupling.generation.coverage import coverage_key
+    from coupling.model.inversion import Search
+
+    for name in demos.demo_names():
+        file = demos.find_demo(name).coverage
+        if file.exists():
+            model = load_model(f"demo:{name}")
+            assert list(json.loads(file.read_text())) == [coverage_key(model, d, Search(), None) for d in model.domains]
