@@ -15,6 +15,7 @@ from rich.console import Console
 from coupling.cli.plugin_commands import hook_is_used, hooked_commands, listed_commands
 from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
+from coupling.system.collector import rare_collections
 from coupling.system.file_names import expand_home
 from coupling.system.signals import Terminated, terminable
 from coupling.system.terminal import print_important, show_origin, warn
@@ -171,6 +172,7 @@ def root_group(ctx: click.Context) -> CouplingGroup:
     return group
 
 
+@rare_collections()
 def load_plugins(modules: Iterable[str]) -> Plugins:
     """Load the installed plugins and the modules of ``--plugin``; warn of those that cannot be used."""
     plugins = installed(tuple(modules))

@@ -10,6 +10,7 @@ import click
 from coupling.cli.group import HomePath, console, device_option, load_plugins, plugin_option, run_argument, set_option
 from coupling.cli.json_documents import evaluated, json_option, print_json
 from coupling.errors import InputError
+from coupling.system.collector import rare_collections
 
 if TYPE_CHECKING:
     from coupling.model.export import Format
@@ -46,9 +47,10 @@ def evaluate(
 
     Prints a table of the values, and adds them to metrics.jsonl and evaluation.json in the run's directory.
     """
-    from coupling.cli.score_tables import print_destination, print_scores
-    from coupling.metrics.evaluate import evaluate
-    from coupling.runs.locations import run_directory_of
+    with rare_collections():
+        from coupling.cli.score_tables import print_destination, print_scores
+        from coupling.metrics.evaluate import evaluate
+        from coupling.runs.locations import run_directory_of
 
     result = evaluate(
         run,

@@ -12,6 +12,7 @@ from coupling.cli.group import HomePath, console, load_plugins, with_config
 from coupling.cli.json_documents import json_option, print_json
 from coupling.errors import InputError
 from coupling.system.atomic_files import try_writing, writing
+from coupling.system.collector import rare_collections
 
 
 @click.command()
@@ -23,10 +24,11 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
 
     Several processes or GPUs: accelerate launch -m coupling run CONFIG.
     """
-    from coupling.api import load_config
-    from coupling.system.terminal import print_line
-    from coupling.training.launch import is_main_process
-    from coupling.training.trainer import train
+    with rare_collections():
+        from coupling.api import load_config
+        from coupling.system.terminal import print_line
+        from coupling.training.launch import is_main_process
+        from coupling.training.trainer import train
 
     plugins = load_plugins(modules)
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)

@@ -27,6 +27,7 @@ from coupling.networks.weights import average_prefix, check_tensors
 from coupling.runs.locations import locate
 from coupling.runs.model_file import ModelFile, open_model_file
 from coupling.runs.provenance import training_record
+from coupling.system.collector import rare_collections
 from coupling.system.device import is_out_of_memory
 from coupling.system.terminal import warn
 
@@ -42,6 +43,7 @@ _MESSAGE = 2000
 """Longest part of a message that quotes a file."""
 
 
+@rare_collections()
 def read_model(
     path: str | Path,
     registry: Registry,

@@ -87,11 +87,6 @@ class _Created(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.tensors: list[weakref.ref[Tensor]] = []
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Torch's own answer, True, imports its compiler, which takes a second; nothing is compiled here."""
-        return False
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self.tensors += [weakref.ref(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]

@@ -23,6 +23,7 @@ from coupling.networks.coupled import CoupledDiscriminator, CoupledGenerator, to
 from coupling.networks.kernels import Kernels, use_kernels
 from coupling.networks.weights import fingerprint
 from coupling.plugins import Plugins
+from coupling.system.collector import rare_collections
 from coupling.system.distributed import Processes
 from coupling.system.foreign_code import guarded
 from coupling.system.terminal import print_line, warn
@@ -110,6 +111,7 @@ class Session:
         ]
 
 
+@rare_collections()
 def set_up(config: Config, plugins: Plugins, *, resume: bool = False) -> Session:
     """Open the data, build the networks, and check everything that can be checked before the first step.
 
