@@ -1,4 +1,4 @@
-"""Fewer passes over memory: batch normalisation with its activation as one function, activations in place.
+"""Fewer passes over memory: batch normalisation with its activation as one function.
 
 A pass over a large image takes as long as a convolution of few channels. So all sections of a batch are normalised into
 one tensor, without cutting and joining it, and the activation is computed in that tensor.

@@ -186,10 +186,7 @@ def by_domain(layer: nn.Module, slots: int, *, joint: bool) -> nn.Module:
 
 
 class FusedSequential(nn.Sequential):
-    """``nn.Sequential`` that computes a normalisation and the activation after it in one call.
-
-    The leaky ReLU after a convolution is computed in the memory of the convolution's result, which nothing else reads.
-    """
+    """``nn.Sequential`` that computes a normalisation and the activation after it in one call."""
 
     def forward(self, input: Tensor) -> Tensor:
         """The modules in order."""
