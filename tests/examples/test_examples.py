@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from coupling import load_config, load_model, train
+from coupling.config.inheritance import complete
 from coupling.config.json_schema import schema_address
 from coupling.data import held_out
 from coupling.data.domain_data import open_domains
@@ -127,7 +128,8 @@ def test_example_runs_for_two_steps(path, tmp_path, small_files):
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: str(p.relative_to(EXAMPLES)))
 def test_every_cell_of_a_sweep_builds_and_one_runs_for_two_steps(path, tmp_path, small_files):
-    base = FILES[path.parent / FILES[path]["base"]]
+    base = FILES[path]["base"]
+    base = complete(base, path).values if isinstance(base, dict) else FILES[path.parent / base]
     small_files(datasets(base).values())
     varied = {key for axis in FILES[path]["axes"].values() for label in axis.values() for key in label}
     changes = [change for change in small(base) if change.partition("=")[0] not in varied]
