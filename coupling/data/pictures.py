@@ -19,6 +19,10 @@ from coupling.system.atomic_files import write_bytes
 _MARGIN = 2
 
 
+_FRAME = "#c8ced4"
+"""Colour of the frame around a drawing; it lies in the margin."""
+
+
 _SMALLEST = 64
 """Pictures below this many pixels are enlarged, so that a person sees them."""
 
@@ -93,7 +97,8 @@ def picture_grid(
 ) -> Image.Image:
     """A picture of corresponding samples: each column is one z, each row one domain.
 
-    Pictures of different size are enlarged to about the same size, by whole factors if possible.
+    Pictures of different size are enlarged to about the same size, by whole factors if possible. Drawings of samples
+    that are not images get a frame, since their white backgrounds would meet.
 
     Args:
         samples: {domain: (B, *shape)} in the domain's range; domains that cannot be drawn are left out.
@@ -128,6 +133,8 @@ def picture_grid(
             for column, sample in enumerate(pixels[band * columns : (band + 1) * columns]):
                 left = label + column * width + (width - _MARGIN - size[0]) // 2
                 canvas.paste(_enlarged(Image.fromarray(sample), size), (left, top))
+                if not domains[name].is_image:
+                    pen.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=_FRAME)
     return canvas
 
 

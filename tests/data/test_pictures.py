@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageColor
 
-from coupling.data.pictures import _alike, drawable, picture_grid, save_png, to_drawing, to_pixels
+from coupling.data.pictures import _FRAME, _alike, drawable, picture_grid, save_png, to_drawing, to_pixels
 from coupling.data.transforms import FalseColours
 from coupling.domain import Domain
 from coupling.errors import InputError
@@ -201,6 +201,18 @@ def test_the_grid_shows_the_drawing():
     colour = to_drawing(samples, depth)[0, 0, 0]
     assert (right == colour).all(-1).sum() == 64 * 64
     assert (right == 153).all(-1).sum() == 64 * 64
+
+
+def test_drawings_have_a_frame_between_neighbours_and_images_have_none():
+    line = Domain("line", (1, 16), (0, 1))
+    picture = picture_grid({"line": torch.rand(3, 1, 16)}, {"line": line})
+    left, right, top, bottom = columns_of(picture, ImageColor.getrgb(_FRAME))
+    assert (right - left + 1, bottom - top + 1) == (3 * 130, 66)
+    pixels = np.asarray(picture)
+    for column in (0, 129, 130, 259, 260, 389):
+        assert (pixels[top : bottom + 1, left + column] == ImageColor.getrgb(_FRAME)).all()
+    image = picture_grid({"gray": torch.ones(3, 1, 4, 6)}, {"gray": GRAY})
+    assert not (np.asarray(image) == ImageColor.getrgb(_FRAME)).all(-1).any()
 
 
 def test_the_domains_names_stand_beside_their_rows():
