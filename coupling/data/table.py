@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -95,7 +96,13 @@ def _read(path: str, key: str) -> CsvFile:
         siblings = [file.name for file in place.parent.glob("*.csv")]
     except OSError as error:  # a loop of links, a name too long
         raise ConfigError(f"{key} '{path}': {error.strerror or error}") from None
-    raise ConfigError(f"{key} '{path}': there is no such file; {nearest(place.name, siblings)}")
+    if siblings:
+        fix = f"its folder has other CSV files: {nearest(place.name, siblings)}"
+    elif place.is_absolute():
+        fix = "its folder is not there, or has no CSV file"
+    else:
+        fix = f"the path begins in the directory where `coupling` was started, {Path.cwd()}"
+    raise ConfigError(f"{key} '{path}': there is no such file; {fix}")
 
 
 def _check_columns(file: CsvFile, names: Sequence[str], *, given: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,16 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path):
         Table(path=str(tmp_path))
     with pytest.raises(ConfigError, match=r"standardised_by '.*' is not a file"):
         Table(path=str(tmp_path / "plants.csv"), standardised_by=str(tmp_path))
+
+
+def test_a_missing_file_without_others_beside_it_says_where_paths_begin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ConfigError, match=f"no such file; the path begins in .* started, {re.escape(str(Path.cwd()))}$"
+    ):
+        Table(path="tables/plants.csv")
+    with pytest.raises(ConfigError, match="its folder is not there, or has no CSV file"):
+        Table(path=str(tmp_path / "plants.csv"))
 
 
 def test_a_byte_order_mark_and_blank_lines_are_no_content(tmp_path):
