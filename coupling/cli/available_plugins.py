@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from coupling.cli.tables import table
 
@@ -46,10 +48,20 @@ def available_plugins() -> list[AvailablePlugin]:
     return [AvailablePlugin(name, **entry) for name, entry in values.items()]
 
 
+_WIDE = 140
+"""Columns that a table with whole addresses needs."""
+
+
 def print_available(console: Console) -> None:
     """Print the plugins with what is installed of them."""
-    made = table("plugin", "installed", "description", "address", whole=("plugin",))
-    for plugin in available_plugins():
-        made.add_row(plugin.name, plugin.installed or "no", plugin.description, plugin.address)
-    console.print(made)
+    if console.width < _WIDE:
+        for plugin in available_plugins():
+            console.print(f"{plugin.name}  {plugin.installed or 'not installed'}")
+            for text in (plugin.description, plugin.address):
+                console.print(Padding(Text(text, overflow="fold"), (0, 0, 0, 2)))
+    else:
+        made = table("plugin", "installed", "description", "address", whole=("plugin", "installed"))
+        for plugin in available_plugins():
+            made.add_row(plugin.name, plugin.installed or "no", plugin.description, plugin.address)
+        console.print(made)
     console.print("\nTo install one: pip install NAME. To write one: coupling new-plugin NAME.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from importlib import metadata
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from rich.console import Console
 
 from coupling.cli import cli
+from coupling.cli.available_plugins import available_plugins, print_available
 from coupling.cli.json_documents import print_json
 from coupling.plugins import Plugins
 from tests.conftest import TINY, rejected
@@ -87,6 +90,18 @@ def test_plugins_lists_every_component(command):
 def test_plugins_lists_one_kind(command):
     found = document(command("plugins", "losses", "--json"))
     assert {c["kind"] for c in found["components"]} == {"loss"}
+
+
+@pytest.mark.parametrize("width", [60, 90, 200])
+def test_plugins_that_are_available_fit_the_terminal(width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_available(console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "".join(line.strip() for line in lines)
+    for plugin in available_plugins():
+        assert any(line.startswith(plugin.name) for line in lines)  # names are whole
+        assert width == 200 or plugin.address in text
 
 
 def test_plugins_that_are_available_are_listed_with_what_is_installed(command):
