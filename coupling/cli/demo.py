@@ -5,10 +5,16 @@ from __future__ import annotations
 import click
 
 from coupling.cli.group import console
+from coupling.runs.demos import demo_names
+
+
+def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The demos whose name begins with ``incomplete``, for the completion of shells."""
+    return [name for name in demo_names() if name.startswith(incomplete)]
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_name)
 def demo(name: str | None) -> None:
     """List finished models to try without training.
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 
 from coupling.cli.plugin_commands import hook_is_used, hooked_commands, listed_commands
 from coupling.errors import CouplingError, InputError, nearest
 from coupling.plugins import Plugins, installed
+from coupling.runs.demos import demo_name, demo_names
 from coupling.system.collector import rare_collections
 from coupling.system.file_names import expand_home
 from coupling.system.signals import Terminated, terminable
@@ -94,6 +96,8 @@ class CouplingGroup(click.Group):
             known = [*self.list_commands(ctx), *hooked_commands(self.commands)]
             if hook_is_used():
                 warn_of_broken(installed())  # the command may be one of theirs
+            if demo_name(name) is not None:
+                ctx.fail(f"'{name}' is a model, not a command; put a command before it: coupling sample {name}")
             ctx.fail(f"no command '{name}'; {nearest(name, known)}")
         return super().resolve_command(ctx, args)
 
@@ -153,7 +157,22 @@ set_option = click.option(
 device_option = click.option("--device", help="Where the model runs: cpu, cuda, ... (default: a GPU if there is one).")
 
 
-run_argument = click.argument("run", type=HomePath())
+class RunPath(HomePath):
+    """A run, a model or the address of a demo; completion offers the names of demos beside paths."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the demos whose address begins with ``incomplete``, and paths.
+
+        Args:
+            ctx: context of the command.
+            param: the argument.
+            incomplete: what has been typed of it.
+        """
+        demos = [CompletionItem(f"demo:{name}") for name in demo_names() if f"demo:{name}".startswith(incomplete)]
+        return [*demos, *([] if incomplete.startswith("demo:") else super().shell_complete(ctx, param, incomplete))]
+
+
+run_argument = click.argument("run", type=RunPath())
 """Decorator of a command that takes RUN: a run directory, a checkpoint or a model; the parameter ``run`` is a Path."""
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from coupling.cli.group import HomePath, console, device_option, load_plugins, plugin_option, run_argument, set_option
+from coupling.cli.group import (
+    HomePath,
+    RunPath,
+    console,
+    device_option,
+    load_plugins,
+    plugin_option,
+    run_argument,
+    set_option,
+)
 from coupling.cli.json_documents import evaluated, json_option, print_json
 from coupling.errors import InputError
 from coupling.system.collector import rare_collections
@@ -88,7 +97,7 @@ def report(run: Path, output: Path | None, modules: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=HomePath())
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=RunPath())
 @click.option(
     "--count", default=12, show_default=True, type=click.IntRange(1, 48), help="Number of samples of each run."
 )

@@ -42,6 +42,7 @@ def distribution(tmp_path: Path) -> Path:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: coupling-heavy\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
         "[coupling]\nheavy = heavy_plugin\n[coupling.commands]\ngreet = heavy_command:greet\n"
+        "[coupling.demos]\ncircles = heavy_plugin\n"
     )
     (folder / "heavy_plugin.py").write_text("import torch\n")
     (folder / "heavy_command.py").write_text(
@@ -69,6 +70,7 @@ def test_help_imports_neither_torch_nor_plugins(distribution):
         (["help"], "Translate images from one domain into others."),
         (["rnu"], "no command 'rnu'; did you mean 'run'?"),
         (["gret"], "no command 'gret'; did you mean 'greet'?"),
+        (["demo:faces"], "'demo:faces' is a model, not a command; put a command before it: coupling sample demo:faces"),
         (["frobnicate"], "no command 'frobnicate'; known: cache"),
         *(([name, "--help"], f"Usage: coupling {name} ") for name in cli.commands),
         (["help", "transform"], "Usage: coupling transform "),
@@ -81,7 +83,15 @@ def test_help_imports_neither_torch_nor_plugins(distribution):
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("coupling ", "greet"), ("coupling tr", "transform"), ("coupling gr", "greet"), ("coupling run --re", "--resume")],
+    [
+        ("coupling ", "greet"),
+        ("coupling tr", "transform"),
+        ("coupling gr", "greet"),
+        ("coupling run --re", "--resume"),
+        ("coupling sample de", "demo:circles"),
+        ("coupling compare runs/a demo:", "demo:circles"),
+        ("coupling demo ci", "circles"),
+    ],
 )
 def test_completion_imports_neither_torch_nor_plugins(distribution, typed, offered):
     [(output, imported)] = start(
