@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import tomllib
@@ -86,3 +87,15 @@ def test_the_list_of_plugins_has_every_plugin_of_the_repository():
         assert plugin.address.startswith("https://")
         assert len(plugin.description) <= 110
         assert plugin.name.startswith("coupling-")
+
+
+def test_the_readme_of_the_built_distribution_has_no_relative_link():
+    pytest.importorskip("hatch_fancy_pypi_readme")  # a requirement of the build
+    core = importlib.import_module("hatchling.metadata.core")
+    manager = importlib.import_module("hatchling.plugin.manager").PluginManager()
+    text = core.ProjectMetadata(str(ROOT), manager).core.readme
+    here = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
+    there = re.findall(r"\]\(([^)]+)\)", text)
+    assert all(address.startswith(("https://", "#")) for address in there)
+    for path in here:
+        assert any(a.startswith(f"https://github.com/coupling-gan/coupling/tree/main/{path}") for a in there), path
