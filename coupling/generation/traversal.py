@@ -38,7 +38,7 @@ _SHORTEST = 2 * _TICK
 def check_file(file: Path) -> None:
     """Raise :class:`InputError` if ``file`` is no picture or video, or nothing installed can write it."""
     if file.suffix.lower() not in STEPS:
-        raise InputError(f"--output {file}: a traversal is a {', '.join(STEPS)} file; give one of these suffixes")
+        raise InputError(f"--output {file}: a traversal is written as {', '.join(STEPS)}; give one of these suffixes")
     if file.suffix.lower() in CODECS:
         check_video(f"--output {file}")
 

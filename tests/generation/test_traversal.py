@@ -218,7 +218,8 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def test_a_wrong_argument_is_an_error(run, command):
     rejected(
-        command("traverse", run, "--output", "t.jpg"), "--output t.jpg: a traversal is a .png, .gif, .mp4, .webm file"
+        command("traverse", run, "--output", "t.jpg"),
+        "--output t.jpg: a traversal is written as .png, .gif, .mp4, .webm",
     )
     rejected(command("traverse", run, "--steps", 1), "1 is not in the range 2<=x<=256")
     rejected(command("traverse", run, "--pairs", 0), "0 is not in the range")
