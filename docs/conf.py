@@ -42,6 +42,8 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"coupling {release}"
 html_theme_options = {
     "source_repository": REPOSITORY,
