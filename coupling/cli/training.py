@@ -11,6 +11,7 @@ from coupling.cli import json_documents
 from coupling.cli.group import HomePath, console, load_plugins, with_config
 from coupling.cli.json_documents import json_option, print_json
 from coupling.errors import InputError
+from coupling.system.allocator import keep_freed_memory
 from coupling.system.atomic_files import try_writing, writing
 from coupling.system.collector import rare_collections
 
@@ -30,6 +31,7 @@ def run(config: Path, overrides: tuple[str, ...], modules: tuple[str, ...], outp
         from coupling.training.launch import is_main_process
         from coupling.training.trainer import train
 
+    keep_freed_memory()
     plugins = load_plugins(modules)
     directory = train(load_config(config, overrides, plugins=plugins), output, resume=resume, plugins=plugins)
     if is_main_process():  # every process of a launch comes here
