@@ -254,8 +254,8 @@ def test_a_signal_ends_the_runs_after_they_have_saved(whole, tmp_path):
     code, out, err = end(start(tmp_path, "--jobs", 2, "--only", "generator=1"))
     assert code == 0, err
     assert f"generator=1, seed 0: started, resumed after step {summary['step']}" in err
-    [expected] = [row for row in whole[1].splitlines() if row.startswith("| brightness/a")][:1]
-    assert expected.split(" | ")[1] in out  # one column of the two
+    [expected] = [row for row in whole[1].splitlines() if row.startswith("| 1 |")]
+    assert expected in out.splitlines()  # one row of the two
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_a_run_that_fails_stops_no_other_and_is_named(sweep):
     assert "breaks=yes, seed 0: loss/generator" in message.replace("step 2: ", "")
     assert "(sweeps/s/runs/breaks=yes/seed-0.log)" in message
     assert "breaks=no" not in message
-    assert "| breaks | no |\n" in result.stdout  # what there is, is shown
+    assert "\n| no | " in result.stdout  # what there is, is shown
     assert "over 1 seed;" in result.stdout
     again = sweep(["--only", "breaks=no"], axes=axes, seeds=[0])
     assert again.exit_code == 0

@@ -41,6 +41,7 @@ BUILTIN: dict[str, Any] = {
     "rotate90": [{}, {"turns": 2}],
     "r1": [{}, {"gamma": 1, "every": 2}],
     "code-recovery": {"numbers": 2},
+    "branch-penalty": None,  # tests/losses/test_branch_penalty.py: it needs layers that keep their input's shape
     "pixel-agreement": {"from": "one", "to": "two", "count": 40},
     "label-agreement": None,
     "attribute-agreement": None,
